@@ -1,0 +1,64 @@
+"""Swift/BAT gamma-ray data as labelled, lazy arrays.
+
+Importing batx registers the ``.bat`` accessor and nothing else: every function below is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from batx.accessors import register_accessors
+
+__version__ = "0.1.0"
+
+#: public name -> the module that defines it
+_PUBLIC = {
+    "open_dataset": "batx.io.open",
+    "open_datatree": "batx.io.open",
+    "open_observation": "batx.io.observation",
+    "to_fits": "batx.io.write",
+    "to_netcdf": "batx.io.store",
+    "to_zarr": "batx.io.store",
+    "from_pandas": "batx.interop.pandas",
+    "to_pandas": "batx.interop.pandas",
+    "join_events": "batx.events",
+    "mask_weight": "batx.weights",
+    "mask_weight_image": "batx.weights",
+    "ray_trace": "batx.weights",
+    "lightcurve": "batx.lightcurves",
+    "spectrum": "batx.spectra",
+    "detector_plane": "batx.detector_planes",
+    "hot_pixels": "batx.detector_masks",
+    "combine_masks": "batx.detector_masks",
+    "rebin_time": "batx.rebinning",
+    "rebin_energy": "batx.rebinning",
+    "plot": "batx.plot.dispatch",
+    "check": "batx.schema",
+    "validate": "batx.schema",
+    "build": "batx.schema",
+    "identify": "batx.schema",
+    "BatxError": "batx.errors",
+    "BatxWarning": "batx.errors",
+}
+_MODULES = ("errors", "intervals", "met", "schema", "simulate", "units")
+
+__all__ = ["__version__", *_PUBLIC, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(import_module(_PUBLIC[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"batx.{name}")
+    else:
+        raise AttributeError(f"module 'batx' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+register_accessors()

@@ -1,0 +1,77 @@
+"""The ``.bat`` namespace on xarray objects: every verb is the function of the same name with the object put first.
+
+An accessor holds nothing but the object; what it offers is computed on call. A verb is looked up in its module
+when it is used, so its signature and help are those of the function itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MethodType
+from typing import Any
+
+import xarray as xr
+
+__all__ = ["BatDataset", "BatTree", "register_accessors"]
+
+
+class _Verb:
+    """A method that is the function ``module:name`` bound to the object of the accessor."""
+
+    def __init__(self, target: str) -> None:
+        self.module, _, self.function = target.partition(":")
+
+    def __get__(self, accessor: Any, owner: type) -> Any:
+        function = getattr(import_module(self.module), self.function)
+        return function if accessor is None else MethodType(function, accessor._obj)
+
+
+class BatDataset:
+    """BAT verbs of a Dataset; ``ds.bat.kind`` says which of them apply."""
+
+    def __init__(self, obj: xr.Dataset) -> None:
+        self._obj = obj
+
+    @property
+    def kind(self) -> str | None:
+        """Name of the kind of data, from its structure; `None` if it is no kind that batx knows."""
+        from batx.schema import identify
+
+        return identify(self._obj)
+
+    check = _Verb("batx.schema:check")
+    validate = _Verb("batx.schema:validate")
+    mask_weight = _Verb("batx.weights:mask_weight")
+    mask_weight_image = _Verb("batx.weights:mask_weight_image")
+    ray_trace = _Verb("batx.weights:ray_trace")
+    lightcurve = _Verb("batx.lightcurves:lightcurve")
+    spectrum = _Verb("batx.spectra:spectrum")
+    detector_plane = _Verb("batx.detector_planes:detector_plane")
+    hot_pixels = _Verb("batx.detector_masks:hot_pixels")
+    rebin_time = _Verb("batx.rebinning:rebin_time")
+    rebin_energy = _Verb("batx.rebinning:rebin_energy")
+    plot = _Verb("batx.plot.dispatch:plot")
+    to_pandas = _Verb("batx.interop.pandas:to_pandas")
+    to_fits = _Verb("batx.io.write:to_fits")
+    to_netcdf = _Verb("batx.io.store:to_netcdf")
+    to_zarr = _Verb("batx.io.store:to_zarr")
+
+
+class BatTree:
+    """BAT verbs of a DataTree, such as an observation."""
+
+    def __init__(self, obj: xr.DataTree) -> None:
+        self._obj = obj
+
+    check = _Verb("batx.schema:check")
+    validate = _Verb("batx.schema:validate")
+    mask_weight = _Verb("batx.weights:mask_weight")
+    ray_trace = _Verb("batx.weights:ray_trace")
+    to_netcdf = _Verb("batx.io.store:to_netcdf")
+    to_zarr = _Verb("batx.io.store:to_zarr")
+
+
+def register_accessors() -> None:
+    """Put ``.bat`` on Dataset and DataTree; done once, when batx is imported."""
+    xr.register_dataset_accessor("bat")(BatDataset)
+    xr.register_datatree_accessor("bat")(BatTree)

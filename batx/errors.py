@@ -1,0 +1,95 @@
+"""The exceptions that batx raises; every one says what was found, what was expected and what to do.
+
+All are children of `BatxError`, so ``except batx.BatxError`` catches whatever batx has to say about its input.
+Where a built-in exception says the same thing (a missing file, a bad value), the child inherits from that too.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AttitudeError",
+    "BatxError",
+    "BatxWarning",
+    "EmptySelectionError",
+    "FileFormatError",
+    "GtiError",
+    "KindError",
+    "MissingFileError",
+    "MissingKeywordError",
+    "MissingVariableError",
+    "PositionError",
+    "RebinError",
+    "SchemaError",
+    "UnitsError",
+    "ValueRangeError",
+]
+
+
+class BatxError(Exception):
+    """Anything that batx refuses to do, with the reason and the remedy in its text."""
+
+
+class MissingFileError(BatxError, FileNotFoundError):
+    """A file or directory that is needed is not there."""
+
+
+class FileFormatError(BatxError, ValueError):
+    """A file cannot be read as what it should be: not FITS, truncated, corrupt, or of an unknown layout."""
+
+
+class MissingVariableError(BatxError, KeyError):
+    """A column or variable that is needed is absent."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class MissingKeywordError(BatxError, KeyError):
+    """A header keyword or attribute that is needed is absent."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class KindError(BatxError, TypeError):
+    """An operation was asked of a kind of data that it does not apply to."""
+
+
+class SchemaError(BatxError, ValueError):
+    """An object does not follow the data model; `issues` lists every departure with its path."""
+
+    def __init__(self, message: str, issues: list | None = None) -> None:
+        super().__init__(message)
+        self.issues = issues or []
+
+
+class UnitsError(BatxError, ValueError):
+    """A quantity has a unit that cannot be converted to the one needed."""
+
+
+class ValueRangeError(BatxError, ValueError):
+    """A value, an edge or an array is outside what makes sense (NaN, not increasing, out of range)."""
+
+
+class EmptySelectionError(BatxError, ValueError):
+    """A selection leaves nothing to work on (no events, no good time, no good detectors)."""
+
+
+class GtiError(BatxError, ValueError):
+    """Good-time intervals are absent, empty or malformed."""
+
+
+class AttitudeError(BatxError, ValueError):
+    """The attitude is absent, malformed, or does not cover the times asked for."""
+
+
+class PositionError(BatxError, ValueError):
+    """A sky or instrument position is malformed or outside the coded field of view."""
+
+
+class RebinError(BatxError, ValueError):
+    """New bin edges do not fall on old ones, or would join bins across a gap."""
+
+
+class BatxWarning(UserWarning):
+    """Something unusual in the input that batx handled as documented; the numbers are right."""

@@ -1,0 +1,373 @@
+"""The kinds of batx data, as code; the tables of the documentation are generated from this module."""
+
+from __future__ import annotations
+
+from batx.schema.spec import COMMON_ATTRIBUTES, GTI_VARIABLES, Attribute, Kind, Variable
+
+__all__ = ["KINDS"]
+
+_V = Variable
+_A = Attribute
+
+
+def _axis(name: str, units: str, doc: str, required: bool = True, optional: bool = False) -> tuple[Variable, ...]:
+    """Return the centre coordinate of an interval axis and its CF bounds."""
+    dim = f"[{name}]" if optional else name
+    return (
+        _V(name, (dim,), units, f"{doc} (centre)", coord=True, required=required),
+        _V(f"{name}_bnds", (dim, "bnds"), units, f"{doc} (edges)", coord=True, required=required),
+    )
+
+
+EVENTS = Kind(
+    "events",
+    "time-tagged events",
+    (
+        _V("time", ("event",), "s", "event time (MET)", coord=True, required=True, fits="TIME"),
+        _V("energy", ("event",), "keV", "energy", "real", fits="ENERGY"),
+        _V("pi", ("event",), None, "energy channel", "integer", fits="PI"),
+        _V("pha", ("event",), None, "raw pulse height", "integer", fits="PHA"),
+        _V("detid", ("event",), "1", "detector number, 0 to 32767", "integer", fits="DET_ID"),
+        _V("detx", ("event",), None, "detector column, 0 to 285", "integer", fits="DETX"),
+        _V("dety", ("event",), None, "detector row, 0 to 172", "integer", fits="DETY"),
+        _V("event_flags", ("event",), "1", "0 good, 16 good, others calibration or bad", "integer", fits="EVENT_FLAGS"),
+        _V("mask_weight", ("[source]", "event"), "1", "mask weight", "real", fits="MASK_WEIGHT"),
+        *GTI_VARIABLES,
+    ),
+    marks=({"time": ("event",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+GTI = Kind(
+    "gti",
+    "good-time intervals, half-open",
+    (
+        _V("start", ("gti",), "s", "start (MET, included)", required=True, fits="START"),
+        _V("stop", ("gti",), "s", "end (MET, excluded)", required=True, fits="STOP"),
+    ),
+    marks=({"start": ("gti",), "stop": ("gti",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+ATTITUDE = Kind(
+    "attitude",
+    "spacecraft attitude against time",
+    (
+        _V("time", ("time",), "s", "time (MET)", coord=True, required=True, fits="TIME"),
+        _V("quaternion", ("time", "q"), "1", "sky to spacecraft rotation, scalar last", required=True, fits="QPARAM"),
+        _V("ra", ("time",), "deg", "right ascension of the pointing", "real", fits="POINTING(1)"),
+        _V("dec", ("time",), "deg", "declination of the pointing", "real", fits="POINTING(2)"),
+        _V("roll", ("time",), "deg", "roll of the pointing", "real", fits="POINTING(3)"),
+        _V("ten_arcmin", ("time",), None, "within 10 arcmin of the target", "bool", fits="FLAGS(1)"),
+        _V("settled", ("time",), None, "pointing settled", "bool", fits="FLAGS(2)"),
+        _V("in_saa", ("time",), None, "in the South Atlantic Anomaly", "bool", fits="FLAGS(3)"),
+        _V("safe_hold", ("time",), None, "spacecraft in safe hold", "bool", fits="FLAGS(4)"),
+    ),
+    marks=({"quaternion": ("time", "q")},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+RAY_TRACE = Kind(
+    "ray_trace",
+    "position and coding of a source against time",
+    (
+        _V("time", ("time",), "s", "time of the trace (MET)", coord=True, required=True, fits="TIME"),
+        _V("imx", ("[source]", "time"), "1", "tangent-plane position X/Z", required=True, fits="IMX"),
+        _V("imy", ("[source]", "time"), "1", "tangent-plane position Y/Z", required=True, fits="IMY"),
+        _V("x", ("[source]", "time"), "cm", "source position X in the BAT frame", fits="BAT_XOBJ"),
+        _V("y", ("[source]", "time"), "cm", "source position Y in the BAT frame", fits="BAT_YOBJ"),
+        _V("z", ("[source]", "time"), "cm", "source position Z in the BAT frame", fits="BAT_ZOBJ"),
+        _V("pcode", ("[source]", "time"), "1", "partial coding fraction", required=True, fits="PCODEFR"),
+        _V("n_good", ("[source]", "time"), "1", "number of good detectors", "real", fits="NGOODPIX"),
+        _V("mask_weight_norm", ("[source]", "time"), "1", "mask weight normalisation", fits="MSKWTSQF"),
+    ),
+    marks=({"imx": ("time",), "imy": ("time",), "pcode": ("time",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+ALIGNMENT = Kind(
+    "alignment",
+    "rotation from spacecraft to BAT axes",
+    (
+        _V("matrix", ("bat", "spacecraft"), "1", "rotation, normalised through a quaternion", required=True),
+        _V("matrix_file", ("bat", "spacecraft"), "1", "rotation as stored in the file", fits="ALIGNMij"),
+    ),
+    marks=({"matrix": ("bat", "spacecraft")},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+APERTURE = Kind(
+    "aperture",
+    "coded mask",
+    (
+        _V("mask", ("mask_y", "mask_x"), "1", "+1 open, -1 closed, 0 outside the mask", "integer", required=True),
+        _V("mask_x", ("mask_x",), "cm", "cell centre X in the BAT frame", coord=True, required=True),
+        _V("mask_y", ("mask_y",), "cm", "cell centre Y in the BAT frame", coord=True, required=True),
+        _V("mask_x_bnds", ("mask_x", "bnds"), "cm", "cell edges X", coord=True, required=True),
+        _V("mask_y_bnds", ("mask_y", "bnds"), "cm", "cell edges Y", coord=True, required=True),
+    ),
+    marks=({"mask": ("mask_y", "mask_x")},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("maskbatx", "mask origin X (cm)", float),
+        _A("maskbaty", "mask origin Y (cm)", float),
+        _A("maskbatz", "top of the mask tiles Z (cm)", float),
+        _A("maskoffx", "mask offset X (cm)", float),
+        _A("maskoffy", "mask offset Y (cm)", float),
+        _A("maskoffz", "mask offset Z (cm)", float),
+        _A("maskcelx", "mask cell size X (cm)", float),
+        _A("maskcely", "mask cell size Y (cm)", float),
+        _A("maskcelz", "mask tile thickness (cm)", float),
+        _A("maskcell0x", "corner of cell (0, 0) X relative to MASKBAT + MASKOFF (cm)", float),
+        _A("maskcell0y", "corner of cell (0, 0) Y relative to MASKBAT + MASKOFF (cm)", float),
+        _A("detbatx", "detector origin X (cm)", float),
+        _A("detbaty", "detector origin Y (cm)", float),
+        _A("detbatz", "top of the detectors Z (cm)", float),
+        _A("detoffx", "detector offset X (cm)", float),
+        _A("detoffy", "detector offset Y (cm)", float),
+        _A("detoffz", "detector offset Z (cm)", float),
+        _A("detcelx", "detector pitch X (cm)", float),
+        _A("detcely", "detector pitch Y (cm)", float),
+        _A("detsizex", "detector size X (cm)", float),
+        _A("detsizey", "detector size Y (cm)", float),
+    ),
+)
+
+DETECTOR_MASK = Kind(
+    "detector_mask",
+    "which detectors are good",
+    (
+        _V("good", ("dety", "detx"), None, "true where the detector is good", "bool", required=True),
+        _V("quality", ("dety", "detx"), "1", "value in the file or reason code", "real"),
+    ),
+    marks=({"good": ("dety", "detx")},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+DETECTOR_PLANE = Kind(
+    "detector_plane",
+    "detector-plane images and histograms",
+    (
+        *_axis("time", "s", "time of the bin (MET)", required=False, optional=True),
+        *_axis("energy", "keV", "energy of the band", required=False, optional=True),
+        _V("detid", ("dety", "detx"), "1", "detector number, -1 in the gaps", "integer", coord=True),
+        _V("counts", ("[time]", "[energy]", "dety", "detx"), "count", "counts", "real", fits="BAT_DPI"),
+        _V("rate", ("[time]", "[energy]", "dety", "detx"), "count/s", "count rate", "real", fits="BAT_DPI"),
+        _V("weight", ("[source]", "[time]", "[energy]", "dety", "detx"), "1", "mask weight of each detector"),
+        _V("exposure", ("[time]",), "s", "good time", fits="EXPOSURE"),
+        *GTI_VARIABLES,
+    ),
+    marks=({"counts": ("dety", "detx")}, {"rate": ("dety", "detx")}, {"weight": ("dety", "detx")}),
+    attributes=COMMON_ATTRIBUTES,
+    one_of=(("counts", "rate", "weight"),),
+)
+
+DETECTOR_TABLE = Kind(
+    "detector_table",
+    "per-detector calibration",
+    (_V("detid", ("dety", "detx"), "1", "detector number, -1 in the gaps", "integer", coord=True),),
+    marks=({"gain": ("dety", "detx")}, {"offset": ("dety", "detx")}, {"enabled": ("dety", "detx")}),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+LIGHTCURVE = Kind(
+    "lightcurve",
+    "counts or rates against time, in bands",
+    (
+        *_axis("time", "s", "time of the bin (MET)"),
+        *_axis("energy", "keV", "energy of the band"),
+        _V("counts", ("[source]", "time", "energy"), "count", "counts", "real", fits="COUNTS"),
+        _V("counts_err", ("[source]", "time", "energy"), "count", "1-sigma error of counts", fits="ERROR"),
+        _V("rate", ("[source]", "time", "energy"), "count/s", "rate", fits="RATE"),
+        _V("rate_err", ("[source]", "time", "energy"), "count/s", "1-sigma error of rate", fits="ERROR"),
+        _V("exposure", ("time",), "s", "good time in the bin", required=True),
+        _V("fracexp", ("time",), "1", "good fraction of the bin", required=True, fits="FRACEXP"),
+        _V("totcounts", ("time",), "count", "accepted events in all bands", "real", fits="TOTCOUNTS"),
+        *GTI_VARIABLES,
+    ),
+    marks=({"counts": ("time", "energy")}, {"rate": ("time", "energy")}),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("statistic", "distribution of the values", required=True, values=("poisson", "gaussian")),
+        _A("weighting", "weights of the events", required=True, values=("none", "mask")),
+    ),
+    one_of=(("counts", "rate"),),
+)
+
+SPECTRUM = Kind(
+    "spectrum",
+    "counts or rates against energy channel",
+    (
+        *_axis("time", "s", "time of the spectrum (MET)", required=False, optional=True),
+        _V("channel", ("channel",), "1", "channel number", "integer", coord=True, required=True, fits="CHANNEL"),
+        _V("energy", ("channel",), "keV", "nominal energy (centre)", coord=True),
+        _V("energy_bnds", ("channel", "bnds"), "keV", "nominal energy (edges)", coord=True, fits="E_MIN, E_MAX"),
+        _V("counts", ("[source]", "[time]", "channel"), "count", "counts", "real", fits="COUNTS"),
+        _V("rate", ("[source]", "[time]", "channel"), "count/s", "rate", fits="RATE"),
+        _V("stat_err", ("[source]", "[time]", "channel"), None, "statistical error", fits="STAT_ERR"),
+        _V("sys_err", ("[source]", "[time]", "channel"), "1", "fractional systematic error", fits="SYS_ERR"),
+        _V("quality", ("[time]", "channel"), "1", "0 good, other bad", "integer", fits="QUALITY"),
+        _V("grouping", ("[time]", "channel"), "1", "1 starts a group, -1 continues it", "integer", fits="GROUPING"),
+        _V("exposure", ("[time]",), "s", "good time", required=True, fits="EXPOSURE"),
+        *GTI_VARIABLES,
+    ),
+    marks=({"counts": ("channel",)}, {"rate": ("channel",)}),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("statistic", "distribution of the values", required=True, values=("poisson", "gaussian")),
+        _A("weighting", "weights of the events", required=True, values=("none", "mask")),
+    ),
+    one_of=(("counts", "rate"),),
+)
+
+RESPONSE = Kind(
+    "response",
+    "redistribution and effective area",
+    (
+        *_axis("energy_in", "keV", "incident energy"),
+        _V("channel", ("channel",), "1", "channel number", "integer", coord=True, fits="CHANNEL"),
+        _V("energy", ("channel",), "keV", "nominal energy (centre)", coord=True),
+        _V("energy_bnds", ("channel", "bnds"), "keV", "nominal energy (edges)", coord=True, fits="E_MIN, E_MAX"),
+        _V("matrix", ("energy_in", "channel"), None, "response (cm**2) or redistribution (1)", "real", fits="MATRIX"),
+        _V("area", ("energy_in",), "cm**2", "effective area", "real", fits="SPECRESP"),
+    ),
+    marks=({"matrix": ("energy_in", "channel")}, {"area": ("energy_in",)}),
+    attributes=COMMON_ATTRIBUTES,
+    one_of=(("matrix", "area"),),
+)
+
+SKY_IMAGE = Kind(
+    "sky_image",
+    "sky images on the tangent plane of the instrument",
+    (
+        *_axis("time", "s", "time of the image (MET)", required=False, optional=True),
+        *_axis("energy", "keV", "energy of the band", required=False, optional=True),
+        _V("imx", ("imx",), "1", "tangent-plane X", coord=True, required=True),
+        _V("imy", ("imy",), "1", "tangent-plane Y", coord=True, required=True),
+        _V("rate", ("[time]", "[energy]", "imy", "imx"), "count/s", "rate", "real"),
+        _V("counts", ("[time]", "[energy]", "imy", "imx"), "count", "counts", "real"),
+        _V("noise", ("[time]", "[energy]", "imy", "imx"), None, "1-sigma noise", "real"),
+        _V("background", ("[time]", "[energy]", "imy", "imx"), None, "local background", "real"),
+        _V("snr", ("[time]", "[energy]", "imy", "imx"), "1", "significance", "real"),
+        _V("pcode", ("[time]", "[energy]", "imy", "imx"), "1", "partial coding fraction", "real"),
+        _V("exposure", ("[time]",), "s", "good time"),
+        _V("wcs", (), None, "FITS WCS cards of the image", "any", coord=True),
+        *GTI_VARIABLES,
+    ),
+    marks=(
+        {"rate": ("imy", "imx")},
+        {"counts": ("imy", "imx")},
+        {"noise": ("imy", "imx")},
+        {"snr": ("imy", "imx")},
+        {"pcode": ("imy", "imx")},
+        {"background": ("imy", "imx")},
+        {"occultation": ("imy", "imx")},
+    ),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+MOSAIC = Kind(
+    "mosaic",
+    "sums on HEALPix cells",
+    (
+        *_axis("time", "s", "time of the sum (MET)", required=False, optional=True),
+        *_axis("energy", "keV", "energy of the band", required=False, optional=True),
+        _V("cell_ids", ("cell",), "1", "HEALPix cell number", "integer", coord=True, required=True),
+        _V("healpix", (), None, "grid mapping (CF-1.13)", "any", coord=True, required=True),
+        _V("sum_w", ("[time]", "[energy]", "cell"), None, "sum of 1/noise**2", "real"),
+        _V("sum_wf", ("[time]", "[energy]", "cell"), None, "sum of flux/noise**2", "real"),
+        _V("exposure", ("[time]", "cell"), "s", "exposure", "real"),
+        _V("pcode_exposure", ("[time]", "cell"), "s", "coding-weighted exposure", "real"),
+        _V("n_images", ("[time]", "cell"), "1", "number of images", "real"),
+        _V("flux", ("[time]", "[energy]", "cell"), None, "flux", "real"),
+        _V("flux_err", ("[time]", "[energy]", "cell"), None, "1-sigma error of flux", "real"),
+        _V("snr", ("[time]", "[energy]", "cell"), "1", "significance", "real"),
+        _V("probability", ("cell",), "1", "probability", "real"),
+    ),
+    marks=({"cell_ids": ("cell",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+CATALOG = Kind(
+    "catalog",
+    "sources",
+    (
+        _V("name", ("source",), None, "source name", "string", coord=True),
+        _V("ra", ("source",), "deg", "right ascension (ICRS)", "real", required=True, fits="RA_OBJ"),
+        _V("dec", ("source",), "deg", "declination (ICRS)", "real", required=True, fits="DEC_OBJ"),
+        _V("ra_err", ("source",), "deg", "1-sigma error of ra", "real", fits="RA_OBJ_ERR"),
+        _V("dec_err", ("source",), "deg", "1-sigma error of dec", "real", fits="DEC_OBJ_ERR"),
+        _V("rate", ("source", "[energy]"), "count/s", "rate", "real", fits="RATE"),
+        _V("rate_err", ("source", "[energy]"), "count/s", "1-sigma error of rate", "real", fits="RATE_ERR"),
+        _V("snr", ("source", "[energy]"), "1", "significance", "real", fits="SNR"),
+    ),
+    marks=({"ra": ("source",), "dec": ("source",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+FIT = Kind(
+    "fit",
+    "result of a spectral fit",
+    (
+        _V("parameter", ("parameter",), None, "parameter name", "string", coord=True, required=True),
+        _V("value", ("parameter",), None, "best-fit value", required=True),
+        _V("error", ("parameter",), None, "symmetric 1-sigma error"),
+        _V("error_low", ("parameter",), None, "lower error"),
+        _V("error_high", ("parameter",), None, "upper error"),
+        _V("covariance", ("parameter", "parameter2"), None, "covariance"),
+        _V("statistic", (), "1", "fit statistic"),
+        _V("dof", (), "1", "degrees of freedom", "real"),
+    ),
+    marks=({"value": ("parameter",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+IMAGE = Kind(
+    "image",
+    "any other FITS image",
+    (_V("wcs", (), None, "FITS WCS cards of the image", "any", coord=True),),
+    marks=({"image": ("y", "x")}, {"image": ("axis0",)}),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+HOUSEKEEPING = Kind(
+    "housekeeping",
+    "any archive time series without a kind of its own",
+    (_V("time", ("time",), "s", "time (MET)", coord=True, required=True, fits="TIME"),),
+    marks=({"time": ("time",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+TABLE = Kind(
+    "table",
+    "any other FITS table",
+    (),
+    marks=(),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+#: every kind by name, in the order in which structure is tried (the more specific first)
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        EVENTS,
+        GTI,
+        ATTITUDE,
+        RAY_TRACE,
+        ALIGNMENT,
+        APERTURE,
+        DETECTOR_MASK,
+        DETECTOR_PLANE,
+        DETECTOR_TABLE,
+        LIGHTCURVE,
+        SPECTRUM,
+        RESPONSE,
+        SKY_IMAGE,
+        MOSAIC,
+        CATALOG,
+        FIT,
+        IMAGE,
+        HOUSEKEEPING,
+        TABLE,
+    )
+}

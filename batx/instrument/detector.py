@@ -1,8 +1,8 @@
 """The detector plane: 32768 detectors in an array of 286 x 173 cells with gaps between the modules.
 
-Positions are ``detx`` (column, 0 to 285) and ``dety`` (row, 0 to 172); images have the shape ``(173, 286)``, that
-is ``image[dety, detx]``. Every 18 columns hold 16 detectors and 2 empty cells, every 11 rows 8 detectors and 3
-empty cells. Formulae: algorithms, section 1 (DPI geometry).
+Positions are ``detx`` (column, 0 to 285) and ``dety`` (row, 0 to 172); images have the shape ``(173,
+286)``, that is ``image[dety, detx]``. Every 18 columns hold 16 detectors and 2 empty cells, every 11 rows 8
+detectors and 3 empty cells. Formulae: algorithms, section 1 (DPI geometry).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _check_range(values: np.ndarray, stop: int, name: str) -> None:
     if outside.any():
         found = values[outside]
         raise ValueRangeError(
-            f"{name}: found {found.size} value(s) outside 0 to {stop - 1}, from {found.min()} to {found.max()}"
+            f"{name}: found {found.size} value(s) from {found.min()} to {found.max()}, expected 0 to {stop - 1}"
         )
 
 

@@ -130,7 +130,7 @@ def _check_range(values: np.ndarray, stop: int, name: str) -> None:
     if outside.any():
         found = values[outside]
         raise ValueRangeError(
-            f"{name}: found {found.size} value(s) from {found.min()} to {found.max()}, expected 0 to {stop - 1}"
+            f"{name}: found {found.size} from {found.min()} to {found.max()}, expected 0 to {stop - 1}"
         )
 
 

@@ -1,7 +1,8 @@
 """Small realistic Datasets of every kind of the data model, for any test that needs one.
 
-``make("lightcurve")`` gives a fresh object; ``KIND_NAMES`` lists what there is; ``make_tree()`` gives an observation.
-The values are fixed (seeded), the attributes are those of an archive file plus some that the data model does not name.
+``make("lightcurve")`` gives a fresh object, ``MAKERS`` lists the names, ``make_tree()`` gives an observation.
+The values are fixed (seeded); the attributes are those of an archive file, also some that the data model does not
+name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Good-time intervals as plain arrays: algebra, membership, exposure of bins, intervals from flagged rows.
 
-A list of intervals is a pair of float64 arrays ``(start, stop)``; interval i holds the times start[i] <= t < stop[i].
-Overlapping or unsorted intervals count as their union everywhere; an interval with start == stop holds nothing.
+A list of intervals is a pair of float64 arrays ``(start, stop)``; interval i holds the times start[i] <= t <
+stop[i]. Overlapping or unsorted intervals count as their union everywhere; an interval with start == stop
+holds nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def as_intervals(start: np.ndarray, stop: np.ndarray, name: str = "GTI") -> Inte
     start = np.asarray(start, dtype=np.float64)
     stop = np.asarray(stop, dtype=np.float64)
     if start.ndim != 1 or start.shape != stop.shape:
-        raise GtiError(f"{name}: found shapes {start.shape} and {stop.shape}, expected two equal 1-dimensional ones")
+        raise GtiError(
+            f"{name}: found shapes {start.shape} and {stop.shape}, expected two equal 1-dimensional ones"
+        )
     if bad := int(np.count_nonzero(np.isnan(start) | np.isnan(stop))):
         raise GtiError(f"{name}: found NaN in {bad} of {start.size} intervals; drop these rows")
     if np.any(backward := stop < start):
@@ -55,7 +58,7 @@ def as_intervals(start: np.ndarray, stop: np.ndarray, name: str = "GTI") -> Inte
 
 
 def union(start: np.ndarray, stop: np.ndarray, max_gap: float = 0.0) -> Intervals:
-    """Return sorted, disjoint intervals that hold the same times; empty ones are dropped, touching ones joined.
+    """Return sorted, disjoint intervals that hold the same times; empty ones dropped, touching ones joined.
 
     Parameters
     ----------
@@ -214,9 +217,9 @@ def _overlap(lo: np.ndarray, hi: np.ndarray, start: np.ndarray, stop: np.ndarray
 def maketime(times: np.ndarray, good: np.ndarray, prefr: float, postfr: float) -> Intervals:
     """Return intervals from rows of housekeeping that are flagged good, by the rule of the tool ``maketime``.
 
-    A run i..j of good rows gives start = t[i] - prefr (t[i] - t[i-1]) and stop = t[j] + postfr (t[j+1] - t[j]), or
-    t[i] and t[j] themselves at an end of the table. A step back in time ends a run as the end of the table does.
-    Runs with start == stop are dropped.
+    A run i..j of good rows gives start = t[i] - prefr (t[i] - t[i-1]) and stop = t[j] + postfr (t[j+1] -
+    t[j]), or t[i] and t[j] themselves at an end of the table. A step back in time ends a run as the end of
+    the table does. Runs with start == stop are dropped.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ _PUBLIC = {
     "gti_union": "batx.intervals",
     "rebin_time": "batx.rebinning",
     "rebin_energy": "batx.rebinning",
-    "plot": "batx.plot.dispatch",
+    "plot": "batx.plots.dispatch",
     "check": "batx.schema",
     "validate": "batx.schema",
     "build": "batx.schema",

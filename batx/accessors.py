@@ -58,7 +58,7 @@ class BatDataset:
     complement = _Verb("batx.intervals:gti_complement")
     gaps = _Verb("batx.intervals:gti_gaps")
     pad = _Verb("batx.intervals:gti_pad")
-    plot = _Verb("batx.plot.dispatch:plot")
+    plot = _Verb("batx.plots.dispatch:plot")
     to_pandas = _Verb("batx.interop.pandas:to_pandas")
     to_fits = _Verb("batx.io.write:to_fits")
     to_netcdf = _Verb("batx.io.store:to_netcdf")

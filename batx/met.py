@@ -82,13 +82,13 @@ class ClockFile:
         ValueRangeError
             For times before the first row, or more than 90 days past the last one.
         """
-        days = to_value(met, "s", "met")
-        u = days - _leap_seconds_before(days)
+        seconds = to_met(met)
+        u = seconds - _leap_seconds_before(seconds)
         beyond = u - self.stop[-1]
         if np.any((u < self.start) | (beyond > EXTRAPOLATION_LIMIT)):
             raise ValueRangeError(
-                f"clock file: found MET {np.min(u):.1f} to {np.max(u):.1f}, expected "
-                f"{self.start:.1f} to {self.stop[-1] + EXTRAPOLATION_LIMIT:.1f} (its end and 90 days); use a newer clock file or UTCF"
+                f"clock file: found times from {np.min(u):.1f} to {np.max(u):.1f}, expected {self.start:.1f} to "
+                f"{self.stop[-1] + EXTRAPOLATION_LIMIT:.1f} (its end and 90 days); use a newer file or UTCF"
             )
         inside = np.minimum(u, self.stop[-1])
         row = np.searchsorted(self.stop, inside, side="left")
@@ -98,8 +98,8 @@ class ClockFile:
 
     def utcf(self, met: Any) -> np.ndarray:
         """Return UTCF in seconds at MET, as in keyword ``UTCFINIT``: TTCF less the leap seconds."""
-        corrected = to_value(met, "s", "met") + self.ttcf(met)
-        return self.ttcf(met) - _leap_seconds_before(corrected)
+        ttcf = self.ttcf(met)
+        return ttcf - _leap_seconds_before(to_met(met) + ttcf)
 
     def _microseconds(self, u: np.ndarray, row: np.ndarray) -> np.ndarray:
         x = (u - self.origin[row]) / DAY
@@ -372,7 +372,7 @@ def _instant(value: Any, name: str) -> Any:
 
 
 def _time_to_met(instant: Any, attrs: Mapping[str, Any], utcf: float | ClockFile | None) -> np.ndarray:
-    """Invert TT = MJDREF + MET + TTCF; with a clock file TTCF depends on MET (drift 1e-7), hence the steps."""
+    """Invert TT = MJDREF + MET + TTCF; with a clock file TTCF depends on MET (drift 1e-7): three steps."""
     reference = _reference(attrs)
     tt = np.asarray((getattr(instant, reference.scale) - reference).to_value("s"), dtype=np.float64)
     met = tt
@@ -431,7 +431,7 @@ def _time_delta(seconds: np.ndarray) -> Any:
 
 def _leap_days() -> np.ndarray:
     """Return the UTC midnights after leap seconds, in seconds of UTC days since 2001.0 (from erfa)."""
-    import erfa
+    import erfa  # type: ignore[import-untyped]
 
     table = erfa.leap_seconds.get()
     table = table[table["year"] > 2001]

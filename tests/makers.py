@@ -581,6 +581,5 @@ def make_tree() -> xr.DataTree:
             "/survey/gti": gti(),
             "/sources": catalog(),
             "/hk": housekeeping(),
-        },
-        name="observation",
+        }
     )

@@ -33,7 +33,7 @@ _PUBLIC = {
     "combine_masks": "batx.detector_masks",
     "rebin_time": "batx.rebinning",
     "rebin_energy": "batx.rebinning",
-    "plot": "batx.plot.dispatch",
+    "plot": "batx.plots.dispatch",
     "check": "batx.schema",
     "validate": "batx.schema",
     "build": "batx.schema",

@@ -50,7 +50,7 @@ class BatDataset:
     hot_pixels = _Verb("batx.detector_masks:hot_pixels")
     rebin_time = _Verb("batx.rebinning:rebin_time")
     rebin_energy = _Verb("batx.rebinning:rebin_energy")
-    plot = _Verb("batx.plot.dispatch:plot")
+    plot = _Verb("batx.plots.dispatch:plot")
     to_pandas = _Verb("batx.interop.pandas:to_pandas")
     to_fits = _Verb("batx.io.write:to_fits")
     to_netcdf = _Verb("batx.io.store:to_netcdf")

@@ -1,0 +1,512 @@
+"""The coded mask: how a source lights the detectors through it, and the weights that follow.
+
+Lengths are cm in the BAT frame. A source is a point ``(x, y, z)``; one that is far away is its direction scaled to
+``z = FAR``. Formulae: algorithms, section 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from batx.errors import PositionError, ValueRangeError
+from batx.instrument.detector import DETECTOR, NX, NY
+
+__all__ = [
+    "DEFAULT_CORRECTIONS",
+    "FAR",
+    "MASK_WEIGHT_GAIN",
+    "MaskGeometry",
+    "illumination",
+    "parse_corrections",
+    "weight_map",
+    "weight_normalisation",
+]
+
+#: height given to a source that is far away, cm
+FAR = 1.0e7
+
+#: allowance for the technique in the weight normalisation of events and weight images
+MASK_WEIGHT_GAIN = 0.04
+
+#: size of the steps in which the thickness of a tile is followed, cm
+_SUBLAYER_STEP = 0.02
+
+#: lower corner of detector (0, 0) relative to the origin of the detector plane, cm
+_DETECTOR_CORNER = (-60.05, -36.32)
+
+#: overlaps of detector and cell below this fraction of a cell are rounding, not light
+_TOUCHING = 1e-12
+
+DEFAULT_CORRECTIONS = ("flatfield", "pcode", "ndets", "maskwt")
+_CORRECTIONS = (*DEFAULT_CORRECTIONS, "nearfield", "cosine", "rsquare", "forward", "unbalanced")
+
+
+@dataclass(frozen=True)
+class MaskGeometry:
+    """Where the mask and the detectors are.
+
+    Attributes
+    ----------
+    shape
+        Mask cells ``(ny, nx)``.
+    mask_corner
+        X and Y of the lower corner of mask cell (0, 0), cm.
+    mask_top
+        Z of the top of the tiles, cm.
+    mask_cell
+        Size of a mask cell in X, Y and its thickness, cm.
+    detector_corner
+        X and Y of the lower corner of detector (0, 0), cm.
+    detector_top
+        Z of the top of the detectors, cm.
+    detector_pitch, detector_size
+        Distance of neighbouring detectors and size of one, X and Y, cm.
+    """
+
+    shape: tuple[int, int]
+    mask_corner: tuple[float, float]
+    mask_top: float
+    mask_cell: tuple[float, float, float]
+    detector_corner: tuple[float, float]
+    detector_top: float
+    detector_pitch: tuple[float, float]
+    detector_size: tuple[float, float]
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any], shape: tuple[int, int]) -> MaskGeometry:
+        """Return the geometry that the attributes of an `aperture` Dataset describe.
+
+        Parameters
+        ----------
+        attrs
+            The keywords of the aperture file in lower case (``maskbatz``, ``maskoffx``, ``maskcell0x``, ...). What is
+            absent takes the default of algorithms, section 1; the mask is then centred on its origin.
+        shape
+            Shape of the mask array, ``(ny, nx)``.
+
+        Raises
+        ------
+        ValueRangeError
+            If a size is not positive or the mask is not above the detectors.
+
+        Examples
+        --------
+        >>> MaskGeometry.from_attrs({}, (243, 487)).mask_corner
+        (-121.75, -60.607)
+        """
+
+        def value(name: str, default: float) -> float:
+            return float(attrs.get(name, default))
+
+        ny, nx = (int(n) for n in shape)
+        cell = (value("maskcelx", 0.5), value("maskcely", 0.5), value("maskcelz", 0.1))
+        geometry = cls(
+            shape=(ny, nx),
+            mask_corner=(
+                value("maskbatx", 0.0) + value("maskoffx", 0.0) + value("maskcell0x", -nx * cell[0] / 2),
+                value("maskbaty", 0.0) + value("maskoffy", 0.143) + value("maskcell0y", -ny * cell[1] / 2),
+            ),
+            mask_top=value("maskbatz", 100.1) + value("maskoffz", 0.0),
+            mask_cell=cell,
+            detector_corner=(
+                value("detbatx", 0.0) + value("detoffx", 0.0) + _DETECTOR_CORNER[0],
+                value("detbaty", 0.0) + value("detoffy", 0.0) + _DETECTOR_CORNER[1],
+            ),
+            detector_top=value("detbatz", 0.35) + value("detoffz", 0.0),
+            detector_pitch=(value("detcelx", 0.42), value("detcely", 0.42)),
+            detector_size=(value("detsizex", 0.40), value("detsizey", 0.40)),
+        )
+        sizes = (*cell[:2], *geometry.detector_pitch, *geometry.detector_size)
+        if not all(size > 0 for size in sizes) or cell[2] < 0 or geometry.height <= 0:
+            raise ValueRangeError(
+                f"aperture: found mask cells {cell} cm, detector pitch {geometry.detector_pitch} cm, detector size "
+                f"{geometry.detector_size} cm and a mask {geometry.height} cm above the detectors; "
+                "expected positive sizes"
+            )
+        return geometry
+
+    @property
+    def height(self) -> float:
+        """Distance from the top of the detectors to the middle of the tiles, cm."""
+        return self.mask_top - self.mask_cell[2] / 2 - self.detector_top
+
+    def detector_centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the X of the columns, shape ``(286,)``, and the Y of the rows, shape ``(173,)``, cm."""
+        x, y = (
+            corner + pitch * np.arange(n) + size / 2
+            for corner, pitch, size, n in zip(
+                self.detector_corner, self.detector_pitch, self.detector_size, (NX, NY), strict=True
+            )
+        )
+        return x, y
+
+    def sublayers(self, source: Any) -> np.ndarray:
+        """Return the Z of the layers that stand for the thickness of the tiles, cm; 1 to 8 of them, from the top."""
+        x, y, z = _point(source)
+        slope = (np.hypot(x, y) + 50.0) / (z - 100.0)
+        count = int(np.clip(slope * self.mask_cell[2] / _SUBLAYER_STEP + 1.0, 1.0, 8.0))
+        return self.mask_top - np.arange(count) * self.mask_cell[2] / count
+
+    def field_radius(self, z: float = FAR) -> float:
+        """Return the largest ``hypot(imx, imy)`` at which a source at height `z` lights any detector through the mask."""
+        reach = []
+        for axis in (0, 1):
+            mask_low = self.mask_corner[axis]
+            mask = np.array([mask_low, mask_low + self.mask_cell[axis] * self.shape[1 - axis]])
+            low = self.detector_corner[axis]
+            span = self.detector_pitch[axis] * ((NX, NY)[axis] - 1) + self.detector_size[axis]
+            detectors = np.array([low, low + span])
+            depth = self.mask_top - self.mask_cell[2] - self.detector_top
+            source = detectors + (mask[:, None] - detectors) * (z - self.detector_top) / depth
+            reach.append(np.abs(source / z).max())
+        return float(np.hypot(*reach))
+
+
+def parse_corrections(corrections: str | Iterable[str]) -> frozenset[str]:
+    """Return the set of corrections that a list, or a text separated by commas, names.
+
+    ``"default"`` stands for flatfield, pcode, ndets and maskwt, ``"none"`` for nothing.
+
+    Raises
+    ------
+    ValueRangeError
+        If a name is unknown, or both flatfield and nearfield are asked for.
+
+    Examples
+    --------
+    >>> sorted(parse_corrections("forward,unbalanced"))
+    ['forward', 'unbalanced']
+    """
+    names = corrections.split(",") if isinstance(corrections, str) else list(corrections)
+    chosen: set[str] = set()
+    for name in (str(name).strip().lower() for name in names):
+        if name == "default":
+            chosen.update(DEFAULT_CORRECTIONS)
+        elif name in _CORRECTIONS:
+            chosen.add(name)
+        elif name not in ("none", ""):
+            raise ValueRangeError(
+                f"corrections: found '{name}', expected some of default, none, {', '.join(_CORRECTIONS)}"
+            )
+    if {"flatfield", "nearfield"} <= chosen:
+        raise ValueRangeError(
+            "corrections: found both flatfield and nearfield; the second contains the first, give one of them"
+        )
+    return frozenset(chosen)
+
+
+def illumination(
+    mask: np.ndarray, geometry: MaskGeometry, source: Any, unbalanced: bool = False
+) -> np.ndarray:
+    """Return which fraction of each detector a source lights through open, minus through closed, mask cells.
+
+    The shadow of a layer of the mask is a rectangular grid on the detector plane, so the overlap of cell and
+    detector is the product of an overlap in X and one in Y; the result is the mean over the layers that stand for
+    the thickness of the tiles. Formula: algorithms, section 2.1, step 1.
+
+    Parameters
+    ----------
+    mask
+        Shape ``(ny, nx)``: +1 open, -1 closed, 0 outside the mask.
+    geometry
+        Where mask and detectors are.
+    source
+        ``(x, y, z)``, cm.
+    unbalanced
+        Count closed cells as 0: the result is the lit fraction, 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, shape ``(173, 286)``, -1 to 1; 0 in the gaps and where no part of the mask is in the way.
+
+    Raises
+    ------
+    PositionError
+        If the source is not above the mask.
+    ValueRangeError
+        If `mask` has another shape than the geometry.
+
+    Examples
+    --------
+    >>> geometry = MaskGeometry.from_attrs({}, (243, 487))
+    >>> lit = illumination(np.ones((243, 487), np.int8), geometry, (0.0, 0.0, FAR), unbalanced=True)
+    >>> float(lit[0, 0].round(6)), float(lit[0, 16])
+    (1.0, 0.0)
+    """
+    x, y, z = _point(source)
+    cells = np.ascontiguousarray(mask, dtype=np.int8)
+    if cells.shape != geometry.shape:
+        raise ValueRangeError(
+            f"mask: found shape {cells.shape}, expected {geometry.shape} as in the geometry"
+        )
+    if not z > geometry.mask_top:
+        raise PositionError(
+            f"source: found a height of {z} cm above the BAT origin, expected one above the mask, "
+            f"which is at {geometry.mask_top} cm"
+        )
+    lit = np.zeros((NY, NX))
+    for layer in geometry.sublayers(source):
+        ratio = (geometry.detector_top - layer) / (z - layer)
+        columns = _overlaps(NX, *_axis(geometry, 0), 1.0 - ratio, x * ratio)
+        rows = _overlaps(NY, *_axis(geometry, 1), 1.0 - ratio, y * ratio)
+        _add_layer(cells, unbalanced, *columns, *rows, lit)
+    lit /= len(geometry.sublayers(source))
+    lit[~DETECTOR] = 0.0
+    return lit
+
+
+def weight_normalisation(geometry: MaskGeometry, z: float, gain: float = MASK_WEIGHT_GAIN) -> float:
+    """Return the factor N that makes a mask-weighted sum the counts of fully open detectors.
+
+    The mean of the squared illumination over all phases of a random mask, half of it open, times ``1 + gain``.
+    Formula: algorithms, section 2.1, step 4.
+
+    Examples
+    --------
+    >>> round(weight_normalisation(MaskGeometry.from_attrs({}, (243, 487)), FAR), 6)
+    0.270402
+    """
+    shadow = (z - geometry.height) / z
+    lx, ly = (
+        size / cell * shadow
+        for size, cell in zip(geometry.detector_size, geometry.mask_cell[:2], strict=True)
+    )
+    full = 0.5 * ((1 - lx) * (1 - ly) + 0.5 * ((1 - lx) * ly + (1 - ly) * lx) + lx * ly / 8)
+    return (1 + 4 * full) / 6 * (1 + gain)
+
+
+def weight_map(
+    mask: np.ndarray,
+    geometry: MaskGeometry,
+    source: Any,
+    good: np.ndarray | None = None,
+    corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
+    rebalance: bool = True,
+    gain: float = MASK_WEIGHT_GAIN,
+) -> tuple[np.ndarray, float, int, float]:
+    """Return the mask weight of every detector for a source.
+
+    Formula: algorithms, section 2.1, steps 1 to 5.
+
+    Parameters
+    ----------
+    mask, geometry, source
+        As for `illumination`.
+    good
+        Shape ``(173, 286)``, true for detectors in use; all of them if not given. Gaps are never good.
+    corrections
+        Names as for `parse_corrections`.
+    rebalance
+        Subtract a multiple of the correction of each detector so that the weights of all good, coded detectors
+        sum to 0.
+    gain
+        Of `weight_normalisation`.
+
+    Returns
+    -------
+    weight : numpy.ndarray
+        float64, shape ``(173, 286)``; 0 for detectors that are not good or not coded.
+    pcode : float
+        Coded fraction of the good detectors (partial coding).
+    n_good : int
+        Number of good detectors.
+    mask_weight_norm : float
+        Product of the normalising factors that were not applied (MSKWTSQF).
+
+    Raises
+    ------
+    PositionError
+        If the source is not above the mask.
+
+    Examples
+    --------
+    >>> geometry = MaskGeometry.from_attrs({}, (243, 487))
+    >>> mask = np.where(np.random.default_rng(1).random((243, 487)) < 0.5, 1, -1)
+    >>> weight, pcode, n_good, norm = weight_map(mask, geometry, (0.1 * FAR, 0.0, FAR))
+    >>> pcode, n_good, abs(float(weight.sum())) < 1e-12
+    (1.0, 32768, True)
+    """
+    chosen = parse_corrections(corrections)
+    x, y, z = _point(source)
+    usable = DETECTOR if good is None else DETECTOR & np.asarray(good, dtype=bool)
+    weight = illumination(mask, geometry, source, "unbalanced" in chosen)
+    correction = _correction_map(geometry, (x, y, z), chosen)
+    n_good = int(np.count_nonzero(usable))
+    n_coded = _correct_and_balance(weight, usable, correction, rebalance)
+    pcode = n_coded / n_good if n_good else 0.0
+    factors = {"pcode": pcode, "ndets": float(n_good), "maskwt": weight_normalisation(geometry, z, gain)}
+    applied = float(np.prod([factor for name, factor in factors.items() if name in chosen]))
+    left = float(np.prod([factor for name, factor in factors.items() if name not in chosen]))
+    if n_coded:
+        weight /= applied
+    centre = _correction(np.array([x]), np.array([y]), z - geometry.detector_top, (x, y, z), geometry, chosen)
+    return weight, pcode, n_good, float(centre[0, 0]) * left
+
+
+def _point(source: Any) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in source)
+    if not (np.isfinite(x) and np.isfinite(y) and np.isfinite(z)):
+        raise PositionError(f"source: found ({x}, {y}, {z}) cm, expected finite numbers")
+    return x, y, z
+
+
+def _axis(geometry: MaskGeometry, axis: int) -> tuple[float, float, float, float, float, int]:
+    """Return first detector edge, pitch, detector size, first mask edge, mask cell and number of cells of an axis."""
+    return (
+        geometry.detector_corner[axis],
+        geometry.detector_pitch[axis],
+        geometry.detector_size[axis],
+        geometry.mask_corner[axis],
+        geometry.mask_cell[axis],
+        geometry.shape[1 - axis],
+    )
+
+
+def _correction_map(
+    geometry: MaskGeometry, source: tuple[float, float, float], chosen: frozenset[str]
+) -> np.ndarray:
+    x, y = geometry.detector_centres()
+    dz = source[2] - geometry.detector_top
+    return _correction(source[0] - x, source[1] - y, dz, source, geometry, chosen)
+
+
+def _correction(
+    dx: np.ndarray,
+    dy: np.ndarray,
+    dz: float,
+    source: tuple[float, float, float],
+    geometry: MaskGeometry,
+    chosen: frozenset[str],
+) -> np.ndarray:
+    """Return the factor by which the weight is multiplied at points that see the source at ``(dx, dy, dz)``.
+
+    Formula: algorithms, section 2.1, step 2; shape ``(len(dy), len(dx))``.
+    """
+    inverse_square = 1.0 / (dx * dx + (dy * dy + dz * dz)[:, None])
+    inverse = np.sqrt(inverse_square)
+    factor = np.ones_like(inverse)
+    if chosen & {"flatfield", "nearfield"}:
+        factor *= (dz + _side(dx, dz) + _side(dy, dz)[:, None]) * inverse
+    if "cosine" in chosen:
+        factor *= dz * inverse
+    if chosen & {"nearfield", "rsquare"}:
+        factor *= inverse_square * float(np.dot(source, source))
+    if "nearfield" in chosen:
+        x, y = np.array([source[0]]), np.array([source[1]])
+        centre = (dz + _side(x, dz) + _side(y, dz)) / np.sqrt(np.dot(source, source))
+        factor /= centre
+    return factor if "forward" in chosen else 1.0 / factor
+
+
+def _side(d: np.ndarray, dz: float) -> np.ndarray:
+    """Return the lit part of the side of a detector times its distance from the source: min(.15, .05 dz/d) d."""
+    return np.minimum(0.15 * np.abs(d), 0.05 * dz)
+
+
+@njit(cache=True, nogil=True)
+def _overlaps(
+    n: int,
+    first: float,
+    pitch: float,
+    size: float,
+    mask_first: float,
+    cell: float,
+    n_cell: int,
+    scale: float,
+    shift: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first mask cell over each of `n` detectors and the fraction that each cell from there on covers.
+
+    A mask edge at X casts its shadow at ``X scale + shift``. Cells that do not exist have fraction 0.
+    """
+    width = int(size / (cell * scale)) + 2
+    start = np.zeros(n, np.int64)
+    fraction = np.zeros((n, width))
+    per_cell = cell * scale / size
+    for i in range(n):
+        low = first + pitch * i
+        begin = ((low - shift) / scale - mask_first) / cell
+        end = ((low + size - shift) / scale - mask_first) / cell
+        index = int(np.floor(begin))
+        start[i] = min(max(index, 0), max(n_cell - width, 0))
+        for k in range(width):
+            c = start[i] + k
+            if c < n_cell:
+                covered = min(end, c + 1.0) - max(begin, float(c))
+                if covered > _TOUCHING:
+                    fraction[i, k] = covered * per_cell
+    return start, fraction
+
+
+@njit(cache=True, nogil=True)
+def _add_layer(
+    cells: np.ndarray,
+    unbalanced: bool,
+    x_start: np.ndarray,
+    x_fraction: np.ndarray,
+    y_start: np.ndarray,
+    y_fraction: np.ndarray,
+    lit: np.ndarray,
+) -> None:
+    """Add to `lit` the illumination through one layer: overlap in Y times mask times overlap in X."""
+    ny, nx = lit.shape
+    n_row, n_col = cells.shape
+    lowest, highest = n_row, -1
+    for j in range(ny):
+        for m in range(y_fraction.shape[1]):
+            if y_fraction[j, m] > 0.0:
+                lowest = min(lowest, y_start[j] + m)
+                highest = max(highest, y_start[j] + m)
+    if highest < lowest:
+        return
+    band = np.zeros((highest - lowest + 1, nx))
+    for row in range(lowest, highest + 1):
+        for i in range(nx):
+            total = 0.0
+            for k in range(x_fraction.shape[1]):
+                c = x_start[i] + k
+                if c < n_col:
+                    a = cells[row, c]
+                    if not (unbalanced and a < 0):
+                        total += a * x_fraction[i, k]
+            band[row - lowest, i] = total
+    for j in range(ny):
+        for m in range(y_fraction.shape[1]):
+            part = y_fraction[j, m]
+            if part > 0.0:
+                row = y_start[j] + m - lowest
+                for i in range(nx):
+                    lit[j, i] += part * band[row, i]
+
+
+@njit(cache=True, nogil=True)
+def _correct_and_balance(
+    weight: np.ndarray, good: np.ndarray, correction: np.ndarray, rebalance: bool
+) -> int:
+    """Apply the correction in place, zero what is not good, subtract the balance; return the number coded."""
+    n_coded = 0
+    total = 0.0
+    norm = 0.0
+    ny, nx = weight.shape
+    for j in range(ny):
+        for i in range(nx):
+            if not good[j, i]:
+                weight[j, i] = 0.0
+            elif weight[j, i] != 0.0:
+                weight[j, i] *= correction[j, i]
+                n_coded += 1
+                total += weight[j, i]
+                norm += correction[j, i]
+    if rebalance and n_coded:
+        level = total / norm
+        for j in range(ny):
+            for i in range(nx):
+                if weight[j, i] != 0.0:
+                    weight[j, i] -= level * correction[j, i]
+    return n_coded

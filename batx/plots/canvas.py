@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "LABEL_SIZE",
     "LINE_WIDTH",
     "PALETTE",
+    "TICK_SIZE",
     "band_label",
     "draw_bins",
     "draw_spans",
@@ -32,8 +34,8 @@ PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E
 LINE_WIDTH = 1.0
 _DENSE_WIDTH = 0.6
 _DENSE = 300
-_LABEL_SIZE = 9.5
-_TICK_SIZE = 9.0
+LABEL_SIZE = 9.5
+TICK_SIZE = 9.0
 _GAP_COLOUR = "#e4e4e4"
 
 
@@ -96,11 +98,11 @@ def make_axes(
 def style_axes(ax: Axes) -> None:
     """Put ticks inside on all four sides, minor ones too."""
     ax.minorticks_on()
-    ax.tick_params(which="both", direction="in", top=True, right=True, labelsize=_TICK_SIZE)
+    ax.tick_params(which="both", direction="in", top=True, right=True, labelsize=TICK_SIZE)
     ax.tick_params(which="major", length=4.5)
     ax.tick_params(which="minor", length=2.5)
-    ax.xaxis.label.set_fontsize(_LABEL_SIZE)
-    ax.yaxis.label.set_fontsize(_LABEL_SIZE)
+    ax.xaxis.label.set_fontsize(LABEL_SIZE)
+    ax.yaxis.label.set_fontsize(LABEL_SIZE)
 
 
 def simplify(panels: np.ndarray) -> Axes | np.ndarray:
@@ -140,7 +142,7 @@ def note(ax: Axes, text: str) -> None:
         textcoords="offset points",
         ha="right",
         va="top",
-        fontsize=_TICK_SIZE,
+        fontsize=TICK_SIZE,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
         zorder=6,
     )

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["gaps", "plot_lightcurve"]
 
-_NAMES = {"rate": "Rate", "counts": "Counts"}
-
 
 def plot_lightcurve(
     ds: xr.Dataset,
@@ -92,7 +90,7 @@ def plot_lightcurve(
         draw_spans(panel, x_gaps, label="no good time" if visible and row == 0 else None)
         if ds.attrs.get("weighting") == "mask":
             panel.axhline(0.0, color="#9a9a9a", linewidth=0.6, zorder=1)
-        panel.set_ylabel(quantity_label(f"{_NAMES[name]}\n", ds[name]))
+        panel.set_ylabel(quantity_label(name.capitalize(), ds[name]).replace(" (", "\n(", 1))
         panel.set_xlim(x_edges[0, 0], x_edges[-1, 1])
     for source in range(values.shape[0]):
         for band in range(n_bands):

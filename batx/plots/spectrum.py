@@ -116,7 +116,7 @@ def plot_spectrum(
 
 
 def _values(ds: xr.Dataset, name: str, systematic: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return values and errors as ``(line, channel)``, a line for each time and position; bad ones are NaN."""
+    """Return values and errors as ``(line, channel)``, a line for each time and position; bad are NaN."""
     array = ds[name].transpose(..., "channel")
     values = array.values.astype(float)
     if "quality" in ds:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import ValueRangeError
+from batx.plots.canvas import LABEL_SIZE, TICK_SIZE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +78,8 @@ class TimeAxis:
             ),
         )
         _format_utc(top.xaxis)
-        top.tick_params(direction="in", labelsize=ax.xaxis.label.get_fontsize() - 0.5)
-        top.set_xlabel("UTC", fontsize=ax.xaxis.label.get_fontsize())
+        top.tick_params(direction="in", labelsize=TICK_SIZE)
+        top.set_xlabel("UTC", fontsize=LABEL_SIZE)
 
 
 def time_axis(ds: xr.Dataset, first: float, mode: str | None = None, t0: Any = None) -> TimeAxis:

@@ -72,6 +72,8 @@ def make_axes(
         import matplotlib.pyplot as plt
 
         ax = plt.figure(figsize=size, layout="constrained")
+    if hasattr(ax, "fit"):
+        ax.fit(size)
     if isinstance(ax, FigureBase):
         ratios = None if height_ratios is None else list(height_ratios)
         made = ax.subplots(

@@ -179,7 +179,8 @@ def test_laws(a: np.ndarray, b: np.ndarray):
 @given(LISTS, st.lists(st.tuples(SECOND, SECOND).map(sorted), max_size=8))
 def test_exposure_of_bins_is_their_overlap(a: np.ndarray, bins: list):
     lo, hi = np.array(bins, dtype=float).reshape(-1, 2).T
-    inside = [holds(a) & (GRID >= first) & (GRID < last) for first, last in zip(lo, hi, strict=True)]
+    times = GRID
+    inside = [holds(a) & (times >= first) & (times < last) for first, last in zip(lo, hi, strict=True)]
     expected = [0.5 * np.sum(part) for part in inside]
     np.testing.assert_array_equal(kernel.overlap(lo, hi, *a.T), expected)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -15,8 +16,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 import batx
-from batx.errors import KindError, SchemaError, UnitsError
-from batx.schema import KINDS, Issue, build, check, identify, require_kind, validate
+from batx.errors import FileFormatError, KindError, SchemaError, UnitsError
+from batx.schema import KINDS, Issue, build, check, identify, require_kind, tables, validate
 from batx.schema.spec import Kind, Variable
 
 #: kind of each maker: those of variants are named differently
@@ -445,6 +446,30 @@ def test_specification_is_consistent(kind: Kind):
         assert variable.doc
         if variable.name.endswith("_bnds"):
             assert variable.units == kind.by_name[variable.name.removesuffix("_bnds")].units
+
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "data-model.md"
+
+
+def test_page_of_the_data_model_is_up_to_date():
+    page = PAGE.read_text(encoding="utf-8")
+    assert tables.renew(page) == page, "run: python -m batx.schema.tables docs/reference/data-model.md"
+
+
+def test_tables_name_everything():
+    text = tables.tables()
+    for kind in KINDS.values():
+        section = text.partition(f"### `{kind.name}`\n")[2].partition("\n### ")[0]
+        for variable in kind.variables:
+            assert f"`{variable.name}`" in section
+        for group in kind.one_of:
+            assert "At least one of" in section
+            assert all(f"`{name}`" in section for name in group)
+
+
+def test_page_without_the_mark_is_refused():
+    with pytest.raises(FileFormatError, match="generated below"):
+        tables.renew("# Data model")
 
 
 def test_public_names():

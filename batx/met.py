@@ -25,7 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from batx.errors import BatxWarning, FileFormatError, MissingFileError, MissingKeywordError, ValueRangeError
+from batx.errors import (
+    BatxWarning,
+    FileFormatError,
+    MissingFileError,
+    MissingKeywordError,
+    UnitsError,
+    ValueRangeError,
+)
 from batx.units import to_value
 
 __all__ = ["ClockFile", "met_to_mjd", "met_to_time", "met_to_utc", "read_clock", "to_met"]
@@ -87,8 +94,9 @@ class ClockFile:
         beyond = u - self.stop[-1]
         if np.any((u < self.start) | (beyond > EXTRAPOLATION_LIMIT)):
             raise ValueRangeError(
-                f"clock file: found times from {np.min(u):.1f} to {np.max(u):.1f}, expected {self.start:.1f} to "
-                f"{self.stop[-1] + EXTRAPOLATION_LIMIT:.1f} (its end and 90 days); use a newer file or UTCF"
+                f"clock file: found times from {np.min(u):.1f} to {np.max(u):.1f}, expected "
+                f"{self.start:.1f} to {self.stop[-1] + EXTRAPOLATION_LIMIT:.1f} (its end and 90 days); "
+                "use a newer file or UTCF"
             )
         inside = np.minimum(u, self.stop[-1])
         row = np.searchsorted(self.stop, inside, side="left")
@@ -229,6 +237,8 @@ def to_met(
     612354468.864
     """
     attrs = attrs or {}
+    if value is None:
+        raise UnitsError(f"{name}: found None, expected a time: MET, a Quantity, a Time or a date")
     if isinstance(value, str) and value == "trigger":
         if "trigger_time" not in attrs:
             raise MissingKeywordError(
@@ -246,7 +256,7 @@ def to_met(
             met = met + to_met(t0, attrs, utcf=utcf, name="t0")
     if np.any(np.isnan(met)):
         raise ValueRangeError(f"{name}: found {np.isnan(met).sum()} NaN, expected finite times")
-    return met
+    return np.asarray(met)
 
 
 def met_to_time(

@@ -171,17 +171,18 @@ def _attribute_issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
         yield Issue("attrs['batx_kind']", repr(ds.attrs["batx_kind"]), repr(kind.name))
     for owner, attrs in [("", ds.attrs), *((f"{name}.", ds[name].attrs) for name in ds.variables)]:
         for key, value in attrs.items():
-            if not _survives_netcdf(value):
+            if not storable(value):
                 yield Issue(
                     f"{owner}attrs['{key}']", f"{type(value).__name__}", "str, int, float or a list of them"
                 )
 
 
-def _survives_netcdf(value: Any) -> bool:
+def storable(value: Any) -> bool:
+    """Whether a value may be an attribute: text, a number, or a flat list of them."""
     if isinstance(value, (bool, np.bool_)):
         return False
     if isinstance(value, (list, tuple)):
-        return all(_survives_netcdf(item) and not isinstance(item, (list, tuple)) for item in value)
+        return all(storable(item) and not isinstance(item, (list, tuple)) for item in value)
     if isinstance(value, np.ndarray):
         return value.ndim == 1 and value.dtype.kind in "iufU"
     return isinstance(value, (str, int, float, np.integer, np.floating))

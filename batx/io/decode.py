@@ -55,7 +55,10 @@ def decode_hdu(file: FitsFile, index: int, alone: bool = False) -> xr.Dataset:
 
 
 def _listing(file: FitsFile) -> str:
-    named = (f"{hdu.index}: {hdu.name or 'no name'} ({kind or 'empty'})" for hdu, kind in zip(file.hdus, file.kinds))
+    named = (
+        f"{hdu.index}: {hdu.name or 'no name'} ({kind or 'empty'})"
+        for hdu, kind in zip(file.hdus, file.kinds)
+    )
     return ", ".join(named)
 
 
@@ -84,7 +87,11 @@ def decode_tree(file: FitsFile) -> dict[str, xr.Dataset]:
     groups = {"/": root}
     for hdu, kind in zip(file.hdus, file.kinds, strict=True):
         if kind is not None:
-            name = re.sub(r"[^A-Za-z0-9_.-]", "_", hdu.name) or ("PRIMARY" if hdu.index == 0 else f"HDU{hdu.index}")
+            name = re.sub(r"[^A-Za-z0-9_.-]", "_", hdu.name) or (
+                "PRIMARY" if hdu.index == 0 else f"HDU{hdu.index}"
+            )
             path = f"/{name}"
-            groups[path if path not in groups else f"{path}_{hdu.index}"] = decode_hdu(file, hdu.index, alone=True)
+            groups[path if path not in groups else f"{path}_{hdu.index}"] = decode_hdu(
+                file, hdu.index, alone=True
+            )
     return groups

@@ -61,7 +61,9 @@ def _time_bins(hdu: Hdu) -> tuple[np.ndarray, np.ndarray]:
     if "TIMEDEL" in hdu.columns:
         width = hdu.values("TIMEDEL", dtype=np.float64, factor=unit_factor(hdu, hdu.column("TIMEDEL"), "s"))
     elif not isinstance(width, (int, float)):
-        raise MissingKeywordError(f"{hdu.label}: found no TIMEDEL (keyword or column), the width of the bins is unknown")
+        raise MissingKeywordError(
+            f"{hdu.label}: found no TIMEDEL (keyword or column), the width of the bins is unknown"
+        )
     place = keyword(hdu, "TIMEPIXR", default=0.5)
     widths = np.broadcast_to(np.asarray(width, np.float64), time.shape).copy()
     return time - float(place) * widths, widths
@@ -175,7 +177,9 @@ def _channels(file: FitsFile, hdu: Hdu, size: int, vector: bool) -> dict[str, An
         channel = hdu.values("CHANNEL")
         if vector and channel.ndim > 1:
             if len(channel) and (channel != channel[0]).any():
-                raise FileFormatError(f"{hdu.label}: the rows have different channels; they cannot share one axis")
+                raise FileFormatError(
+                    f"{hdu.label}: the rows have different channels; they cannot share one axis"
+                )
             channel = channel[0] if len(channel) else np.arange(size)
     elif bands is not None and bands.channel is not None:
         channel = bands.channel

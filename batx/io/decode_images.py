@@ -76,7 +76,9 @@ def decode_sky_images(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
     exposure = keyword(first, "EXPOSURE")
     if isinstance(exposure, (int, float)):
         times = len(variables["time"][1]) if "time" in variables else None
-        variables["exposure"] = (("time",), np.full(times, float(exposure))) if times else ((), np.float64(exposure))
+        variables["exposure"] = (
+            (("time",), np.full(times, float(exposure))) if times else ((), np.float64(exposure))
+        )
     return build("sky_image", variables | file.good_time(), file.attrs(first))
 
 
@@ -99,11 +101,15 @@ def _tangent(hdu: Hdu, axis: int) -> np.ndarray:
 def decode_image(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
     """Return plain images; those of one file that share a grid are stacked along `energy`, or along `band` by name."""
     first = hdus[0]
-    unit = {"units": canonical_unit(keyword(first, "BUNIT", default="")), "fits_name": first.name or "PRIMARY"}
+    unit = {
+        "units": canonical_unit(keyword(first, "BUNIT", default="")),
+        "fits_name": first.name or "PRIMARY",
+    }
     dims: tuple[str, ...] = ("axis0",) if len(first.shape) == 1 else ("y", "x")
     if len(first.shape) > 2:
         dims = (*(f"plane{i or ''}" for i in range(len(first.shape) - 2)), *dims)
-    variables: dict[str, Any] = {"wcs": ((), wcs_cards(first))}
+    cards = wcs_cards(first)
+    variables: dict[str, Any] = {"wcs": ((), cards)} if cards else {}
     bands = image_axes(hdus)[1]
     if len(hdus) == 1:
         variables["image"] = lazy_variable(dims, first.array(), unit)

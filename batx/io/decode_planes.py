@@ -116,7 +116,9 @@ def _plane_coords() -> dict[str, Any]:
     return {"detid": (("dety", "detx"), DETID)}
 
 
-def image_axes(hdus: Sequence[Hdu]) -> tuple[list[tuple[float, float] | None], list[tuple[float, float] | None]]:
+def image_axes(
+    hdus: Sequence[Hdu],
+) -> tuple[list[tuple[float, float] | None], list[tuple[float, float] | None]]:
     """Return the distinct time spans and energy bands of a sequence of images, in the order in which they come."""
     spans = [_span(hdu) for hdu in hdus]
     bands = [energies_of(hdu) for hdu in hdus]
@@ -136,7 +138,9 @@ def interval_axis(name: str, intervals: Sequence[tuple[float, float]]) -> dict[s
     return {name: ((name,), bounds.mean(axis=1)), f"{name}_bnds": ((name, "bnds"), bounds)}
 
 
-def stacked(hdus: Sequence[Hdu], dtype: Any = None) -> tuple[tuple[str, ...], LazyArray, dict[str, Any]] | None:
+def stacked(
+    hdus: Sequence[Hdu], dtype: Any = None
+) -> tuple[tuple[str, ...], LazyArray, dict[str, Any]] | None:
     """Return dimensions, array and coordinates of images that fill a grid of times and energies, energy fastest.
 
     `None` if they do not fill one.
@@ -208,7 +212,9 @@ def decode_histogram(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     variables: dict[str, Any] = {}
     dims = ("time", "energy", "dety", "detx")
     chunks = {"time": hdu.chunk_rows} if hdu.chunk_rows and step == 1 else {}
-    variables["rate" if rate else "counts"] = lazy_variable(dims, array, {"fits_name": "DPH_COUNTS"}, **chunks)
+    variables["rate" if rate else "counts"] = lazy_variable(
+        dims, array, {"fits_name": "DPH_COUNTS"}, **chunks
+    )
     for name in hdu.columns:
         if name in ("EXPOSURE", "LIVETIME", "TOTCOUNTS") or name.endswith(("_FLAGS", "_INDEX")):
             spec = KINDS["detector_plane"].by_name.get(name.lower())
@@ -237,7 +243,9 @@ def _row_times(hdu: Hdu, step: int) -> dict[str, Any]:
     elif "EXPOSURE" in hdu.columns:
         stop = start + hdu.values("EXPOSURE", dtype=np.float64)[::step]
     else:
-        raise MissingKeywordError(f"{hdu.label}: found neither TIME_STOP nor EXPOSURE, one is needed for the time bins")
+        raise MissingKeywordError(
+            f"{hdu.label}: found neither TIME_STOP nor EXPOSURE, one is needed for the time bins"
+        )
     return interval_axis("time", list(zip(start, stop, strict=True)))
 
 
@@ -250,7 +258,9 @@ def decode_aperture(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     attrs = file.attrs(hdu)
     for name, default in GEOMETRY.items():
         attrs[name] = float(keyword(hdu, name.upper(), default=default))
-    variables: dict[str, Any] = {"mask": lazy_variable(("mask_y", "mask_x"), hdu.array(), {"fits_name": "IMAGE"})}
+    variables: dict[str, Any] = {
+        "mask": lazy_variable(("mask_y", "mask_x"), hdu.array(), {"fits_name": "IMAGE"})
+    }
     for axis, name, count in ((1, "x", hdu.shape[1]), (2, "y", hdu.shape[0])):
         cell = attrs[f"maskcel{name}"]
         value = keyword(hdu, f"CRVAL{axis}", f"MASK{name.upper()}0", default=_CORNER[name])

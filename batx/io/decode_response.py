@@ -40,7 +40,9 @@ def _matrix_variables(file: FitsFile, hdu: Hdu) -> dict[str, Any]:
     bands = file.bands()
     size = keyword(hdu, "DETCHANS", default=len(bands) if bands is not None else None)
     if not isinstance(size, (int, float)):
-        raise FileFormatError(f"{hdu.label}: found neither DETCHANS nor EBOUNDS, the number of channels is unknown")
+        raise FileFormatError(
+            f"{hdu.label}: found neither DETCHANS nor EBOUNDS, the number of channels is unknown"
+        )
     size = int(size)
     first = _first_channel(hdu)
     array = ComputedArray(
@@ -81,7 +83,9 @@ def _groups(hdu: Hdu) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     number = hdu.values("N_GRP").astype(np.int64)
     first, count = (_ragged(hdu, name, number) for name in ("F_CHAN", "N_CHAN"))
     if len(first) != number.sum() or len(count) != number.sum():
-        raise FileFormatError(f"{hdu.label}: F_CHAN and N_CHAN hold {len(first)} groups, N_GRP says {number.sum()}")
+        raise FileFormatError(
+            f"{hdu.label}: F_CHAN and N_CHAN hold {len(first)} groups, N_GRP says {number.sum()}"
+        )
     return first, count, np.repeat(np.arange(hdu.rows), number)
 
 

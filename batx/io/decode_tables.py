@@ -135,11 +135,17 @@ def decode_catalog(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     if names is None:
         raise FileFormatError(f"{hdu.label}: found no columns RA_OBJ, DEC_OBJ or RA, DEC in degrees")
     rename = {names[0]: "ra", names[1]: "dec", f"{names[0]}_ERR": "ra_err", f"{names[1]}_ERR": "dec_err"}
-    named = [name for name in hdu.columns if name == "NAME"] or [name for name in hdu.columns if "NAME" in name]
+    named = [name for name in hdu.columns if name == "NAME"] or [
+        name for name in hdu.columns if "NAME" in name
+    ]
     if named and hdu.columns[named[0]].code == "A":
         rename[named[0]] = "name"
-    vector = [name for name in ("RATE", "COUNTS") if name in hdu.columns and len(hdu.columns[name].shape) == 1]
-    banded = [name for name in hdu.columns if vector and hdu.columns[name].shape == hdu.columns[vector[0]].shape]
+    vector = [
+        name for name in ("RATE", "COUNTS") if name in hdu.columns and len(hdu.columns[name].shape) == 1
+    ]
+    banded = [
+        name for name in hdu.columns if vector and hdu.columns[name].shape == hdu.columns[vector[0]].shape
+    ]
     variables: dict[str, Any] = table_variables(hdu, "catalog", "source", rename, set(banded))
     for name in banded:
         spec = KINDS["catalog"].by_name.get(name.lower())
@@ -158,7 +164,9 @@ def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     nside = keyword(hdu, "NSIDE")
     ordering = str(keyword(hdu, "ORDERING", default="")).upper()
     if not isinstance(nside, (int, float)) or ordering not in ("RING", "NESTED", "NEST", "NUNIQ"):
-        raise FileFormatError(f"{hdu.label}: found NSIDE={nside!r}, ORDERING={ordering!r}; a HEALPix map needs both")
+        raise FileFormatError(
+            f"{hdu.label}: found NSIDE={nside!r}, ORDERING={ordering!r}; a HEALPix map needs both"
+        )
     explicit = [name for name in ("PIXEL", "IPIX", "CELL_IDS") if name in hdu.columns]
     variables: dict[str, Any] = {}
     for name in hdu.columns:
@@ -167,14 +175,23 @@ def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
             size = int(np.prod(array.shape))
             flat = ComputedArray(np.ravel, [array], (size,), array.dtype, rowwise=False)
             target = "probability" if name.startswith("PROB") else name.lower()
-            attrs = {"fits_name": name, "units": "1" if target == "probability" else hdu.column(name).unit or "1"}
+            attrs = {
+                "fits_name": name,
+                "units": "1" if target == "probability" else hdu.column(name).unit or "1",
+            }
             variables[target] = lazy_variable(("cell",), flat, attrs)
     cells = 12 * int(nside) ** 2
     ids = hdu.values(explicit[0]).ravel() if explicit else np.arange(cells)
     if any(variable.shape != ids.shape for variable in variables.values()):
-        raise FileFormatError(f"{hdu.label}: NSIDE={nside} needs {cells} values, found {hdu.rows} rows of another size")
+        raise FileFormatError(
+            f"{hdu.label}: NSIDE={nside} needs {cells} values, found {hdu.rows} rows of another size"
+        )
     scheme = "nested" if ordering.startswith("NEST") else ordering.lower()
-    grid = {"grid_mapping_name": "healpix", "refinement_level": int(np.log2(nside)), "indexing_scheme": scheme}
+    grid = {
+        "grid_mapping_name": "healpix",
+        "refinement_level": int(np.log2(nside)),
+        "indexing_scheme": scheme,
+    }
     variables["cell_ids"] = (("cell",), ids.astype(np.int64))
     variables["healpix"] = ((), np.int8(0), grid)
     return build("mosaic", variables, file.attrs(hdu))

@@ -39,7 +39,9 @@ class BatxBackendEntrypoint(BackendEntrypoint):
         """Return the principal product of a file, or one of its HDUs."""
         return _without(decode_file(FitsFile(_local(filename_or_obj)), hdu), drop_variables)
 
-    def open_datatree(self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None) -> xr.DataTree:
+    def open_datatree(
+        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None
+    ) -> xr.DataTree:
         """Return every HDU of a file as a tree."""
         return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj, drop_variables=drop_variables))
 

@@ -81,14 +81,21 @@ class FitsFile:
         That is STDGTI, else GTI, else the only one there is; of several others none (each is a node of the tree).
         """
         found = {hdu.name: hdu for hdu, kind in zip(self.hdus, self.kinds, strict=True) if kind == "gti"}
-        hdu = found.get("STDGTI") or found.get("GTI") or (next(iter(found.values())) if len(found) == 1 else None)
+        hdu = (
+            found.get("STDGTI")
+            or found.get("GTI")
+            or (next(iter(found.values())) if len(found) == 1 else None)
+        )
         if hdu is None:
             return {}
         return {
             f"gti_{name}": (
                 ("gti",),
                 hdu.values(
-                    name.upper(), dtype=np.float64, factor=unit_factor(hdu, hdu.column(name), "s"), shift=time_zero(hdu)
+                    name.upper(),
+                    dtype=np.float64,
+                    factor=unit_factor(hdu, hdu.column(name), "s"),
+                    shift=time_zero(hdu),
                 ),
             )
             for name in ("start", "stop")

@@ -211,7 +211,9 @@ class Hdu:
         return rows if self.rows > rows else None
 
 
-def lazy_variable(dims: tuple[str, ...], array: LazyArray, attrs: dict | None = None, **chunks: int) -> xr.Variable:
+def lazy_variable(
+    dims: tuple[str, ...], array: LazyArray, attrs: dict | None = None, **chunks: int
+) -> xr.Variable:
     """Return a Variable that reads `array` when its values are asked for; `chunks` are the preferred ones."""
     encoding = {"preferred_chunks": chunks} if chunks else None
     return xr.Variable(dims, indexing.LazilyIndexedArray(array), attrs, encoding)
@@ -256,7 +258,9 @@ def _read_header(source: Source, position: int) -> tuple[Any, int]:
     while True:
         record = bytes(buffer[stop : stop + _RECORD])
         if len(record) < _RECORD:
-            raise FileFormatError(f"{source.path}: a header has no END card; the file is cut short, fetch it again")
+            raise FileFormatError(
+                f"{source.path}: a header has no END card; the file is cut short, fetch it again"
+            )
         stop += _RECORD
         cards = (record[i : i + 80] for i in range(0, _RECORD, 80))
         if any(card.rstrip() == b"END" for card in cards):
@@ -268,7 +272,9 @@ def _length(hdu: Hdu, key: str) -> int:
     try:
         return int(hdu.header[key])
     except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"{hdu.source.path} HDU {hdu.index}: {key} is absent or not a number") from error
+        raise FileFormatError(
+            f"{hdu.source.path} HDU {hdu.index}: {key} is absent or not a number"
+        ) from error
 
 
 def _contiguous(shape: tuple[int, ...], raw: str) -> tuple[int, ...]:

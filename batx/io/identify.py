@@ -136,7 +136,9 @@ def _is_spectrum(columns: dict[str, Column]) -> bool:
 def is_catalog_position(columns: dict[str, Column]) -> tuple[str, str] | None:
     """Return the names of the columns of source positions, `None` where there are none."""
     for names in (("RA_OBJ", "DEC_OBJ"), ("RA", "DEC"), ("RAJ2000", "DEJ2000"), ("RA_J2000", "DEC_J2000")):
-        if all(name in columns and columns[name].code in "EDIJ" and not columns[name].shape for name in names):
+        if all(
+            name in columns and columns[name].code in "EDIJ" and not columns[name].shape for name in names
+        ):
             return names
     return None
 
@@ -165,7 +167,9 @@ def _image_kind(hdu: Hdu, primary: Hdu) -> str:
 
 def _is_aperture(hdu: Hdu) -> bool:
     """Whether an image of integers says in one of several ways that it is the coded mask."""
-    coded = "APERTYPE" in hdu.header or _text(hdu, "CCNM0001") == "CODED_MASK" or _text(hdu, "CTYPE1") == "MASKX"
+    coded = (
+        "APERTYPE" in hdu.header or _text(hdu, "CCNM0001") == "CODED_MASK" or _text(hdu, "CTYPE1") == "MASKX"
+    )
     bare = "MASKCELX" in hdu.header and "CTYPE1" not in hdu.header and "OBS_ID" not in hdu.header
     return hdu.header.get("BITPIX", 0) > 0 and (coded or bare)
 
@@ -175,20 +179,17 @@ def _is_sky(hdu: Hdu) -> bool:
 
 
 def _plane_image(hdu: Hdu) -> str:
-    """Tell detector-plane images from masks: a mask says GOODVAL, or nothing at all.
+    """Tell detector-plane images from masks: images have a name or a unit, a mask says GOODVAL or nothing at all.
 
-    A weight image of batmaskwtimg has DATAMIN; a mask made from one with an image calculator has lost it.
+    A weight image of batmaskwtimg has DATAMIN. Masks that are made from images with an image calculator keep all
+    keywords of these but name, unit and DATAMIN.
     """
     if "GOODVAL" in hdu.header or hdu.name == "DETMASK":
         return "detector_mask"
     if hdu.name.startswith("BAT_DPI"):
         return "detector_plane"
-    weights = _text(hdu, "CREATOR").startswith("BATMASKWTIMG")
-    if weights:
-        return "detector_plane" if "DATAMIN" in hdu.header else "detector_mask"
-    if _text(hdu, "BUNIT").startswith("COUNT") or "DPHLEVEL" in hdu.header:
-        return "detector_plane"
-    return "detector_mask"
+    weights = _text(hdu, "CREATOR").startswith("BATMASKWTIMG") and "DATAMIN" in hdu.header
+    return "detector_plane" if weights or _text(hdu, "BUNIT").startswith("COUNT") else "detector_mask"
 
 
 def group_images(hdus: Sequence[Hdu], kinds: Sequence[str | None], first: int) -> list[Hdu]:

@@ -43,7 +43,9 @@ class LazyArray(BackendArray):
     dtype: np.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._get)
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._get
+        )
 
     def _get(self, key: tuple[Any, ...]) -> np.ndarray:
         kept = tuple(
@@ -123,9 +125,7 @@ class StridedArray(LazyArray):
         return other
 
     def _take(self, key: tuple[Any, ...]) -> np.ndarray:
-        raw: np.ndarray = np.ndarray(
-            self.stored_shape, self.raw, buffer=self.source.buffer, offset=self.offset, strides=self.strides
-        )
+        raw = self._records()
         if self.bits:
             return self._bits(raw, key)
         if self.element is not None:
@@ -133,6 +133,13 @@ class StridedArray(LazyArray):
         if self.order:
             raw = raw.transpose(self.order)
         return self._convert(raw[key])
+
+    def _records(self) -> np.ndarray:
+        if 0 in self.stored_shape:
+            return np.empty(self.stored_shape, self.raw)
+        return np.ndarray(
+            self.stored_shape, self.raw, buffer=self.source.buffer, offset=self.offset, strides=self.strides
+        )
 
     def _bits(self, raw: np.ndarray, key: tuple[Any, ...]) -> np.ndarray:
         bits = np.unpackbits(raw[key[0]], axis=-1)[..., : self.bits].astype(bool)
@@ -193,7 +200,9 @@ def _text(raw: np.ndarray) -> np.ndarray:
     """Return characters as text without trailing blanks and NULs; bytes beyond ASCII are read as Latin-1."""
     if raw.size == 0:
         return np.empty(raw.shape, f"U{raw.dtype.itemsize}")
-    return np.char.rstrip(np.char.decode(np.ascontiguousarray(raw), "latin-1")).astype(f"U{raw.dtype.itemsize}")
+    return np.char.rstrip(np.char.decode(np.ascontiguousarray(raw), "latin-1")).astype(
+        f"U{raw.dtype.itemsize}"
+    )
 
 
 class TextTableArray(LazyArray):
@@ -225,7 +234,9 @@ class TextTableArray(LazyArray):
         try:
             numbers = np.where(text == "", "nan" if column.code == "D" else "0", text).astype(np.float64)
         except ValueError as error:
-            raise FileFormatError(f"{self.source.path}: column {column.name} holds text that is no number") from error
+            raise FileFormatError(
+                f"{self.source.path}: column {column.name} holds text that is no number"
+            ) from error
         return (numbers * column.scale + column.zero).astype(self.dtype)
 
 

@@ -23,7 +23,9 @@ __all__ = ["Source", "starts_like_fits"]
 
 _MAGIC = b"SIMPLE  ="
 _GZIP = b"\x1f\x8b"
-_IN_MEMORY = 64 * 2**20  # larger inflated files go to an unlinked temporary file, so the kernel may drop their pages
+_IN_MEMORY = (
+    64 * 2**20
+)  # larger inflated files go to an unlinked temporary file, so the kernel may drop their pages
 _BLOCK = 4 * 2**20
 
 _known: WeakValueDictionary[tuple[str, int, int], Source] = WeakValueDictionary()

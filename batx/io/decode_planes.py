@@ -162,7 +162,7 @@ def stacked(hdus: Sequence[Hdu], dtype: Any = None) -> tuple[tuple[str, ...], La
 def decode_planes(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
     """Return detector-plane images of one file as one array over time and energy; weight images as `weight`."""
     first = hdus[0]
-    if str(first.header.get("CREATOR", "")).startswith("batmaskwtimg"):
+    if first.name == "BAT_WEIGHT" or str(first.header.get("CREATOR", "")).startswith("batmaskwtimg"):
         variables: dict[str, Any] = {"weight": lazy_variable(("dety", "detx"), first.array(dtype=np.float64))}
         return build("detector_plane", variables | _plane_coords(), file.attrs(first))
     made = stacked(hdus)

@@ -67,8 +67,8 @@ def good_time(gti: Any, start: float, stop: float) -> np.ndarray:
         raise GtiError("gti: intervals overlap or are not in order; unite and sort them first")
     if intervals[0, 0] < start or intervals[-1, 1] > stop:
         raise GtiError(
-            f"gti: found {intervals[0, 0]:.3f} to {intervals[-1, 1]:.3f} s, expected it inside the observation, "
-            f"{start:.3f} to {stop:.3f} s"
+            f"gti: found {intervals[0, 0]:.3f} to {intervals[-1, 1]:.3f} s, expected it inside the "
+            f"observation, {start:.3f} to {stop:.3f} s"
         )
     return intervals
 

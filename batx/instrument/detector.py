@@ -1,8 +1,8 @@
 """The detector plane: 32768 detectors in an array of 286 x 173 cells with gaps between the modules.
 
-Positions are ``detx`` (column, 0 to 285) and ``dety`` (row, 0 to 172); images have the shape ``(173, 286)``, that
-is ``image[dety, detx]``. Every 18 columns hold 16 detectors and 2 empty cells, every 11 rows 8 detectors and 3
-empty cells. Formulae: algorithms, section 1 (DPI geometry).
+Positions are ``detx`` (column, 0 to 285) and ``dety`` (row, 0 to 172); images have the shape ``(173,
+286)``, that is ``image[dety, detx]``. Every 18 columns hold 16 detectors and 2 empty cells, every 11 rows 8
+detectors and 3 empty cells. Formulae: algorithms, section 1 (DPI geometry).
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def decompose(detid: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     Returns
     -------
     block, module, side, channel : numpy.ndarray
-        Block 0 to 15, detector module 0 to 7 in its block, side 0 or 1 of the module, channel 0 to 127.
+        Block 0 to 15, detector module 0 to 7 in its block, side 0 or 1 of the module, channel 0 to 127 of the
+        side (an array of 16 x 8 detectors).
 
     Raises
     ------
@@ -56,8 +57,7 @@ def decompose(detid: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     """
     number = _integers(detid, "detid")
     _check_range(number, N_DETECTORS, "detid")
-    submodule = (number >> 7) & 15
-    return number >> 11, submodule & 7, submodule >> 3, number & 127
+    return number >> 11, (number >> 8) & 7, (number >> 7) & 1, number & 127
 
 
 def detid_to_xy(detid: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +85,12 @@ def detid_to_xy(detid: Any) -> tuple[np.ndarray, np.ndarray]:
     12345
     """
     block, module, side, channel = decompose(detid)
-    far_half = channel >> 6
-    in_module_row = 7 * far_half + (1 - 2 * far_half) * (channel % 8)
-    row = NY - 1 - (module - 2 * (module % 2) + 1) * 11 - in_module_row
+    array = 2 * module + side
+    upper = channel >> 6
+    row_in_array = 7 * upper + (1 - 2 * upper) * (channel % 8)
+    row = NY - 1 - (array % 8 - 2 * side + 1) * 11 - row_in_array
     right = block >> 3
-    column = (15 * right + (1 - 2 * right) * block) * 36 + side * 18 + 15 - (channel >> 3)
+    column = (15 * right + (1 - 2 * right) * block) * 36 + (array >> 3) * 18 + 15 - (channel >> 3)
     turned = right == 1
     return np.where(turned, NX - 1 - column, column), np.where(turned, NY - 1 - row, row)
 
@@ -130,7 +131,7 @@ def _check_range(values: np.ndarray, stop: int, name: str) -> None:
     if outside.any():
         found = values[outside]
         raise ValueRangeError(
-            f"{name}: found {found.size} value(s) outside 0 to {stop - 1}, from {found.min()} to {found.max()}"
+            f"{name}: found {found.size} from {found.min()} to {found.max()}, expected 0 to {stop - 1}"
         )
 
 

@@ -1,7 +1,7 @@
 """The coded mask: how a source lights the detectors through it, and the weights that follow.
 
-Lengths are cm in the BAT frame. A source is a point ``(x, y, z)``; one that is far away is its direction scaled to
-``z = FAR``. Formulae: algorithms, section 2.1.
+Lengths are cm in the BAT frame. A source is a point ``(x, y, z)``; one that is far away is its direction
+scaled to ``z = FAR``. Formulae: algorithms, section 2.1.
 """
 
 from __future__ import annotations
@@ -84,8 +84,9 @@ class MaskGeometry:
         Parameters
         ----------
         attrs
-            The keywords of the aperture file in lower case (``maskbatz``, ``maskoffx``, ``maskcell0x``, ...). What is
-            absent takes the default of algorithms, section 1; the mask is then centred on its origin.
+            The keywords of the aperture file in lower case (``maskbatz``, ``maskoffx``, ``maskcell0x``,
+            ...). What is absent takes the default of algorithms, section 1; the mask is then centred on its
+            origin.
         shape
             Shape of the mask array, ``(ny, nx)``.
 
@@ -124,9 +125,9 @@ class MaskGeometry:
         sizes = (*cell[:2], *geometry.detector_pitch, *geometry.detector_size)
         if not all(size > 0 for size in sizes) or cell[2] < 0 or geometry.height <= 0:
             raise ValueRangeError(
-                f"aperture: found mask cells {cell} cm, detector pitch {geometry.detector_pitch} cm, detector size "
-                f"{geometry.detector_size} cm and a mask {geometry.height} cm above the detectors; "
-                "expected positive sizes"
+                f"aperture: found mask cells {cell} cm, detector pitch {geometry.detector_pitch} cm, "
+                f"detector size {geometry.detector_size} cm and a mask {geometry.height} cm above the "
+                "detectors; expected positive sizes"
             )
         return geometry
 
@@ -146,14 +147,14 @@ class MaskGeometry:
         return x, y
 
     def sublayers(self, source: Any) -> np.ndarray:
-        """Return the Z of the layers that stand for the thickness of the tiles, cm; 1 to 8 of them, from the top."""
+        """Return the Z of the 1 to 8 layers that stand for the thickness of the tiles, cm, top first."""
         x, y, z = _point(source)
         slope = (np.hypot(x, y) + 50.0) / (z - 100.0)
         count = int(np.clip(slope * self.mask_cell[2] / _SUBLAYER_STEP + 1.0, 1.0, 8.0))
         return self.mask_top - np.arange(count) * self.mask_cell[2] / count
 
     def field_radius(self, z: float = FAR) -> float:
-        """Return the largest ``hypot(imx, imy)`` at which a source at height `z` lights any detector through the mask."""
+        """Return a bound on ``hypot(imx, imy)`` of sources at height `z` that shine through the mask."""
         reach = []
         for axis in (0, 1):
             mask_low = self.mask_corner[axis]
@@ -206,8 +207,8 @@ def illumination(
     """Return which fraction of each detector a source lights through open, minus through closed, mask cells.
 
     The shadow of a layer of the mask is a rectangular grid on the detector plane, so the overlap of cell and
-    detector is the product of an overlap in X and one in Y; the result is the mean over the layers that stand for
-    the thickness of the tiles. Formula: algorithms, section 2.1, step 1.
+    detector is the product of an overlap in X and one in Y; the result is the mean over the layers that
+    stand for the thickness of the tiles. Formula: algorithms, section 2.1, step 1.
 
     Parameters
     ----------
@@ -264,8 +265,8 @@ def illumination(
 def weight_normalisation(geometry: MaskGeometry, z: float, gain: float = MASK_WEIGHT_GAIN) -> float:
     """Return the factor N that makes a mask-weighted sum the counts of fully open detectors.
 
-    The mean of the squared illumination over all phases of a random mask, half of it open, times ``1 + gain``.
-    Formula: algorithms, section 2.1, step 4.
+    The mean of the squared illumination over all phases of a random mask, half of it open, times ``1 +
+    gain``. Formula: algorithms, section 2.1, step 4.
 
     Examples
     --------
@@ -303,8 +304,8 @@ def weight_map(
     corrections
         Names as for `parse_corrections`.
     rebalance
-        Subtract a multiple of the correction of each detector so that the weights of all good, coded detectors
-        sum to 0.
+        Subtract a multiple of the correction of each detector so that the weights of all good, coded
+        detectors sum to 0.
     gain
         Of `weight_normalisation`.
 
@@ -357,7 +358,7 @@ def _point(source: Any) -> tuple[float, float, float]:
 
 
 def _axis(geometry: MaskGeometry, axis: int) -> tuple[float, float, float, float, float, int]:
-    """Return first detector edge, pitch, detector size, first mask edge, mask cell and number of cells of an axis."""
+    """Return first detector edge, pitch, detector size, first mask edge, mask cell and their number."""
     return (
         geometry.detector_corner[axis],
         geometry.detector_pitch[axis],
@@ -405,7 +406,7 @@ def _correction(
 
 
 def _side(d: np.ndarray, dz: float) -> np.ndarray:
-    """Return the lit part of the side of a detector times its distance from the source: min(.15, .05 dz/d) d."""
+    """Return ``min(.15, .05 dz/d) d``: the part of the side of a detector that is lit, times d."""
     return np.minimum(0.15 * np.abs(d), 0.05 * dz)
 
 
@@ -421,7 +422,8 @@ def _overlaps(
     scale: float,
     shift: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first mask cell over each of `n` detectors and the fraction that each cell from there on covers.
+    """Return the first mask cell over each of `n` detectors and the fraction that each cell from there on
+    covers.
 
     A mask edge at X casts its shadow at ``X scale + shift``. Cells that do not exist have fraction 0.
     """

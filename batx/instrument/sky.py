@@ -1,7 +1,7 @@
 """Directions: sky, spacecraft and BAT axes, and the tangent plane of the instrument.
 
-A quaternion (scalar last) stands for the matrix that takes sky to spacecraft coordinates; the alignment matrix
-takes those to BAT coordinates. On the tangent plane IMX = BAT_X / BAT_Z and IMY = BAT_Y / BAT_Z.
+A quaternion (scalar last) stands for the matrix that takes sky to spacecraft coordinates; the alignment
+matrix takes those to BAT coordinates. On the tangent plane IMX = BAT_X / BAT_Z and IMY = BAT_Y / BAT_Z.
 Formulae: algorithms, section 1 (Attitude, Teldef, Sign conventions). Angles are degrees, arrays float64.
 """
 
@@ -26,7 +26,8 @@ __all__ = [
     "vector_to_radec",
 ]
 
-#: BAT axes in spacecraft coordinates, without misalignment: X = spacecraft Y, Y = spacecraft Z, Z = spacecraft X
+#: BAT axes in spacecraft coordinates, without misalignment: X = spacecraft Y, Y = spacecraft Z, Z =
+#: spacecraft X
 NOMINAL_ALIGNMENT = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 NOMINAL_ALIGNMENT.flags.writeable = False
 
@@ -168,8 +169,8 @@ def slerp(t: Any, times: Any, quaternions: Any) -> np.ndarray:
 def segment_rotations(quaternions: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the rotation from each row of an attitude to the next one, in spacecraft coordinates.
 
-    Between rows k and k+1 `slerp` turns a direction fixed in the sky about the axis ``axis[k]`` at a constant rate,
-    by ``angle[k]`` in all (right-handed).
+    Between rows k and k+1 `slerp` turns a direction fixed in the sky about the axis ``axis[k]`` at a
+    constant rate, by ``angle[k]`` in all (right-handed).
 
     Parameters
     ----------
@@ -244,8 +245,8 @@ def sky_to_tangent(
     imx, imy : numpy.ndarray
         BAT_X / BAT_Z and BAT_Y / BAT_Z.
     front : numpy.ndarray of bool
-        Whether the position is on the side that the instrument looks at (BAT_Z > 0); `imx` and `imy` mean nothing
-        where it is not.
+        Whether the position is on the side that the instrument looks at (BAT_Z > 0); `imx` and `imy` mean
+        nothing where it is not.
 
     Examples
     --------
@@ -261,7 +262,8 @@ def sky_to_tangent(
 
 
 def tangent_to_sky(imx: Any, imy: Any, quaternion: Any, alignment: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return right ascension and declination (degrees) of places on the tangent plane; inverse of `sky_to_tangent`.
+    """Return right ascension and declination (degrees) of places on the tangent plane; inverse of
+    `sky_to_tangent`.
 
     Examples
     --------

@@ -75,7 +75,11 @@ def require_kind(ds: Any, *kinds: str, operation: str) -> str:
         )
     kind = identify(ds)
     if kind not in kinds:
-        found = f"kind '{kind}'" if kind else f"a Dataset of no known kind with variables {sorted(map(str, ds.data_vars))}"
+        found = (
+            f"kind '{kind}'"
+            if kind
+            else f"a Dataset of no known kind with variables {sorted(map(str, ds.data_vars))}"
+        )
         raise KindError(f"{operation} works on kind {' or '.join(kinds)}; found {found}")
     return kind
 
@@ -116,10 +120,14 @@ def _issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
             yield from _variable_issues(ds, variable)
         elif variable.required:
             group = "coords" if variable.coord else "data_vars"
-            yield Issue(f"{group}['{variable.name}']", "nothing", f"dimensions {variable.dims}: {variable.doc}")
+            yield Issue(
+                f"{group}['{variable.name}']", "nothing", f"dimensions {variable.dims}: {variable.doc}"
+            )
     for group in kind.one_of:
         if not any(name in ds.variables for name in group):
-            yield Issue("data_vars", f"{sorted(map(str, ds.data_vars))}", f"at least one of {', '.join(group)}")
+            yield Issue(
+                "data_vars", f"{sorted(map(str, ds.data_vars))}", f"at least one of {', '.join(group)}"
+            )
     for name in ds.variables:
         bounds = ds[name].attrs.get("bounds")
         if bounds is not None and bounds not in ds.variables:
@@ -152,7 +160,7 @@ def _attribute_issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
                 yield Issue(path, "nothing", spec.doc)
             continue
         value = ds.attrs[spec.name]
-        types = spec.type if isinstance(spec.type, tuple) else (spec.type,)
+        types: tuple[type, ...] = spec.type if isinstance(spec.type, tuple) else (spec.type,)
         if float in types:
             types = (*types, int, np.floating, np.integer)
         if not isinstance(value, types):
@@ -163,15 +171,18 @@ def _attribute_issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
         yield Issue("attrs['batx_kind']", repr(ds.attrs["batx_kind"]), repr(kind.name))
     for owner, attrs in [("", ds.attrs), *((f"{name}.", ds[name].attrs) for name in ds.variables)]:
         for key, value in attrs.items():
-            if not _survives_netcdf(value):
-                yield Issue(f"{owner}attrs['{key}']", f"{type(value).__name__}", "str, int, float or a list of them")
+            if not storable(value):
+                yield Issue(
+                    f"{owner}attrs['{key}']", f"{type(value).__name__}", "str, int, float or a list of them"
+                )
 
 
-def _survives_netcdf(value: Any) -> bool:
+def storable(value: Any) -> bool:
+    """Whether a value may be an attribute: text, a number, or a flat list of them."""
     if isinstance(value, (bool, np.bool_)):
         return False
     if isinstance(value, (list, tuple)):
-        return all(_survives_netcdf(item) and not isinstance(item, (list, tuple)) for item in value)
+        return all(storable(item) and not isinstance(item, (list, tuple)) for item in value)
     if isinstance(value, np.ndarray):
         return value.ndim == 1 and value.dtype.kind in "iufU"
     return isinstance(value, (str, int, float, np.integer, np.floating))
@@ -229,9 +240,7 @@ def build(kind: str, variables: Mapping[str, Any], attrs: Mapping[str, Any] | No
     spec = KINDS[kind]
     made = {name: _variable(spec, name, value) for name, value in variables.items() if value is not None}
     coords = {
-        name: variable
-        for name, variable in made.items()
-        if name in spec.by_name and spec.by_name[name].coord
+        name: variable for name, variable in made.items() if name in spec.by_name and spec.by_name[name].coord
     }
     data = {name: variable for name, variable in made.items() if name not in coords}
     kept = {key: value for key, value in (attrs or {}).items() if value is not None}

@@ -1,0 +1,585 @@
+"""Small realistic Datasets of every kind of the data model, for any test that needs one.
+
+``make("lightcurve")`` gives a fresh object, ``MAKERS`` lists the names, ``make_tree()`` gives an observation.
+The values are fixed (seeded). The attributes are those of an archive file, with some outside the data model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from batx.schema import KINDS, build
+
+T0 = 600000000.0
+TRIGGER = T0 + 50.0
+GTI = np.array([[T0, T0 + 90.0], [T0 + 90.5, T0 + 200.0]])
+BANDS = np.array([[15.0, 25.0], [25.0, 50.0], [50.0, 100.0], [100.0, 350.0]])
+N_DETX, N_DETY = 286, 173
+
+ATTRS = {
+    "telescope": "SWIFT",
+    "instrument": "BAT",
+    "obs_id": "00012345000",
+    "object": "SIMGRB",
+    "mjdref_int": 51910,
+    "mjdref_frac": 0.00074287037,
+    "time_scale": "tt",
+    "utcf": -22.5,
+    "trigger_time": TRIGGER,
+    "tstart": T0,
+    "tstop": T0 + 200.0,
+    "history": "batx simulate\nbatx mask_weight ra=165.7636 dec=24.3982",
+    "provenance": '{"inputs": [], "software": {"batx": "0.1.0"}}',
+    # keywords of the header that the data model does not name
+    "targ_id": 12345,
+    "clockapp": 0,
+    "gainapp": 1,
+    "gainmeth": "FIXEDDAC",
+    "ra_obj": 165.76360901119506,
+    "dec_obj": 24.39815268749114,
+    "pcodefr": 1.0,
+    "mskwtsqf": 0.983957552725827,
+    "bat_xobj": 2500042.11351687,
+    "seg_num": 0,
+}
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(20250101)
+
+
+def _gti() -> dict:
+    return {"gti_start": GTI[:, 0], "gti_stop": GTI[:, 1]}
+
+
+def _bounds(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    bounds = np.column_stack([edges[:-1], edges[1:]])
+    return bounds.mean(axis=1), bounds
+
+
+def _bands() -> dict:
+    return {"energy": BANDS.mean(axis=1), "energy_bnds": BANDS}
+
+
+def _times(n: int, width: float) -> dict:
+    centre, bounds = _bounds(T0 + width * np.arange(n + 1))
+    return {"time": centre, "time_bnds": bounds}
+
+
+def _detid() -> np.ndarray:
+    """Stand-in detector numbers: -1 in the gaps, else unique (the real numbering is in batx.instrument)."""
+    column, row = np.meshgrid(np.arange(N_DETX), np.arange(N_DETY))
+    live = (column % 18 <= 15) & (row % 11 <= 7)
+    ids = np.full((N_DETY, N_DETX), -1, dtype=np.int32)
+    ids[live] = np.arange(live.sum(), dtype=np.int32)
+    return ids
+
+
+def events(n: int = 500) -> xr.Dataset:
+    rng = _rng()
+    energy = np.round(rng.uniform(14.0, 200.0, n), 1).astype(np.float32)
+    return build(
+        "events",
+        {
+            "time": np.sort(rng.uniform(T0, T0 + 200.0, n)),
+            "detid": rng.integers(0, 32768, n).astype(np.int16),
+            "event_flags": rng.choice(np.array([0, 0, 0, 16, 1], dtype=np.uint8), n),
+            "pha": ("event", rng.integers(0, 4096, n).astype(np.int16), {"units": "chan"}),
+            "detx": ("event", rng.integers(0, N_DETX, n).astype(np.int16), {"units": "pixel"}),
+            "dety": ("event", rng.integers(0, N_DETY, n).astype(np.int16), {"units": "pixel"}),
+            "mask_weight": rng.normal(0.0, 1.0, n).astype(np.float32),
+            "pi": ("event", np.rint(energy * 10).astype(np.int16), {"units": "0.1 keV"}),
+            "energy": energy,
+            "simlabel": (
+                "event",
+                rng.integers(0, 2, n).astype(np.uint8),
+                {"fits_name": "SIMLABEL", "units": "1"},
+            ),
+            **_gti(),
+        },
+        {**ATTRS, "datamode": "Event", "timedel": 1e-4, "timepixr": 0.5},
+    )
+
+
+def events_sources() -> xr.Dataset:
+    """Events with the weights of two positions."""
+    ds = events()
+    weight = np.stack([ds["mask_weight"].values, -ds["mask_weight"].values])
+    spec = ds["mask_weight"].attrs
+    return ds.drop_vars("mask_weight").assign(mask_weight=(("source", "event"), weight, spec))
+
+
+def gti() -> xr.Dataset:
+    return build("gti", {"start": GTI[:, 0], "stop": GTI[:, 1]}, ATTRS)
+
+
+def attitude(n: int = 41) -> xr.Dataset:
+    rng = _rng()
+    quaternion = rng.normal(0.0, 0.01, (n, 4)) + [0.5, 0.5, 0.5, 0.5]
+    quaternion /= np.linalg.norm(quaternion, axis=1, keepdims=True)
+    return build(
+        "attitude",
+        {
+            "time": T0 - 20.0 + 6.0 * np.arange(n),
+            "quaternion": quaternion,
+            "ra": 150.0 + rng.normal(0.0, 0.01, n),
+            "dec": 30.0 + rng.normal(0.0, 0.01, n),
+            "roll": 40.0 + rng.normal(0.0, 0.01, n),
+            "ten_arcmin": np.ones(n, dtype=bool),
+            "settled": np.arange(n) > 3,
+            "in_saa": np.zeros(n, dtype=bool),
+            "safe_hold": np.zeros(n, dtype=bool),
+        },
+        ATTRS,
+    )
+
+
+def ray_trace(n: int = 5) -> xr.Dataset:
+    rng = _rng()
+    imx, imy = 0.25 + 0.001 * rng.normal(size=n), 0.10 + 0.001 * rng.normal(size=n)
+    return build(
+        "ray_trace",
+        {
+            "time": T0 + 10.0 * np.arange(n),
+            "imx": imx,
+            "imy": imy,
+            "x": 1e7 * imx,
+            "y": 1e7 * imy,
+            "z": np.full(n, 1e7),
+            "pcode": np.linspace(0.8, 1.0, n),
+            "n_good": np.full(n, 31662, dtype=np.int32),
+            "mask_weight_norm": np.full(n, 0.983957552725827),
+        },
+        ATTRS,
+    )
+
+
+def alignment() -> xr.Dataset:
+    matrix = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    stored = matrix + 1e-9
+    return build(
+        "alignment",
+        {"matrix": matrix, "matrix_file": stored},
+        {**ATTRS, "ncoords": 3, "coord1": "DET", "focallen": 1000.0},
+    )
+
+
+def aperture(nx: int = 24, ny: int = 12) -> xr.Dataset:
+    rng = _rng()
+    mask = rng.choice(np.array([1, -1], dtype=np.int16), (ny, nx))
+    mask[0, :3] = 0
+    x0, y0 = -0.5 * 0.5 * nx, -0.5 * 0.5 * ny
+    centre_x, bounds_x = _bounds(x0 + 0.5 * np.arange(nx + 1))
+    centre_y, bounds_y = _bounds(y0 + 0.5 * np.arange(ny + 1))
+    geometry = {
+        "maskbatx": 0.0,
+        "maskbaty": 0.0,
+        "maskbatz": 100.1,
+        "maskoffx": 0.05,
+        "maskoffy": 0.143,
+        "maskoffz": -0.05,
+        "maskcelx": 0.5,
+        "maskcely": 0.5,
+        "maskcelz": 0.1,
+        "maskcell0x": x0,
+        "maskcell0y": y0,
+        "detbatx": 0.0,
+        "detbaty": 0.0,
+        "detbatz": 0.35,
+        "detoffx": 0.0,
+        "detoffy": 0.0,
+        "detoffz": 0.0,
+        "detcelx": 0.42,
+        "detcely": 0.42,
+        "detsizex": 0.4,
+        "detsizey": 0.4,
+        "apertype": "FLUX",
+    }
+    return build(
+        "aperture",
+        {
+            "mask": mask,
+            "mask_x": centre_x,
+            "mask_y": centre_y,
+            "mask_x_bnds": bounds_x,
+            "mask_y_bnds": bounds_y,
+        },
+        {**ATTRS, **geometry},
+    )
+
+
+def detector_mask() -> xr.Dataset:
+    good = (_rng().random((N_DETY, N_DETX)) > 0.01) & (_detid() >= 0)
+    return build("detector_mask", {"good": good, "quality": (~good).astype(np.int16)}, ATTRS)
+
+
+def detector_plane() -> xr.Dataset:
+    rng = _rng()
+    counts = rng.poisson(3.0, (2, 4, N_DETY, N_DETX)).astype(np.int32) * (_detid() >= 0)
+    return build(
+        "detector_plane",
+        {
+            **_times(2, 100.0),
+            **_bands(),
+            "detid": _detid(),
+            "counts": counts,
+            "exposure": np.array([99.5, 100.0]),
+            **_gti(),
+        },
+        ATTRS,
+    )
+
+
+def weight_image() -> xr.Dataset:
+    """A detector plane that holds mask weights only."""
+    return build("detector_plane", {"weight": _rng().normal(0.0, 1e-4, (N_DETY, N_DETX))}, ATTRS)
+
+
+def detector_table() -> xr.Dataset:
+    rng = _rng()
+    shape = (N_DETY, N_DETX)
+    dims = ("dety", "detx")
+    return build(
+        "detector_table",
+        {
+            "detid": _detid(),
+            "gain": (dims, rng.normal(1.0, 0.01, shape), {"units": "1", "fits_name": "GAIN"}),
+            "offset": (dims, rng.normal(0.0, 1.0, shape), {"units": "chan", "fits_name": "OFFSET"}),
+            "enabled": (dims, rng.random(shape) > 0.02),
+        },
+        ATTRS,
+    )
+
+
+def lightcurve(n: int = 50, width: float = 4.0) -> xr.Dataset:
+    rng = _rng()
+    rate = rng.normal(0.01, 0.02, (n, 4))
+    fracexp = np.where(np.arange(n) == 22, 0.875, 1.0)
+    return build(
+        "lightcurve",
+        {
+            **_times(n, width),
+            **_bands(),
+            "rate": ((("time", "energy")), rate, {"per": "detector"}),
+            "rate_err": ((("time", "energy")), np.abs(rate) + 1e-3, {"per": "detector"}),
+            "exposure": fracexp * width,
+            "fracexp": fracexp,
+            "totcounts": rng.poisson(40, n).astype(np.int32),
+            **_gti(),
+        },
+        {**ATTRS, "statistic": "gaussian", "weighting": "mask"},
+    )
+
+
+def lightcurve_counts() -> xr.Dataset:
+    """A raw light curve with bins of unequal width."""
+    edges = T0 + np.array([0.0, 10.0, 12.5, 13.0, 40.0, 90.0])
+    centre, bounds = _bounds(edges)
+    counts = _rng().poisson(30, (5, 4)).astype(np.int32)
+    return build(
+        "lightcurve",
+        {
+            "time": centre,
+            "time_bnds": bounds,
+            **_bands(),
+            "counts": counts,
+            "counts_err": np.sqrt(counts),
+            "exposure": np.diff(edges),
+            "fracexp": np.ones(5),
+            **_gti(),
+        },
+        {**ATTRS, "statistic": "poisson", "weighting": "none"},
+    )
+
+
+def _channels(n: int = 80) -> dict:
+    edges = np.concatenate([[0.0], 10.0 + 2.5 * np.arange(n)])
+    centre, bounds = _bounds(edges)
+    return {"channel": np.arange(n, dtype=np.int16), "energy": centre, "energy_bnds": bounds}
+
+
+def spectrum() -> xr.Dataset:
+    rng = _rng()
+    rate = rng.normal(0.002, 0.001, 80)
+    return build(
+        "spectrum",
+        {
+            **_channels(),
+            "rate": ("channel", rate, {"per": "detector"}),
+            "stat_err": ("channel", np.abs(rate) / 3, {"units": "count/s", "per": "detector"}),
+            "sys_err": np.full(80, 0.04),
+            "exposure": ((), 199.5),
+            **_gti(),
+        },
+        {**ATTRS, "statistic": "gaussian", "weighting": "mask"},
+    )
+
+
+def spectrum_counts() -> xr.Dataset:
+    """A raw spectrum with quality and grouping."""
+    grouping = np.where(np.arange(80) % 4, -1, 1).astype(np.int16)
+    return build(
+        "spectrum",
+        {
+            **_channels(),
+            "counts": _rng().poisson(20, 80).astype(np.int32),
+            "quality": np.zeros(80, dtype=np.int16),
+            "grouping": grouping,
+            "exposure": ((), 199.5),
+            **_gti(),
+        },
+        {**ATTRS, "statistic": "poisson", "weighting": "none"},
+    )
+
+
+def spectra(n: int = 5) -> xr.Dataset:
+    """A sequence of spectra (type II)."""
+    rate = _rng().normal(0.002, 0.001, (n, 80))
+    return build(
+        "spectrum",
+        {
+            **_times(n, 40.0),
+            **_channels(),
+            "rate": (("time", "channel"), rate),
+            "stat_err": (("time", "channel"), np.abs(rate) / 3, {"units": "count/s"}),
+            "exposure": ("time", np.array([40.0, 40.0, 39.5, 40.0, 40.0])[:n]),
+            "totcounts": (
+                "time",
+                np.arange(n, dtype=np.int32) + 1000,
+                {"units": "count", "fits_name": "TOTCOUNTS"},
+            ),
+            **_gti(),
+        },
+        {**ATTRS, "statistic": "gaussian", "weighting": "mask"},
+    )
+
+
+def response() -> xr.Dataset:
+    centre, bounds = _bounds(np.geomspace(10.0, 500.0, 31).astype(np.float32).astype(np.float64))
+    matrix = _rng().uniform(0.0, 5.0, (30, 80)).astype(np.float32)
+    return build(
+        "response",
+        {
+            "energy_in": centre,
+            "energy_in_bnds": bounds,
+            **_channels(),
+            "matrix": (("energy_in", "channel"), matrix, {"units": "cm**2"}),
+        },
+        ATTRS,
+    )
+
+
+def redistribution() -> xr.Dataset:
+    """A sparse redistribution matrix with its effective area, in more than one group a row."""
+    ds = response()
+    matrix = ds["matrix"].values.copy()
+    matrix[matrix < 3.5] = 0.0
+    return build(
+        "response",
+        {
+            **{
+                name: ds[name] for name in ("energy_in", "energy_in_bnds", "channel", "energy", "energy_bnds")
+            },
+            "matrix": (("energy_in", "channel"), matrix, {"units": "1"}),
+            "area": np.linspace(10.0, 500.0, 30).astype(np.float32),
+        },
+        ATTRS,
+    )
+
+
+def _wcs() -> tuple:
+    cards = "CTYPE1  = 'RA---TAN'\nCRVAL1  =                150.0\nCTYPE2  = 'DEC--TAN'"
+    return ((), "", {"header": cards})
+
+
+def sky_image() -> xr.Dataset:
+    rng = _rng()
+    dims = ("energy", "imy", "imx")
+    rate = rng.normal(0.0, 1.0, (4, 20, 30)).astype(np.float32)
+    rate[:, 0, 0] = np.nan
+    return build(
+        "sky_image",
+        {
+            "imx": np.linspace(-1.5, 1.5, 30),
+            "imy": np.linspace(-0.8, 0.8, 20),
+            **_bands(),
+            "rate": (dims, rate),
+            "noise": (dims, np.abs(rate), {"units": "count/s"}),
+            "pcode": (("imy", "imx"), rng.random((20, 30)).astype(np.float32)),
+            "exposure": ((), 25.0),
+            "wcs": _wcs(),
+            **_gti(),
+        },
+        ATTRS,
+    )
+
+
+def mosaic() -> xr.Dataset:
+    rng = _rng()
+    grid = {"grid_mapping_name": "healpix", "refinement_level": 8, "indexing_scheme": "nested"}
+    return build(
+        "mosaic",
+        {
+            "cell_ids": np.arange(1000, 1048, dtype=np.int64),
+            "healpix": ((), np.int32(0), grid),
+            **_bands(),
+            "sum_w": (
+                ("energy", "cell"),
+                rng.random((4, 48)),
+                {"units": "s**2/count**2", "grid_mapping": "healpix"},
+            ),
+            "sum_wf": (
+                ("energy", "cell"),
+                rng.random((4, 48)),
+                {"units": "s/count", "grid_mapping": "healpix"},
+            ),
+            "exposure": ("cell", rng.uniform(0, 1000, 48)),
+            "n_images": ("cell", np.arange(48, dtype=np.int32)),
+        },
+        ATTRS,
+    )
+
+
+def catalog() -> xr.Dataset:
+    return build(
+        "catalog",
+        {
+            "name": np.array(["Crab", "Cyg X-1", "Sco X-1 (low mass)"]),
+            "ra": np.array([83.6331, 299.5903, 244.9795]),
+            "dec": np.array([22.0145, 35.2016, -15.6402]),
+            "ra_err": np.array([0.01, np.nan, 0.02]),
+            "rate": (("source", "energy"), np.arange(12, dtype=np.float32).reshape(3, 4) / 7),
+            "snr": (("source", "energy"), np.arange(12, dtype=np.float32).reshape(3, 4)),
+            "catnum": ("source", np.array([1, 2, 3], dtype=np.int32), {"units": "1", "fits_name": "CATNUM"}),
+            "flag": ("source", np.array([True, False, True])),
+            **_bands_free(),
+        },
+        ATTRS,
+    )
+
+
+def _bands_free() -> dict:
+    """Energy axis of a kind that does not specify one; the coordinates are set by the caller's Dataset."""
+    return {
+        "e_min": ("energy", BANDS[:, 0], {"units": "keV"}),
+        "e_max": ("energy", BANDS[:, 1], {"units": "keV"}),
+    }
+
+
+def fit() -> xr.Dataset:
+    names = np.array(["norm", "index", "e_peak"])
+    return build(
+        "fit",
+        {
+            "parameter": names,
+            "value": ("parameter", np.array([0.01, -1.2, 150.0])),
+            "error": ("parameter", np.array([0.001, 0.1, np.nan])),
+            "covariance": (("parameter", "parameter2"), np.eye(3)),
+            "statistic": ((), 61.3),
+            "dof": ((), 57),
+        },
+        ATTRS,
+    )
+
+
+def image() -> xr.Dataset:
+    return build(
+        "image",
+        {"image": (("y", "x"), np.arange(54, dtype=np.float32).reshape(6, 9), {"units": "s"}), "wcs": _wcs()},
+        ATTRS,
+    )
+
+
+def housekeeping(n: int = 30) -> xr.Dataset:
+    rng = _rng()
+    return build(
+        "housekeeping",
+        {
+            "time": T0 + np.arange(n, dtype=np.float64),
+            "saa_time": ("time", rng.uniform(0, 100, n), {"units": "s", "fits_name": "SAA_TIME"}),
+            "position": (
+                ("time", "position_axis"),
+                rng.normal(0, 7000, (n, 3)).astype(np.float32),
+                {"units": "km"},
+            ),
+            "flags": ("time", rng.random(n) > 0.5, {"fits_name": "FLAGS"}),
+            "mode": ("time", rng.choice(np.array(["slew", "point"]), n), {"fits_name": "MODE"}),
+            "counter": (
+                "time",
+                rng.integers(0, 60000, n).astype(np.uint16),
+                {"units": "1", "fits_name": "COUNTER"},
+            ),
+        },
+        ATTRS,
+    )
+
+
+def table() -> xr.Dataset:
+    return build(
+        "table",
+        {
+            "trigger": (
+                "row",
+                np.array([100, 200, 300], dtype=np.int64),
+                {"units": "1", "fits_name": "TRIGGER"},
+            ),
+            "comment": ("row", np.array(["first", "", "third, with a comma"]), {"fits_name": "COMMENT"}),
+            "width": ("row", np.array([1.5, np.nan, 3.5]), {"units": "days", "fits_name": "WIDTH"}),
+            "good": ("row", np.array([True, False, True])),
+        },
+        ATTRS,
+    )
+
+
+MAKERS: dict[str, Callable[[], xr.Dataset]] = {
+    "events": events,
+    "gti": gti,
+    "attitude": attitude,
+    "ray_trace": ray_trace,
+    "alignment": alignment,
+    "aperture": aperture,
+    "detector_mask": detector_mask,
+    "detector_plane": detector_plane,
+    "detector_table": detector_table,
+    "lightcurve": lightcurve,
+    "spectrum": spectrum,
+    "response": response,
+    "sky_image": sky_image,
+    "mosaic": mosaic,
+    "catalog": catalog,
+    "fit": fit,
+    "image": image,
+    "housekeeping": housekeeping,
+    "table": table,
+    # variants of a kind: several sources, other statistics, further dimensions
+    "events_sources": events_sources,
+    "weight_image": weight_image,
+    "lightcurve_counts": lightcurve_counts,
+    "spectrum_counts": spectrum_counts,
+    "spectra": spectra,
+    "redistribution": redistribution,
+}
+KIND_NAMES = tuple(KINDS)
+
+
+def make(name: str) -> xr.Dataset:
+    """Return a fresh Dataset of a kind, or of one of the variants in `MAKERS`."""
+    return MAKERS[name]()
+
+
+def make_tree() -> xr.DataTree:
+    """Return a small observation: a tree with several kinds as nodes, two of them in one group."""
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs={"obs_id": "00012345000", "telescope": "SWIFT", "history": "opened"}),
+            "/events": events(),
+            "/attitude": attitude(),
+            "/survey/dph": detector_plane(),
+            "/survey/gti": gti(),
+            "/sources": catalog(),
+            "/hk": housekeeping(),
+        }
+    )

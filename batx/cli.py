@@ -387,6 +387,37 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
 
 
 @main.command()
+@click.argument("folder", type=_new)
+@click.option("--obs-id", default="00012345000", show_default=True, help="Observation id, eleven digits.")
+@click.option("--duration", type=float, default=200.0, show_default=True, help="Length, s.")
+@click.option("--trigger", type=float, default=50.0, show_default=True, help="Trigger and start of the burst, s.")
+@click.option("--ra", type=float, default=165.0, show_default=True, help="Right ascension of the burst, degrees.")
+@click.option("--dec", type=float, default=24.0, show_default=True, help="Declination of the burst, degrees.")
+@click.option("--rate", type=float, default=0.4, show_default=True, help="Its peak, count/s per detector.")
+@click.option("--background", type=float, default=0.25, show_default=True, help="count/s per detector.")
+@click.option(
+    "--pointing",
+    type=(float, float, float),
+    default=(150.0, 30.0, 40.0),
+    show_default=True,
+    help="Right ascension, declination and roll of the telescope, degrees.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same observation.")
+def simulate(folder: Path, rate: float, ra: float, dec: float, background: float, **options: Any) -> None:
+    """Write a simulated burst observation, in the archive's layout, into FOLDER."""
+    from batx.simulate import Background, Fred, Source, observation
+
+    with _progress() as step:
+        step(f"simulating {options['duration']:g} s")
+        folder.mkdir(parents=True, exist_ok=True)
+        pulse = Fred(options["trigger"], 1.0, 8.0)
+        burst = Source(rate, ra=ra, dec=dec, light_curve=pulse, name="burst")
+        target = options.pop("pointing")
+        made = observation(folder, burst, Background(rate=background), target=target, **options)
+    click.echo(f"wrote {made}")
+
+
+@main.command()
 def doctor() -> None:
     """Look at Python, packages, optional tools, calibration and folders; say what works and what to do."""
     from rich.text import Text
@@ -413,3 +444,30 @@ def doctor() -> None:
     if broken:
         raise BatxError(f"{broken} of these must be mended first")
     click.echo("\nNative analysis works: events to light curves, spectra and detector images.")
+
+
+@main.command()
+@click.option("--output", "-o", type=_new, default="batx_demo", show_default=True, help="Folder for the results.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
+def demo(output: Path, seed: int) -> None:
+    """Simulate a burst in the archive's layout, analyse it, and leave files and pictures."""
+    from time import perf_counter
+
+    from batx.demo import STEPS, run
+
+    begin = perf_counter()
+    times: list[tuple[float, str]] = []
+    with _progress(STEPS) as advance:
+
+        def step(text: str) -> None:
+            times.append((perf_counter(), text))
+            advance(text)
+
+        done = run(output, step, seed)
+    ends = [start for start, _ in times[1:]] + [perf_counter()]
+    _table(done.facts, "Simulated GRB")
+    _table({text: f"{end - start:6.2f} s" for (start, text), end in zip(times, ends, strict=True)}, "Time spent")
+    _table({"observation": str(done.observation), "products": f"{len(done.files)} files in {output}"}, "Files")
+    for path in done.files:
+        click.echo(f"  {path.name}")
+    click.echo(f"Done in {perf_counter() - begin:.1f} s. Next: batx info {done.observation}")

@@ -144,21 +144,24 @@ def _band(energy, table, step):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _passes(i, flags, detx, dety, good):  # type: ignore[no-untyped-def]
-    """Whether event i has an accepted flag (0 or 16) and a good detector; what is None is not asked."""
+def _status(i, flags, detx, dety, status):  # type: ignore[no-untyped-def]
+    """Return whether event i is accepted (2), rejected by flag or detector (1) or on no detector (0).
+
+    Flags 0 and 16 are accepted (algorithms 1). Where `flags` or `status` is None it is not asked.
+    """
     if flags is not None:
         if flags[i] != 0 and flags[i] != 16:
-            return False
-    if good is not None:
+            return 1
+    if status is not None:
         x, y = np.int64(detx[i]), np.int64(dety[i])
-        if x < 0 or y < 0 or y >= good.shape[0] or x >= good.shape[1]:
-            return False
-        return good[y, x]
-    return True
+        if x < 0 or y < 0 or y >= status.shape[0] or x >= status.shape[1]:
+            return 0
+        return np.int64(status[y, x])
+    return 2
 
 
 @njit(cache=True, nogil=True)
-def count_events(time, energy, flags, detx, dety, good, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
+def count_events(time, energy, flags, detx, dety, status, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
     """Add the number of accepted events to counts (bin, band); every argument but the last two is read only.
 
     Parameters
@@ -167,8 +170,8 @@ def count_events(time, energy, flags, detx, dety, good, cells, table, step, coun
         (event,) MET and energy in keV (or grid index where `step` is None).
     flags, detx, dety
         (event,) or None.
-    good
-        (dety, detx) bool or None.
+    status
+        (dety, detx) 2 for a good detector, 1 for a masked one, 0 where there is none; or None.
     cells
         From `make_cells`.
     table
@@ -194,16 +197,20 @@ def count_events(time, energy, flags, detx, dety, good, cells, table, step, coun
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band < 0:
-            if band == -2 and _passes(i, flags, detx, dety, good):
-                tally[NAN_ENERGY] += 1
+        if band == -1:
             continue
-        if _passes(i, flags, detx, dety, good):
-            counts[bin_, band] += 1
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted == 0:
+            tally[OFF_PLANE] += 1
+        elif accepted == 2:
+            if band == -2:
+                tally[NAN_ENERGY] += 1
+            else:
+                counts[bin_, band] += 1
 
 
 @njit(cache=True, nogil=True)
-def sum_weights(time, energy, weight, flags, detx, dety, good, cells, table, step, sums, counts, tally):  # type: ignore[no-untyped-def]
+def sum_weights(time, energy, weight, flags, detx, dety, status, cells, table, step, sums, counts, tally):  # type: ignore[no-untyped-def]
     """Add weights and their squares to sums (source, bin, band, 2), events of weight not 0 to counts (source, bin).
 
     Arguments as for `count_events`, and ``weight`` (source, event).
@@ -222,11 +229,14 @@ def sum_weights(time, energy, weight, flags, detx, dety, good, cells, table, ste
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band < 0:
-            if band == -2 and _passes(i, flags, detx, dety, good):
-                tally[NAN_ENERGY] += 1
+        if band == -1:
             continue
-        if not _passes(i, flags, detx, dety, good):
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted != 2:
+            tally[OFF_PLANE] += accepted == 0
+            continue
+        if band == -2:
+            tally[NAN_ENERGY] += 1
             continue
         for source in range(weight.shape[0]):
             w = np.float64(weight[source, i])
@@ -237,15 +247,14 @@ def sum_weights(time, energy, weight, flags, detx, dety, good, cells, table, ste
 
 
 @njit(cache=True, nogil=True)
-def count_plane(time, energy, flags, detx, dety, good, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
+def count_plane(time, energy, flags, detx, dety, status, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
     """Add the number of accepted events to counts (bin, band, dety, detx); arguments as for `count_events`.
 
-    Events whose position is outside the array, or that are not `good`, are tallied as OFF_PLANE and not counted.
+    `status` is needed here, and of the shape of the detector plane.
     """
     edges, bins, first, origin, scale = cells
     low, high, bin_ = np.inf, -np.inf, np.int64(-1)
     before = -np.inf
-    n_y, n_x = counts.shape[2], counts.shape[3]
     for i in range(time.size):
         t = time[i]
         if t < before:
@@ -257,20 +266,20 @@ def count_plane(time, energy, flags, detx, dety, good, cells, table, step, count
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band == -1 or not _passes(i, flags, None, None, None):
+        if band == -1:
             continue
-        if band == -2:
-            tally[NAN_ENERGY] += 1
-            continue
-        x, y = np.int64(detx[i]), np.int64(dety[i])
-        if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-            counts[bin_, band, y, x] += 1
-        else:
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted == 0:
             tally[OFF_PLANE] += 1
+        elif accepted == 2:
+            if band == -2:
+                tally[NAN_ENERGY] += 1
+            else:
+                counts[bin_, band, np.int64(dety[i]), np.int64(detx[i])] += 1
 
 
 @njit(cache=True, nogil=True)
-def select_events(time, energy, weight, flags, detx, dety, good, table, step, tally):  # type: ignore[no-untyped-def]
+def select_events(time, energy, weight, flags, detx, dety, status, table, step, tally):  # type: ignore[no-untyped-def]
     """Return index (int64) and band of the events of one block that are in a band, good and of weight not 0.
 
     Good time is not asked. Arguments as for `sum_weights`; ``weight`` is (event,) or None.
@@ -284,7 +293,11 @@ def select_events(time, energy, weight, flags, detx, dety, good, table, step, ta
             tally[BACKWARD] += 1
         before = time[i]
         band = _band(energy[i], table, step)
-        if band == -1 or not _passes(i, flags, detx, dety, good):
+        if band == -1:
+            continue
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted != 2:
+            tally[OFF_PLANE] += accepted == 0
             continue
         if band == -2:
             tally[NAN_ENERGY] += 1

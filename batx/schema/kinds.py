@@ -182,7 +182,7 @@ LIGHTCURVE = Kind(
         _V("rate_err", ("[source]", "time", "energy"), "count/s", "1-sigma error of rate", fits="ERROR"),
         _V("exposure", ("time",), "s", "good time in the bin", required=True),
         _V("fracexp", ("time",), "1", "good fraction of the bin", required=True, fits="FRACEXP"),
-        _V("totcounts", ("time",), "count", "accepted events in all bands", "real", fits="TOTCOUNTS"),
+        _V("totcounts", ("[source]", "time"), "count", "accepted events in all bands", "real", fits="TOTCOUNTS"),
         *GTI_VARIABLES,
     ),
     marks=({"counts": ("time", "energy")}, {"rate": ("time", "energy")}),

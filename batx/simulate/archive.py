@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import ValueRangeError
+from batx.errors import ValueRangeError, WriteError
 from batx.instrument.detector import DETECTOR
+from batx.io.atomic import atomic_path
+from batx.met import to_met
 from batx.simulate import files, photons, pointing
 from batx.simulate import mask as masks
 from batx.simulate.background import Background
-from batx.simulate.checks import positive
+from batx.simulate.checks import finite, positive
 from batx.simulate.detectors import detector_mask, detector_table
 from batx.simulate.orbit import prefilter
+from batx.simulate.photons import UTCF
 from batx.simulate.sources import Source
 
 __all__ = ["event_file", "observation"]
@@ -41,7 +44,7 @@ def observation(
     background: Background | None = None,
     *,
     obs_id: str = "00012345000",
-    start: float = 6e8,
+    start: Any = 6e8,
     duration: float = 200.0,
     trigger: float | None = 50.0,
     target: tuple[float, float, float] = (150.0, 30.0, 40.0),
@@ -54,6 +57,7 @@ def observation(
     survey: float | None = None,
     labels: bool = True,
     compress: bool = False,
+    overwrite: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> Path:
@@ -80,6 +84,8 @@ def observation(
         Whether the event table has the column SIMLABEL, the origin of each event.
     compress
         Write the event file and the survey histograms as ``.gz``.
+    overwrite
+        Whether files of an observation of this number may be replaced.
     **options
         Passed to `events`: ``gti``, ``glitches``, ``calibration``, ``graded``, ``dead_time``, ``saturation``,
         ``angular_step``, ``object_name``, ``utcf``.
@@ -93,7 +99,9 @@ def observation(
     Raises
     ------
     ValueRangeError
-        If the observation id is not eleven digits, and for all that `events` refuses.
+        If the observation id is not eleven digits; `events` raises the other errors of bad input.
+    WriteError
+        If the observation is there already and `overwrite` is false.
 
     Examples
     --------
@@ -106,6 +114,10 @@ def observation(
     """
     if len(obs_id) != 11 or not obs_id.isdigit():
         raise ValueRangeError(f"obs_id: found {obs_id!r}, expected eleven digits such as '00012345000'")
+    folder = Path(path) / obs_id
+    if folder.exists() and not overwrite:
+        raise WriteError(f"{folder} exists; give another path or obs_id, or overwrite=True")
+    start = finite(to_met(start, {"utcf": options.get("utcf", UTCF)}, name="start"), "s", "start")
     aperture = masks.aperture(mask, seed=seed)
     alignment = masks.alignment() if misalignment is None else masks.alignment(misalignment)
     attitude = pointing.attitude(
@@ -127,33 +139,35 @@ def observation(
         **options,
     )
 
-    folder = Path(path) / obs_id
     root = f"sw{obs_id}"
     bat, auxil = files.cards_of(ev.attrs), files.cards_of(ev.attrs, "SC")
-    written = [_events(folder / "bat" / "event" / f"{root}bevshsp_uf.evt", ev, labels)]
-    _housekeeping(folder / "bat" / "hk", root, table, bat, start)
-    _rates(folder / "bat" / "rate", root, ev, bat)
+    _events(folder / "bat" / "event" / f"{root}bevshsp_uf.evt", ev, labels, overwrite, compress)
+    _housekeeping(folder / "bat" / "hk", root, table, bat, ev.attrs["tstart"], overwrite)
+    _rates(folder / "bat" / "rate", root, ev, bat, overwrite)
     if survey is not None:
-        path_of_survey = folder / "bat" / "survey" / f"{root}bsvpb000g0000.dph"
-        written.append(_survey(path_of_survey, ev, bat, positive(survey, "s", "survey")))
-    _attitude(folder / "auxil" / f"{root}sat.fits", attitude, auxil)
-    _prefilter(folder / "auxil" / f"{root}sao.fits", attitude, auxil)
-    _calibration(folder / "caldb", aperture, alignment, table, bat)
-    if compress:
-        for file in written:
-            files.compress(file)
+        histograms = folder / "bat" / "survey" / f"{root}bsvpb000g0000.dph"
+        _survey(histograms, ev, bat, positive(survey, "s", "survey"), overwrite, compress)
+    _attitude(folder / "auxil" / f"{root}sat.fits", attitude, auxil, overwrite)
+    _prefilter(folder / "auxil" / f"{root}sao.fits", attitude, auxil, overwrite)
+    _calibration(folder / "caldb", aperture, alignment, table, bat, overwrite)
     truth = json.loads(ev.attrs["provenance"])
     truth["detectors"] = {
         name: table["detid"].values[table[name].values].tolist()
         for name in ("hot", "cold", "noisy")
         if name in table
     }
-    (Path(path) / f"{obs_id}_truth.json").write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n")
+    with atomic_path(folder.with_name(f"{obs_id}_truth.json"), overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n")
     return folder
 
 
 def event_file(
-    path: str | PathLike[str], n: int = 10_000_000, *, duration: float = 1000.0, seed: int = 0
+    path: str | PathLike[str],
+    n: int = 10_000_000,
+    *,
+    duration: float = 1000.0,
+    overwrite: bool = False,
+    seed: int = 0,
 ) -> Path:
     """Write one event file of exactly `n` events of 27 bytes, for measurements of speed.
 
@@ -168,6 +182,8 @@ def event_file(
         Number of events.
     duration
         Length of the observation that `n` events fill, s.
+    overwrite
+        Whether the file may be replaced.
     seed
         Same seed, same file.
     """
@@ -184,24 +200,26 @@ def event_file(
     stop = float(ev["time"][count]) if count < ev.sizes["event"] else float(ev["gti_stop"][-1])
     ev = ev.isel(event=slice(count)).assign(gti_stop=("gti", [stop], ev["gti_stop"].attrs))
     ev.attrs.update(tstop=stop, ontime=stop - ev.attrs["tstart"], exposure=stop - ev.attrs["tstart"])
-    return _events(Path(path), ev, labels=False)
+    return _events(Path(path), ev, labels=False, overwrite=overwrite)
 
 
-def _events(path: Path, ev: xr.Dataset, labels: bool) -> Path:
+def _events(path: Path, ev: xr.Dataset, labels: bool, overwrite: bool, packed: bool = False) -> Path:
     cards = files.cards_of(ev.attrs)
     gti = files.gti_table(ev["gti_start"].values, ev["gti_stop"].values, cards)
-    return files.table_file(path, [files.event_table(ev, cards, labels), gti], cards)
+    return files.table_file(path, [files.event_table(ev, cards, labels), gti], cards, overwrite, packed)
 
 
-def _housekeeping(folder: Path, root: str, table: xr.Dataset, cards: Any, start: float) -> None:
+def _housekeeping(
+    folder: Path, root: str, table: xr.Dataset, cards: Any, start: float, overwrite: bool
+) -> None:
     """Write the enable map, the detector quality image, and the gains and offsets."""
     off = (~table["enabled"].values).astype(np.int16)
     columns = {"TIME": (np.array([start - 4000.0]), "s"), "FLAG": (off[None], "")}
     enable = files.table("BAT_FLAGS", columns, cards, {"GOODVAL": 0})
-    files.table_file(folder / f"{root}bdecb.hk", [enable], cards)
+    files.table_file(folder / f"{root}bdecb.hk", [enable], cards, overwrite)
     bad = (~detector_mask(table)["good"].values).astype(np.int16)
     keywords = {"TELESCOP": "SWIFT", "INSTRUME": "BAT", "GOODVAL": 0, "BADVAL": 1, "EXTNAME": "DETMASK"}
-    files.image_file(folder / f"{root}bdqcb.hk", bad, {**keywords, "OBS_ID": cards["OBS_ID"]})
+    files.image_file(folder / f"{root}bdqcb.hk", bad, {**keywords, "OBS_ID": cards["OBS_ID"]}, overwrite)
     columns = {
         "TIME": (np.array([start - 500.0]), "s"),
         "GAIN": (table["gain"].values.astype(np.float32)[None], ""),
@@ -209,10 +227,10 @@ def _housekeeping(folder: Path, root: str, table: xr.Dataset, cards: Any, start:
     }
     extra = {"OFFPULSE": int(table.attrs["offpulse"]), "GAININD": 3, "OFFINDEX": 2}
     gain = files.table("GAIN_OFFSET_MAP", columns, cards, extra)
-    files.table_file(folder / f"{root}bgocb.hk", [gain], cards)
+    files.table_file(folder / f"{root}bgocb.hk", [gain], cards, overwrite)
 
 
-def _rates(folder: Path, root: str, ev: xr.Dataset, cards: Any) -> None:
+def _rates(folder: Path, root: str, ev: xr.Dataset, cards: Any, overwrite: bool) -> None:
     """Write the raw rates: 64 ms in four bands, and 1 s in one; only bins that are all good time."""
     edges = np.rint(np.array(RATE_BANDS) / 0.1).astype(int)
     band = np.searchsorted(edges, ev["pi"].values, side="right") - 1
@@ -241,10 +259,12 @@ def _rates(folder: Path, root: str, ev: xr.Dataset, cards: Any) -> None:
             "DATAMODE": mode,
             "BACKAPP": False,
         }
-        files.table_file(folder / f"{root}{name}.lc", [files.table("RATE", columns, cards, extra)], cards)
+        files.table_file(
+            folder / f"{root}{name}.lc", [files.table("RATE", columns, cards, extra)], cards, overwrite
+        )
 
 
-def _survey(path: Path, ev: xr.Dataset, cards: Any, length: float) -> Path:
+def _survey(path: Path, ev: xr.Dataset, cards: Any, length: float, overwrite: bool, packed: bool) -> Path:
     """Write detector-plane histograms of the good events, `length` seconds each."""
     n = max(int(np.ceil((ev.attrs["tstop"] - ev.attrs["tstart"]) / length - 1e-9)), 1)
     edges = np.minimum(ev.attrs["tstart"] + length * np.arange(n + 1), ev.attrs["tstop"])
@@ -288,10 +308,10 @@ def _survey(path: Path, ev: xr.Dataset, cards: Any, length: float) -> Path:
         files.table("EBOUNDS", channels, cards),
         files.gti_table(low, high, cards),
     ]
-    return files.table_file(path, hdus, cards)
+    return files.table_file(path, hdus, cards, overwrite, packed)
 
 
-def _attitude(path: Path, attitude: xr.Dataset, cards: Any) -> None:
+def _attitude(path: Path, attitude: xr.Dataset, cards: Any, overwrite: bool) -> None:
     """Write the tables ATTITUDE and ACS_DATA."""
     orbit = prefilter(attitude, step=1.0)
     time = attitude["time"].values
@@ -315,10 +335,10 @@ def _attitude(path: Path, attitude: xr.Dataset, cards: Any) -> None:
         files.table("ATTITUDE", pointing_columns, cards, span),
         files.table("ACS_DATA", control, cards, span, bits=["FLAGS"]),
     ]
-    files.table_file(path, hdus, cards)
+    files.table_file(path, hdus, cards, overwrite)
 
 
-def _prefilter(path: Path, attitude: xr.Dataset, cards: Any) -> None:
+def _prefilter(path: Path, attitude: xr.Dataset, cards: Any, overwrite: bool) -> None:
     units = {"TIME": "s", "POSITION": "km", "VELOCITY": "km/s", "SAT_ALT": "km"}
     plain = ("QUATERNION", "SUNSHINE", "SAA")
     orbit = prefilter(attitude)
@@ -326,11 +346,11 @@ def _prefilter(path: Path, attitude: xr.Dataset, cards: Any) -> None:
         name: (values, "" if name in plain else units.get(name, "deg")) for name, values in orbit.items()
     }
     span = {"TSTART": float(orbit["TIME"][0]), "TSTOP": float(orbit["TIME"][-1])}
-    files.table_file(path, [files.table("PREFILTER", columns, cards, span)], cards)
+    files.table_file(path, [files.table("PREFILTER", columns, cards, span)], cards, overwrite)
 
 
 def _calibration(
-    folder: Path, aperture: xr.Dataset, alignment: xr.Dataset, table: xr.Dataset, cards: Any
+    folder: Path, aperture: xr.Dataset, alignment: xr.Dataset, table: xr.Dataset, cards: Any, overwrite: bool
 ) -> None:
     """Write the aperture, the alignment, and the pulser maps of the energy scale."""
     geometry = {key: value for key, value in aperture.attrs.items() if key.startswith(("mask", "det"))}
@@ -346,24 +366,34 @@ def _calibration(
     common = {"TELESCOP": "SWIFT", "INSTRUME": "BAT"}
     shape = {key.upper(): value for key, value in geometry.items()}
     image = aperture["mask"].values.astype(np.int16)
-    files.image_file(folder / "aperture.fits", image, {**common, "APERTYPE": "FLUX", **wcs, **shape})
+    files.image_file(
+        folder / "aperture.fits", image, {**common, "APERTYPE": "FLUX", **wcs, **shape}, overwrite
+    )
 
     rotation = {
         f"ALIGNM{i + 1}{j + 1}": float(alignment["matrix_file"].values[i, j])
         for i in range(3)
         for j in range(3)
     }
-    detector: dict[str, Any] = {"NCOORDS": 3, "COORD0": "RAW", "COORD1": "DET", "COORD2": "SKY"}
+    axes = {}
     for axis, number in (("X", 286), ("Y", 173)):
-        detector |= {f"RAW{axis}PIX1": 0.0, f"RAW_{axis}SIZ": number, f"DET{axis}PIX1": 0.0}
-        detector |= {f"DET_{axis}SIZ": number, f"DET_{axis}SCL": 4.2}
-    detector |= {"DET_UNIT": "mm", "COE_X1_A": 0.0, "COE_X1_B": 1.0, "COE_X1_C": 0.0}
-    detector |= {"COE_Y1_A": 0.0, "COE_Y1_B": 0.0, "COE_Y1_C": 1.0, "FOCALLEN": 1000.0}
-    files.image_file(folder / "teldef.fits", None, {**common, **detector, **rotation})
+        axes |= {f"RAW{axis}PIX1": 0.0, f"RAW_{axis}SIZ": number, f"DET{axis}PIX1": 0.0}
+        axes |= {f"DET_{axis}SIZ": number, f"DET_{axis}SCL": 4.2}
+    coordinates = {"NCOORDS": 3, "COORD0": "RAW", "COORD1": "DET", "COORD2": "SKY", "DET_UNIT": "mm"}
+    linear = {
+        "COE_X1_A": 0.0,
+        "COE_X1_B": 1.0,
+        "COE_X1_C": 0.0,
+        "COE_Y1_A": 0.0,
+        "COE_Y1_B": 0.0,
+        "COE_Y1_C": 1.0,
+    }
+    detector = {**coordinates, **axes, **linear, "FOCALLEN": 1000.0}
+    files.image_file(folder / "teldef.fits", None, {**common, **detector, **rotation}, overwrite)
 
     for name, prefix in (("pulser", "pulser"), ("fltpulser", "flight_pulser")):
         maps = {
             column: (table[f"{prefix}_{column.lower()}"].values.astype(np.float32)[None], "")
             for column in ("GAIN", "OFFSET")
         }
-        files.table_file(folder / f"{name}.fits", [files.table("BAT_MAP", maps, cards)], cards)
+        files.table_file(folder / f"{name}.fits", [files.table("BAT_MAP", maps, cards)], cards, overwrite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ import xarray as xr
 from astropy.io import fits
 from astropy.time import Time
 
-__all__ = ["cards_of", "compress", "event_table", "gti_table", "image_file", "table", "table_file"]
+from batx.io.atomic import atomic_path
+
+__all__ = ["cards_of", "event_table", "gti_table", "image_file", "table", "table_file"]
 
 _MJD_ZERO = (51910, 0.00074287037)
 
@@ -85,22 +86,34 @@ def table(
     return hdu
 
 
-def table_file(path: Path, hdus: Sequence[fits.BinTableHDU], cards: fits.Header) -> Path:
-    """Write tables after an empty primary HDU with the keywords of the observation."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fits.HDUList([fits.PrimaryHDU(header=cards.copy()), *hdus]).writeto(path, overwrite=True)
-    return path
+def table_file(
+    path: Path, hdus: Sequence[fits.BinTableHDU], cards: fits.Header, overwrite: bool, packed: bool = False
+) -> Path:
+    """Write tables after an empty primary HDU with the keywords of the observation; `packed` adds ``.gz``."""
+    return _write(path, [fits.PrimaryHDU(header=cards.copy()), *hdus], overwrite, packed)
 
 
-def image_file(path: Path, data: np.ndarray | None, extra: Mapping[str, Any]) -> Path:
+def image_file(path: Path, data: np.ndarray | None, extra: Mapping[str, Any], overwrite: bool) -> Path:
     """Write a primary image (or a bare header) with keywords."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     hdu = fits.PrimaryHDU(data)
-    hdu.header.update({key: value for key, value in extra.items() if key != "EXTNAME"})
-    if "EXTNAME" in extra:
-        hdu.header["EXTNAME"] = extra["EXTNAME"]
-    hdu.writeto(path, overwrite=True)
-    return path
+    hdu.header.update(extra)
+    return _write(path, [hdu], overwrite, packed=False)
+
+
+def _write(path: Path, hdus: Sequence[Any], overwrite: bool, packed: bool) -> Path:
+    """Write atomically; a gzip file stores no time, so that the same content gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = path.with_name(path.name + ".gz") if packed else path
+    with atomic_path(target, overwrite=overwrite) as temporary:
+        if packed:
+            with (
+                temporary.open("wb") as raw,
+                gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=4, mtime=0) as out,
+            ):
+                fits.HDUList(hdus).writeto(out)
+        else:
+            fits.HDUList(hdus).writeto(temporary)
+    return target
 
 
 def event_table(events: xr.Dataset, cards: fits.Header, label: bool = True) -> fits.BinTableHDU:
@@ -144,16 +157,3 @@ def gti_table(start: np.ndarray, stop: np.ndarray, cards: fits.Header) -> fits.B
     """Return the table STDGTI."""
     columns = {"START": (start, "s"), "STOP": (stop, "s")}
     return table("STDGTI", columns, cards, {"HDUCLASS": "OGIP", "HDUCLAS1": "GTI"})
-
-
-def compress(path: Path) -> Path:
-    """Replace a file by its gzip; the same bytes for the same content, as no time is stored."""
-    packed = path.with_name(path.name + ".gz")
-    with (
-        path.open("rb") as plain,
-        packed.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=4, mtime=0) as out,
-    ):
-        shutil.copyfileobj(plain, out, 1 << 20)
-    path.unlink()
-    return packed

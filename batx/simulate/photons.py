@@ -12,6 +12,7 @@ import xarray as xr
 
 from batx.errors import AttitudeError, PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR, DETID, NX
+from batx.met import to_met
 from batx.schema import build, require_kind
 from batx.simulate import mask as masks
 from batx.simulate import pointing
@@ -32,6 +33,9 @@ TIME_STEP = 1e-4
 
 #: length of the slots in which saturation counts events, s
 _SLOT = 0.01
+
+#: UTC - MET of an observation that does not say, s
+UTCF = -22.5
 
 #: longest cell of the time grid of a component whose brightness changes, s
 _CELL = 1e-3
@@ -58,7 +62,7 @@ def events(
     sources: Source | Sequence[Source] = (),
     background: Background | None = None,
     *,
-    start: float = 6e8,
+    start: Any = 6e8,
     duration: float = 200.0,
     trigger: float | None = None,
     gti: Any = None,
@@ -75,7 +79,7 @@ def events(
     seed: int = 0,
     obs_id: str = "00012345000",
     object_name: str = "SIMGRB",
-    utcf: float = -22.5,
+    utcf: float = UTCF,
 ) -> xr.Dataset:
     """Return simulated BAT events.
 
@@ -86,7 +90,7 @@ def events(
     background
         `Background`; the default one if not given, none with ``Background(rate=0)``.
     start, duration
-        The observation, MET s and s.
+        The observation: MET s (or a Time or date) and s.
     trigger
         Trigger time, s from the start; the keyword TRIGTIME.
     gti
@@ -138,8 +142,10 @@ def events(
     >>> sorted(set(ev["simlabel"].values.tolist()) & {0, 1})
     [0, 1]
     """
-    start, duration = finite(start, "s", "start"), positive(duration, "s", "duration")
-    good = good_time(gti, start, start + duration) - start
+    utcf = finite(utcf, "s", "utcf")
+    start = finite(to_met(start, {"utcf": utcf}, name="start"), "s", "start")
+    duration = positive(duration, "s", "duration")
+    good = good_time(gti, start, start + duration, {"utcf": utcf}) - start
     chosen = [sources] if isinstance(sources, Source) else list(sources)
     if len(chosen) >= LABELS["noise"]:
         raise ValueRangeError(f"found {len(chosen)} sources, expected at most {LABELS['noise'] - 1}")
@@ -181,7 +187,7 @@ def events(
             "mjdref_int": 51910,
             "mjdref_frac": 0.00074287037,
             "time_scale": "tt",
-            "utcf": finite(utcf, "s", "utcf"),
+            "utcf": utcf,
             "trigger_time": None if trigger is None else start + finite(trigger, "s", "trigger"),
             "tstart": start,
             "tstop": start + duration,

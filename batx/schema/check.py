@@ -119,9 +119,9 @@ def _issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
         if variable.name in ds.variables:
             yield from _variable_issues(ds, variable)
         elif variable.required:
-            group = "coords" if variable.coord else "data_vars"
+            place = "coords" if variable.coord else "data_vars"
             yield Issue(
-                f"{group}['{variable.name}']", "nothing", f"dimensions {variable.dims}: {variable.doc}"
+                f"{place}['{variable.name}']", "nothing", f"dimensions {variable.dims}: {variable.doc}"
             )
     for group in kind.one_of:
         if not any(name in ds.variables for name in group):

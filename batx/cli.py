@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batx.errors import BatxError, BatxWarning
+from batx.errors import BatxError, BatxWarning, MissingFileError, WriteError
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from rich.console import Console
 
 __all__ = ["main"]
 
-_FITS_SUFFIXES = (".fits", ".fit", ".lc", ".pha", ".pi", ".dpi", ".dph", ".evt", ".gz")
+_FITS_SUFFIXES = (".fits", ".fit", ".lc", ".pha", ".pi", ".dpi", ".dph", ".gz")
+_PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 _INTERRUPTED = 130
 
 
@@ -52,6 +54,20 @@ class _Edges(click.ParamType):
         if len(edges) < 2:
             self.fail(f"found {value!r}, expected at least two edges", param, ctx)
         return edges
+
+
+class _NewFile(click.Path):
+    """A file to be written, whose suffix says what it will hold."""
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        path = super().convert(value, param, ctx)
+        if Path(path).suffix.lower() not in self.suffixes:
+            self.fail(f"found suffix '{path.suffix}', expected one of {', '.join(self.suffixes)}", param, ctx)
+        return path
 
 
 class _Command(click.Command):
@@ -178,9 +194,14 @@ _source_options = _together(
 )
 _result_options = _together(
     click.option(
-        "--output", "-o", type=_new, help="File to write; .nc, .zarr, or .fits/.lc/.pha/.dpi (OGIP)."
+        "--output",
+        "-o",
+        type=_NewFile(".nc", ".zarr", *_FITS_SUFFIXES),
+        help="File to write; .nc, .zarr, or .fits/.lc/.pha/.dpi (OGIP FITS).",
     ),
-    click.option("--plot", "-p", type=_new, help="Picture to write; .png, .pdf or .svg."),
+    click.option(
+        "--plot", "-p", type=_NewFile(*_PICTURE_SUFFIXES), help="Picture to write; .png, .pdf or .svg."
+    ),
     click.option("--overwrite", is_flag=True, help="Replace files that exist."),
 )
 
@@ -272,9 +293,7 @@ def _events(
             nodes[name] = batx.open_dataset(options[key])
     events = nodes.get("events") if source.is_dir() else batx.open_dataset(source)
     if events is None:
-        raise batx.errors.MissingFileError(
-            f"{source}: found no event file (bat/event/*.evt*) in the observation"
-        )
+        raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*) in the observation")
     mask = nodes.get("detector_mask")
     if ra is not None:
         step(f"mask weights of {events.sizes.get('event', 0)} events")
@@ -291,16 +310,9 @@ def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, overwrite: b
     written = []
     if output is not None:
         step(f"writing {output.name}")
-        writers = {
-            ".nc": batx.to_netcdf,
-            ".zarr": batx.to_zarr,
-            **dict.fromkeys(_FITS_SUFFIXES, batx.to_fits),
-        }
-        if output.suffix.lower() not in writers:
-            raise click.BadParameter(
-                f"found suffix '{output.suffix}', expected one of {', '.join(writers)}", param_hint="--output"
-            )
-        writers[output.suffix.lower()](ds, output, overwrite=overwrite)
+        writers = {".nc": batx.to_netcdf, ".zarr": batx.to_zarr}
+        write = writers.get(output.suffix.lower(), batx.to_fits)
+        write(ds, output, overwrite=overwrite)
         written.append(output)
     if plot is not None:
         from batx.plots.page import save
@@ -313,6 +325,9 @@ def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, overwrite: b
 def _product(source: Path, make: Callable[..., xr.Dataset], options: dict[str, Any]) -> None:
     """Open, weight, make the product, write it and say what it is."""
     results = {name: options.pop(name) for name in ("output", "plot", "overwrite")}
+    for path in (results["output"], results["plot"]):
+        if path is not None and path.exists() and not results["overwrite"]:
+            raise WriteError(f"{path} exists; give --overwrite to replace it, or choose another name")
     with _progress() as step:
         events, mask = _events(source, step, **options)
         step("binning")
@@ -322,6 +337,19 @@ def _product(source: Path, make: Callable[..., xr.Dataset], options: dict[str, A
     _dataset_info(product, source.name)
     for path in written:
         click.echo(f"wrote {path}")
+
+
+def _sequence(
+    events: xr.Dataset, dt: float, tstart: Any = None, tstop: Any = None, t0: Any = None
+) -> np.ndarray:
+    """Return MET edges every `dt` seconds from `tstart` to `tstop`, by default those of the good time."""
+    import numpy as np
+
+    from batx.met import to_met
+
+    start = to_met(tstart, events.attrs, t0) if tstart is not None else events["gti_start"].min()
+    stop = to_met(tstop, events.attrs, t0) if tstop is not None else events["gti_stop"].max()
+    return np.append(np.arange(float(start), float(stop) - 1e-6, dt), float(stop))
 
 
 @main.command()
@@ -365,8 +393,10 @@ def spectrum(source: Path, energy: list[float] | None, dt: float | None, **optio
     """
     import batx
 
-    def make(events: xr.Dataset, **limits: Any) -> xr.Dataset:
-        return batx.spectrum(events, energy=energy, **({} if dt is None else {"dt": dt}), **limits)
+    def make(events: xr.Dataset, detector_mask: xr.Dataset | None, **limits: Any) -> xr.Dataset:
+        if dt is not None:
+            limits = {"time": _sequence(events, dt, **limits)}
+        return batx.spectrum(events, energy=energy, detector_mask=detector_mask, **limits)
 
     _product(source, make, options)
 
@@ -381,7 +411,7 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
     import batx
 
     def make(events: xr.Dataset, **limits: Any) -> xr.Dataset:
-        return batx.detector_plane(events, energy=energy, **({} if dt is None else {"dt": dt}), **limits)
+        return batx.detector_plane(events, dt=dt, energy=energy, **limits)
 
     _product(source, make, options)
 
@@ -390,8 +420,12 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
 @click.argument("folder", type=_new)
 @click.option("--obs-id", default="00012345000", show_default=True, help="Observation id, eleven digits.")
 @click.option("--duration", type=float, default=200.0, show_default=True, help="Length, s.")
-@click.option("--trigger", type=float, default=50.0, show_default=True, help="Trigger and start of the burst, s.")
-@click.option("--ra", type=float, default=165.0, show_default=True, help="Right ascension of the burst, degrees.")
+@click.option(
+    "--trigger", type=float, default=50.0, show_default=True, help="Trigger and start of the burst, s."
+)
+@click.option(
+    "--ra", type=float, default=165.0, show_default=True, help="Right ascension of the burst, degrees."
+)
 @click.option("--dec", type=float, default=24.0, show_default=True, help="Declination of the burst, degrees.")
 @click.option("--rate", type=float, default=0.4, show_default=True, help="Its peak, count/s per detector.")
 @click.option("--background", type=float, default=0.25, show_default=True, help="count/s per detector.")
@@ -447,7 +481,9 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--output", "-o", type=_new, default="batx_demo", show_default=True, help="Folder for the results.")
+@click.option(
+    "--output", "-o", type=_new, default="batx_demo", show_default=True, help="Folder for the results."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
 def demo(output: Path, seed: int) -> None:
     """Simulate a burst in the archive's layout, analyse it, and leave files and pictures."""
@@ -466,8 +502,12 @@ def demo(output: Path, seed: int) -> None:
         done = run(output, step, seed)
     ends = [start for start, _ in times[1:]] + [perf_counter()]
     _table(done.facts, "Simulated GRB")
-    _table({text: f"{end - start:6.2f} s" for (start, text), end in zip(times, ends, strict=True)}, "Time spent")
-    _table({"observation": str(done.observation), "products": f"{len(done.files)} files in {output}"}, "Files")
+    _table(
+        {text: f"{end - start:6.2f} s" for (start, text), end in zip(times, ends, strict=True)}, "Time spent"
+    )
+    _table(
+        {"observation": str(done.observation), "products": f"{len(done.files)} files in {output}"}, "Files"
+    )
     for path in done.files:
         click.echo(f"  {path.name}")
     click.echo(f"Done in {perf_counter() - begin:.1f} s. Next: batx info {done.observation}")

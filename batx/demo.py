@@ -80,13 +80,17 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     plane = events.bat.detector_plane(energy=[15, 150], detector_mask=obs["detector_mask"].to_dataset())
     mask = plane.bat.hot_pixels(detector_mask=obs["detector_mask"].to_dataset())
     known = int(obs["detector_mask"]["good"].sum())
-    demo.facts["detectors"] = f"{int(mask['good'].sum())} good; {known - int(mask['good'].sum())} found hot or dead"
+    demo.facts["detectors"] = (
+        f"{int(mask['good'].sum())} good; {known - int(mask['good'].sum())} found hot or dead"
+    )
 
     step("mask weights for the burst, through the slew")
     frame = {name: obs[name].to_dataset() for name in ("attitude", "aperture", "alignment")}
     weighted = events.bat.mask_weight(RA, DEC, detector_mask=mask, **frame)
     trace = events.bat.ray_trace(RA, DEC, detector_mask=mask, **frame)
-    demo.facts["coding"] = f"{float(trace['pcode'].min()):.2f} to {float(trace['pcode'].max()):.2f} of the detectors"
+    demo.facts["coding"] = (
+        f"{float(trace['pcode'].min()):.2f} to {float(trace['pcode'].max()):.2f} of the detectors"
+    )
 
     step("light curves")
     fine = weighted.bat.lightcurve(dt=0.064, energy=_BANDS)
@@ -127,11 +131,13 @@ def simulate(directory: Path, seed: int = 1) -> Path:
     """Write the observation: a burst of two pulses, a steady source, a slew, a gap and noisy detectors."""
     from batx.simulate import Cutoff, Fred, Slew, Source, Sum, observation
 
-    pulses = Sum((Fred(_TRIGGER - 1.0, 1.0, 6.0), Fred(_TRIGGER + 11.0, 3.0, 4.0)))
+    pulses = Sum([(1.0, Fred(_TRIGGER - 1.0, 1.0, 6.0)), (0.6, Fred(_TRIGGER + 11.0, 3.0, 4.0))])
     return observation(
         directory,
         [
-            Source(0.4, ra=RA, dec=DEC, light_curve=pulses, spectrum=Cutoff(index=1.0, peak=180.0), name="burst"),
+            Source(
+                0.4, ra=RA, dec=DEC, light_curve=pulses, spectrum=Cutoff(index=1.0, peak=180.0), name="burst"
+            ),
             Source(0.02, ra=140.0, dec=20.0, name="steady source"),
         ],
         obs_id=OBS_ID,

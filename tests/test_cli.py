@@ -56,22 +56,24 @@ def test_help_imports_nothing_heavy():
         "print(sorted(heavy & set(sys.modules)))"
     )
     before = subprocess.run(
-        [sys.executable, "-c", "import sys, xarray; print(sorted(sys.modules))"], capture_output=True, check=True
+        [sys.executable, "-c", "import sys, xarray; print(sorted(sys.modules))"],
+        capture_output=True,
+        check=True,
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = [name for name in eval(done.stdout) if f"'{name}'" not in before.stdout.decode()]
     assert loaded == []
 
 
-@pytest.mark.parametrize(
-    "command", ["info", "lightcurve", "spectrum", "dpi", "simulate", "doctor", "demo"]
-)
+@pytest.mark.parametrize("command", ["info", "lightcurve", "spectrum", "dpi", "simulate", "doctor", "demo"])
 def test_every_command_has_help_and_debug(command):
     assert "--debug" in good(command, "--help").output
 
 
 def test_module_runs():
-    done = subprocess.run([sys.executable, "-m", "batx", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "batx", "--help"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("Usage: batx")
 
 
@@ -266,7 +268,14 @@ def test_demo_leaves_readable_products_and_pictures(tmp_path):
     folder = tmp_path / "demo"
     text = good("demo", "-o", folder).stdout
     assert "Done in" in text
-    for name in ("lightcurve_64ms", "lightcurve_1s", "spectrum", "detector_plane", "detector_mask", "ray_trace"):
+    for name in (
+        "lightcurve_64ms",
+        "lightcurve_1s",
+        "spectrum",
+        "detector_plane",
+        "detector_mask",
+        "ray_trace",
+    ):
         ds = batx.open_dataset(folder / f"{name}.nc")
         assert not ds.bat.check()
         assert (folder / f"{name}.png").stat().st_size > 10_000

@@ -64,8 +64,8 @@ class _NewFile(click.Path):
         self.suffixes = suffixes
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        path = super().convert(value, param, ctx)
-        if Path(path).suffix.lower() not in self.suffixes:
+        path = Path(value)
+        if path.suffix.lower() not in self.suffixes:
             self.fail(f"found suffix '{path.suffix}', expected one of {', '.join(self.suffixes)}", param, ctx)
         return path
 

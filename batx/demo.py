@@ -163,7 +163,7 @@ def _since(met: float, ds: xr.Dataset) -> str:
 def _burst(lc: xr.Dataset) -> tuple[float, float, float]:
     """Return start, stop (MET) and peak rate: from the first to the last bin above 5 sigma, all bands."""
     total = lc["rate"].sum("energy").values
-    sigma = np.sqrt((lc["rate_err"] ** 2).sum("energy")).values
+    sigma = np.sqrt((lc["rate_err"].values ** 2).sum(axis=lc["rate_err"].get_axis_num("energy")))
     bright = np.flatnonzero(total > 5.0 * sigma)
     bounds = lc["time_bnds"].values
     return float(bounds[bright[0], 0]), float(bounds[bright[-1], 1]), float(np.nanmax(total))

@@ -77,11 +77,11 @@ RAY_TRACE = Kind(
         _V("x", ("[source]", "time"), "cm", "source position X in the BAT frame", fits="BAT_XOBJ"),
         _V("y", ("[source]", "time"), "cm", "source position Y in the BAT frame", fits="BAT_YOBJ"),
         _V("z", ("[source]", "time"), "cm", "source position Z in the BAT frame", fits="BAT_ZOBJ"),
-        _V("pcode", ("[source]", "time"), "1", "partial coding fraction", required=True, fits="PCODEFR"),
+        _V("pcode", ("[source]", "time"), "1", "partial coding fraction", fits="PCODEFR"),
         _V("n_good", ("[source]", "time"), "1", "number of good detectors", "real", fits="NGOODPIX"),
         _V("mask_weight_norm", ("[source]", "time"), "1", "mask weight normalisation", fits="MSKWTSQF"),
     ),
-    marks=({"imx": ("time",), "imy": ("time",), "pcode": ("time",)},),
+    marks=({"imx": ("time",), "imy": ("time",)},),
     attributes=COMMON_ATTRIBUTES,
 )
 

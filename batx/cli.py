@@ -136,7 +136,8 @@ def _progress(total: int | None = None) -> Iterator[Callable[[str], None]]:
 
     bar = [BarColumn(bar_width=24)] if total else []
     columns = (SpinnerColumn(), *bar, TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_console(stderr=True), transient=True) as progress:
+    console = _console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         started = False
 
@@ -229,12 +230,10 @@ def info(path: Path) -> None:
     if path.is_dir() and not is_store(path):
         _observation_info(batx.open_observation(path))
         return
+    _dataset_info(batx.open_dataset(path), path.name)
     tree = batx.open_datatree(path)
-    for node in tree.subtree:
-        if node.has_data:
-            _dataset_info(
-                node.to_dataset(inherit=False), f"{path.name}{node.path if node.path != '/' else ''}"
-            )
+    if len(tree.children) > 1:
+        _node_table(tree, "also in the file")
 
 
 def _dataset_info(ds: xr.Dataset, title: str) -> None:
@@ -243,8 +242,26 @@ def _dataset_info(ds: xr.Dataset, title: str) -> None:
     _table(describe(ds), title)
 
 
-def _observation_info(tree: xr.DataTree) -> None:
+def _node_table(tree: xr.DataTree, title: str, files: bool = False) -> None:
+    """List the parts of a tree, one a line, and the files they come from."""
     from rich.table import Table
+    from rich.text import Text
+
+    from batx.schema import identify
+    from batx.summary import sizes
+
+    table = Table(box=None, pad_edge=False, header_style="cyan", title=title or None, title_justify="left")
+    for heading in ("part", "kind", "dimensions", *(["file"] if files else [])):
+        table.add_column(heading, overflow="fold")
+    for node in tree.subtree:
+        if node.has_data:
+            ds = node.to_dataset(inherit=False)
+            source = [Path(str(ds.encoding.get("source", ""))).name] if files else []
+            table.add_row(node.path, identify(ds) or "unknown", *map(Text, [sizes(ds), *source]))
+    _console().print(table)
+
+
+def _observation_info(tree: xr.DataTree) -> None:
     from rich.text import Text
 
     from batx.summary import describe, describe_times
@@ -254,16 +271,7 @@ def _observation_info(tree: xr.DataTree) -> None:
     rows = {"observation": str(tree.attrs.get("obs_id", "")), "object": str(tree.attrs.get("object", ""))}
     rows |= describe_times(events) | {"exposure": describe(events).get("exposure", "")}
     _table({label: text for label, text in rows.items() if text}, "Observation")
-    table = Table(box=None, pad_edge=False, header_style="cyan")
-    for heading in ("node", "kind", "dimensions", "file"):
-        table.add_column(heading, overflow="fold")
-    for node in tree.subtree:
-        if node.has_data:
-            ds = node.to_dataset(inherit=False)
-            about = describe(ds)
-            source = Path(str(ds.encoding.get("source", ""))).name
-            table.add_row(node.path, about["kind"], Text(about.get("dimensions", "")), Text(source))
-    _console().print(table)
+    _node_table(tree, "", files=True)
     missing = tree.attrs.get("missing")
     if missing:
         _console().print(Text(f"missing: {missing}", style="yellow"))
@@ -299,6 +307,8 @@ def _events(
         step(f"mask weights of {events.sizes.get('event', 0)} events")
         frame = {name: nodes.get(name) for name in ("attitude", "aperture", "detector_mask", "alignment")}
         events = batx.mask_weight(events, ra, dec, **frame)
+    elif "mask_weight" in events and not events["mask_weight"].any():
+        events = events.drop_vars("mask_weight")
     return events, mask
 
 
@@ -420,9 +430,7 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
 @click.argument("folder", type=_new)
 @click.option("--obs-id", default="00012345000", show_default=True, help="Observation id, eleven digits.")
 @click.option("--duration", type=float, default=200.0, show_default=True, help="Length, s.")
-@click.option(
-    "--trigger", type=float, default=50.0, show_default=True, help="Trigger and start of the burst, s."
-)
+@click.option("--trigger", type=float, help="Trigger and start of the burst, s.  [default: duration / 4]")
 @click.option(
     "--ra", type=float, default=165.0, show_default=True, help="Right ascension of the burst, degrees."
 )
@@ -444,6 +452,7 @@ def simulate(folder: Path, rate: float, ra: float, dec: float, background: float
     with _progress() as step:
         step(f"simulating {options['duration']:g} s")
         folder.mkdir(parents=True, exist_ok=True)
+        options["trigger"] = options["duration"] / 4 if options["trigger"] is None else options["trigger"]
         pulse = Fred(options["trigger"], 1.0, 8.0)
         burst = Source(rate, ra=ra, dec=dec, light_curve=pulse, name="burst")
         target = options.pop("pointing")

@@ -122,7 +122,7 @@ def figure_title(ds: xr.Dataset, *more: str) -> str:
 
 
 def quantity_label(name: str, array: xr.DataArray, extra: str = "", each: str = "bin") -> str:
-    """Return ``Rate (count/s per detector)``: what is on the axis and in which unit; or ``Counts per bin``."""
+    """Return ``Rate (count/s per detector)``: what is on the axis, in which unit; or ``Counts per bin``."""
     units = str(array.attrs.get("units", "1"))
     per = array.attrs.get("per")
     if units == "count" and not extra:

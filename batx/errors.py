@@ -22,6 +22,7 @@ __all__ = [
     "SchemaError",
     "UnitsError",
     "ValueRangeError",
+    "WriteError",
 ]
 
 
@@ -89,6 +90,10 @@ class PositionError(BatxError, ValueError):
 
 class RebinError(BatxError, ValueError):
     """New bin edges do not fall on old ones, or would join bins across a gap."""
+
+
+class WriteError(BatxError, OSError):
+    """A file cannot be written: it exists already, it is an input, or its folder does not permit it."""
 
 
 class BatxWarning(UserWarning):

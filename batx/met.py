@@ -1,17 +1,17 @@
 """Mission elapsed time (MET) to and from UTC, TT and MJD, with the spacecraft clock correction.
 
-MET is a float64 number of seconds by the spacecraft clock since 2001-01-01 00:00:00 UTC (MJD 51910, TT - UTC =
-64.184 s). The clock drifts, so
+MET is a float64 number of seconds by the spacecraft clock since 2001-01-01 00:00:00 UTC (MJD 51910, TT - UTC
+= 64.184 s). The clock drifts, so
 
     TT = MJDREF + MET + TTCF,    TTCF = UTCF + n,
 
-where n is the number of leap seconds since the reference date. UTCF is what Swift products carry in the keyword
-``UTCFINIT`` (attribute ``utcf``) and what the clock file tabulates: away from leap seconds, UTC = MET + UTCF. TTCF is
-continuous, UTCF steps by -1 s at a leap second; all arithmetic here is done with TTCF, and astropy turns TT into UTC,
-so that times inside a leap second (23:59:60) come out as such.
+where n is the number of leap seconds since the reference date. UTCF is what Swift products carry in the
+keyword ``UTCFINIT`` (attribute ``utcf``) and what the clock file tabulates: away from leap seconds, UTC = MET
++ UTCF. TTCF is continuous, UTCF steps by -1 s at a leap second; all arithmetic here is done with TTCF, and
+astropy turns TT into UTC, so that times inside a leap second (23:59:60) come out as such.
 
-Source of the definitions: algorithms of the tool ``swifttime`` and the clock files ``swclockcor`` / ``swco.dat`` of the
-Swift calibration.
+Source of the definitions: algorithms of the tool ``swifttime`` and the clock files ``swclockcor`` /
+``swco.dat`` of the Swift calibration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from batx.errors import BatxWarning, FileFormatError, MissingFileError, MissingKeywordError, ValueRangeError
+from batx.errors import (
+    BatxWarning,
+    FileFormatError,
+    MissingFileError,
+    MissingKeywordError,
+    UnitsError,
+    ValueRangeError,
+)
 from batx.units import to_value
 
 __all__ = ["ClockFile", "met_to_mjd", "met_to_time", "met_to_utc", "read_clock", "to_met"]
@@ -68,8 +75,9 @@ class ClockFile:
     def ttcf(self, met: Any) -> np.ndarray:
         """Return TTCF in seconds at MET: the drift of the clock, to be added to MET.
 
-        The correction is truncated to a whole microsecond. Up to 90 days past the end of the file it is continued
-        with the drift rate 2e-5 / -(799.39929 - 9.0770826e-7 u) (u = seconds since 2001.0), as ``swifttime`` does.
+        The correction is truncated to a whole microsecond. Up to 90 days past the end of the file it is
+        continued with the drift rate 2e-5 / -(799.39929 - 9.0770826e-7 u) (u = seconds since 2001.0), as
+        ``swifttime`` does.
 
         Parameters
         ----------
@@ -81,13 +89,14 @@ class ClockFile:
         ValueRangeError
             For times before the first row, or more than 90 days past the last one.
         """
-        days = to_value(met, "s", "met")
-        u = days - _leap_seconds_before(days)
+        seconds = to_met(met)
+        u = seconds - _leap_seconds_before(seconds)
         beyond = u - self.stop[-1]
         if np.any((u < self.start) | (beyond > EXTRAPOLATION_LIMIT)):
             raise ValueRangeError(
-                f"clock file: found MET {np.min(u):.1f} to {np.max(u):.1f}, expected {self.start:.1f} to "
-                f"{self.stop[-1] + EXTRAPOLATION_LIMIT:.1f} (its end and 90 days); use a newer clock file or UTCF"
+                f"clock file: found times from {np.min(u):.1f} to {np.max(u):.1f}, expected "
+                f"{self.start:.1f} to {self.stop[-1] + EXTRAPOLATION_LIMIT:.1f} (its end and 90 days); "
+                "use a newer file or UTCF"
             )
         inside = np.minimum(u, self.stop[-1])
         row = np.searchsorted(self.stop, inside, side="left")
@@ -96,9 +105,9 @@ class ClockFile:
         return table + np.maximum(beyond, 0.0) * drift
 
     def utcf(self, met: Any) -> np.ndarray:
-        """Return UTCF in seconds at MET, the value of the keyword ``UTCFINIT``: TTCF less the leap seconds."""
-        corrected = to_value(met, "s", "met") + self.ttcf(met)
-        return self.ttcf(met) - _leap_seconds_before(corrected)
+        """Return UTCF in seconds at MET, as in keyword ``UTCFINIT``: TTCF less the leap seconds."""
+        ttcf = self.ttcf(met)
+        return ttcf - _leap_seconds_before(to_met(met) + ttcf)
 
     def _microseconds(self, u: np.ndarray, row: np.ndarray) -> np.ndarray:
         x = (u - self.origin[row]) / DAY
@@ -146,7 +155,9 @@ def _fits_rows(path: Path) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     try:
         with fits.open(path) as hdus:
             table = hdus["CLOCK_CORRECT"].data
-            columns = [np.array(table[name], dtype=np.float64) for name in ("TSTART", "TSTOP", "C0", "C1", "C2")]
+            columns = [
+                np.array(table[name], dtype=np.float64) for name in ("TSTART", "TSTOP", "C0", "C1", "C2")
+            ]
     except (OSError, KeyError) as error:
         raise FileFormatError(f"{path}: expected a clock file with a table CLOCK_CORRECT; {error}") from error
     return float(columns[0][0]), columns[1], columns[0], np.stack(columns[2:], axis=-1)
@@ -184,9 +195,9 @@ def to_met(
     Parameters
     ----------
     value
-        Numbers or a time ``Quantity``: MET, or seconds relative to `t0` if that is given. An astropy ``Time``,
-        ``datetime``, ``datetime64`` or ISO string is an instant (UTC unless it says otherwise), whatever `t0`.
-        ``"trigger"`` is the trigger time. Lists may mix these.
+        Numbers or a time ``Quantity``: MET, or seconds relative to `t0` if that is given. An astropy
+        ``Time``, ``datetime``, ``datetime64`` or ISO string is an instant (UTC unless it says otherwise),
+        whatever `t0`. ``"trigger"`` is the trigger time. Lists may mix these.
     attrs
         Attributes of the Dataset that the times are meant for: ``utcf``, ``tstart``, ``trigger_time`` and the
         reference date are taken from it.
@@ -226,6 +237,8 @@ def to_met(
     612354468.864
     """
     attrs = attrs or {}
+    if value is None:
+        raise UnitsError(f"{name}: found None, expected a time: MET, a Quantity, a Time or a date")
     if isinstance(value, str) and value == "trigger":
         if "trigger_time" not in attrs:
             raise MissingKeywordError(
@@ -243,7 +256,7 @@ def to_met(
             met = met + to_met(t0, attrs, utcf=utcf, name="t0")
     if np.any(np.isnan(met)):
         raise ValueRangeError(f"{name}: found {np.isnan(met).sum()} NaN, expected finite times")
-    return met
+    return np.asarray(met)
 
 
 def met_to_time(
@@ -257,7 +270,8 @@ def met_to_time(
         MET in seconds: a number, array, DataArray or ``Quantity``.
     utcf
         UTCF in seconds or a clock file (`read_clock`), in place of ``attrs["utcf"]``. A UTCF holds at
-        ``attrs["tstart"]``, or at the earliest of the times: the leap seconds contained in it are those of that date.
+        ``attrs["tstart"]``, or at the earliest of the times: the leap seconds contained in it are those of
+        that date.
     attrs
         Attributes of the Dataset that the times belong to (``utcf``, ``tstart``, reference date).
 
@@ -274,7 +288,8 @@ def met_to_time(
     Warns
     -----
     BatxWarning
-        If no UTCF is known (the clock is then taken to be perfect), or if it is unphysical (above 999 s: taken as 0).
+        If no UTCF is known (the clock is then taken to be perfect), or if it is unphysical (above 999 s:
+        taken as 0).
 
     Examples
     --------
@@ -354,16 +369,20 @@ def _instant(value: Any, name: str) -> Any:
         return None
     if isinstance(value, Time):
         if value.scale == "local" or np.any(value.mask):
-            raise ValueRangeError(f"{name}: found a Time of local scale or with masked values; give UTC or TT")
+            raise ValueRangeError(
+                f"{name}: found a Time of local scale or with masked values; give UTC or TT"
+            )
         return value
     try:
         return Time(np.asarray(value) if kind else value, scale="utc")
     except ValueError as error:
-        raise ValueRangeError(f"{name}: found {value!r}, expected a date such as '2020-05-28T10:27:24'") from error
+        raise ValueRangeError(
+            f"{name}: found {value!r}, expected a date such as '2020-05-28T10:27:24'"
+        ) from error
 
 
 def _time_to_met(instant: Any, attrs: Mapping[str, Any], utcf: float | ClockFile | None) -> np.ndarray:
-    """Invert TT = MJDREF + MET + TTCF; with a clock file TTCF depends on MET (drift 1e-7: two steps are exact)."""
+    """Invert TT = MJDREF + MET + TTCF; with a clock file TTCF depends on MET (drift 1e-7): three steps."""
     reference = _reference(attrs)
     tt = np.asarray((getattr(instant, reference.scale) - reference).to_value("s"), dtype=np.float64)
     met = tt
@@ -382,8 +401,8 @@ def _ttcf(
     if value is None:
         if _is_swift(attrs) and not attrs.get("clockapp", 0):
             warnings.warn(
-                "no UTCF is known, so the spacecraft clock is taken to be perfect (its error grows to tens of "
-                "seconds); give utcf= or a clock file",
+                "no UTCF is known, so the spacecraft clock is taken to be perfect (its error grows to "
+                "tens of seconds); give utcf= or a clock file",
                 BatxWarning,
                 stacklevel=4,
             )
@@ -421,12 +440,15 @@ def _time_delta(seconds: np.ndarray) -> Any:
 
 
 def _leap_days() -> np.ndarray:
-    """Return the UTC midnights that followed a leap second, in seconds of UTC days since 2001.0 (astropy's list)."""
-    import erfa
+    """Return the UTC midnights after leap seconds, in seconds of UTC days since 2001.0 (from erfa)."""
+    import erfa  # type: ignore[import-untyped]
 
     table = erfa.leap_seconds.get()
     table = table[table["year"] > 2001]
-    dates = [datetime.date(int(year), int(month), 1) for year, month in zip(table["year"], table["month"], strict=True)]
+    dates = [
+        datetime.date(int(year), int(month), 1)
+        for year, month in zip(table["year"], table["month"], strict=True)
+    ]
     return np.array([(date - datetime.date(2001, 1, 1)).days for date in dates], dtype=np.float64) * DAY
 
 
@@ -437,5 +459,5 @@ def _leap_seconds_before(tt: Any) -> np.ndarray:
 
 
 def _leap_seconds_in_utcf(utc: float) -> float:
-    """Return the leap seconds at UTC, in seconds of days since 2001.0, each from one second after its midnight."""
+    """Return the leap seconds at UTC (s of days since 2001.0), each from one second after its midnight."""
     return float(np.searchsorted(_leap_days() + 1, utc, side="right"))

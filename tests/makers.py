@@ -1,8 +1,7 @@
 """Small realistic Datasets of every kind of the data model, for any test that needs one.
 
 ``make("lightcurve")`` gives a fresh object, ``MAKERS`` lists the names, ``make_tree()`` gives an observation.
-The values are fixed (seeded); the attributes are those of an archive file, also some that the data model does not
-name.
+The values are fixed (seeded). The attributes are those of an archive file, with some outside the data model.
 """
 
 from __future__ import annotations
@@ -582,6 +581,5 @@ def make_tree() -> xr.DataTree:
             "/survey/gti": gti(),
             "/sources": catalog(),
             "/hk": housekeeping(),
-        },
-        name="observation",
+        }
     )

@@ -1,0 +1,201 @@
+"""Point sources seen through the mask, and glitches of the instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.errors import PositionError, ValueRangeError
+from batx.instrument.detector import DETECTOR
+from batx.instrument.mask import FAR, MaskGeometry, weight_map
+from batx.instrument.sky import sky_to_tangent, slerp, tangent_to_sky
+from batx.simulate.checks import finite, positive
+from batx.simulate.energies import Cutoff, Folded, as_spectrum
+from batx.simulate.profiles import Constant
+
+__all__ = ["Glitch", "Source", "Telescope", "stretches"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A point source far away.
+
+    Attributes
+    ----------
+    rate
+        Count/s at light-curve value 1, over all energies. With a `response` it may be left out: the rate is
+        then that of the photon spectrum folded through it.
+    ra, dec
+        Sky position, degrees (or Quantity; or a SkyCoord as `ra`).
+    imx, imy
+        Instead of a sky position: a place on the tangent plane, fixed to the instrument.
+    light_curve, spectrum
+        Anything that `as_profile` and `as_spectrum` take. Without a response the spectrum is one of counts.
+    response
+        Dataset of kind ``response`` (cm**2 per detector); `spectrum` is then photon cm**-2 s**-1 keV**-1.
+    per
+        ``"detector"``: `rate` is that of a fully illuminated detector that faces the source, the unit of
+        mask-weighted rates. ``"total"``: of all detectors together, where the source is best coded in the
+        observation.
+    name
+        For the record of the simulation.
+    """
+
+    rate: float | None = None
+    ra: Any = None
+    dec: Any = None
+    imx: float | None = None
+    imy: float | None = None
+    light_curve: Any = field(default_factory=Constant)
+    spectrum: Any = field(default_factory=Cutoff)
+    response: xr.Dataset | None = None
+    per: str = "detector"
+    name: str = "source"
+
+    def __post_init__(self) -> None:
+        if hasattr(self.ra, "icrs"):
+            place = self.ra.icrs
+            object.__setattr__(self, "ra", float(place.ra.deg))
+            object.__setattr__(self, "dec", float(place.dec.deg))
+        sky, plane = (self.ra, self.dec), (self.imx, self.imy)
+        given = [all(value is not None for value in pair) for pair in (sky, plane)]
+        if given.count(True) != 1 or any(value is not None for value in (plane if given[0] else sky)):
+            raise PositionError(
+                f"{self.name}: found ra, dec = {sky} and imx, imy = {plane}; expected exactly one pair"
+            )
+        if given[0]:
+            object.__setattr__(self, "ra", finite(self.ra, "deg", "ra"))
+            object.__setattr__(self, "dec", finite(self.dec, "deg", "dec"))
+            if abs(self.dec) > 90:
+                raise PositionError(f"{self.name}: found dec {self.dec} deg, expected -90 to 90")
+        else:
+            finite(self.imx, "1", "imx")
+            finite(self.imy, "1", "imy")
+        if self.per not in ("detector", "total"):
+            raise ValueRangeError(f"{self.name}: found per={self.per!r}, expected 'detector' or 'total'")
+        folded = as_spectrum(self.spectrum, self.response)
+        if self.rate is None:
+            if not isinstance(folded, Folded) or self.per == "total":
+                raise ValueRangeError(
+                    f"{self.name}: found no rate, expected one (or a response and per='detector')"
+                )
+            object.__setattr__(self, "rate", folded.rate())
+        object.__setattr__(self, "rate", positive(self.rate, "count/s", f"{self.name} rate", zero=True))
+
+
+@dataclass(frozen=True)
+class Glitch:
+    """A surge of noise in one column of modules, as heat pipes cause: short, soft, not a source.
+
+    Attributes
+    ----------
+    time
+        Start, s from the start of the observation.
+    counts
+        Expected number of events.
+    column
+        Column of modules, 0 to 15 (each 16 detectors wide).
+    duration
+        Seconds.
+    """
+
+    time: float
+    counts: float = 120.0
+    column: int = 0
+    duration: float = 0.064
+
+    def __post_init__(self) -> None:
+        finite(self.time, "s", "glitch time")
+        positive(self.counts, "count", "glitch counts", zero=True)
+        positive(self.duration, "s", "glitch duration")
+        if self.column not in range(16):
+            raise ValueRangeError(f"glitch column: found {self.column}, expected 0 to 15")
+
+    def pattern(self) -> np.ndarray:
+        """Return the relative counts of the detectors, ``(173, 286)``."""
+        inside = np.arange(DETECTOR.shape[1]) // 18 == self.column
+        return (DETECTOR & inside).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Telescope:
+    """What stands between a source and the detectors: mask, alignment and attitude."""
+
+    aperture: xr.Dataset
+    alignment: xr.Dataset
+    attitude: xr.Dataset
+
+    def illuminate(self, imx: float, imy: float) -> np.ndarray:
+        """Return the relative counts of every detector, 1 for one that is fully lit and faces the source.
+
+        Lit fraction times the projected area of the detector with its side walls (the flat-field factor of
+        algorithms 2.1, steps 1 and 2).
+        """
+        mask = self.aperture["mask"].values
+        geometry = MaskGeometry.from_attrs(self.aperture.attrs, mask.shape)
+        corrections = ("forward", "unbalanced", "flatfield")
+        source = (imx * FAR, imy * FAR, FAR)
+        return weight_map(mask, geometry, source, corrections=corrections, rebalance=False)[0]
+
+    def place(self, source: Source, time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return where a source is on the tangent plane at times (MET s), and whether it is in front."""
+        if source.imx is not None:
+            assert source.imy is not None
+            return (
+                np.full(len(time), source.imx),
+                np.full(len(time), source.imy),
+                np.ones(len(time), dtype=bool),
+            )
+        quaternion = slerp(time, self.attitude["time"].values, self.attitude["quaternion"].values)
+        return sky_to_tangent(source.ra, source.dec, quaternion, self.alignment["matrix"].values)
+
+    def sky(self, source: Source, time: float) -> tuple[float, float]:
+        """Return right ascension and declination (degrees) of a source at a time (MET s)."""
+        if source.ra is not None:
+            return source.ra, source.dec
+        quaternion = slerp(time, self.attitude["time"].values, self.attitude["quaternion"].values)
+        ra, dec = tangent_to_sky(source.imx, source.imy, quaternion, self.alignment["matrix"].values)
+        return float(ra), float(dec)
+
+
+def stretches(
+    telescope: Telescope, source: Source, start: float, stop: float, tolerance: float
+) -> Iterator[tuple[float, float, float, float, bool]]:
+    """Yield ``(begin, end, imx, imy, front)`` within which a source moves by at most `tolerance`.
+
+    Parameters
+    ----------
+    start, stop
+        MET s.
+    tolerance
+        Largest distance on the tangent plane between the place that is used and the true one.
+    """
+    if source.imx is not None:
+        assert source.imy is not None
+        yield start, stop, source.imx, source.imy, True
+        return
+    rows = telescope.attitude["time"].values
+    edges = np.concatenate([[start], rows[(rows > start) & (rows < stop)], [stop]])
+    imx, imy, _ = telescope.place(source, edges)
+    steps = np.ceil(np.minimum(np.hypot(np.diff(imx), np.diff(imy)) / tolerance, 1000.0)).astype(int)
+    steps = np.maximum(steps, 1)
+    edges = np.append(
+        np.concatenate(
+            [a + (b - a) * np.arange(n) / n for a, b, n in zip(edges, edges[1:], steps, strict=False)]
+        ),
+        stop,
+    )
+    imx, imy, front = telescope.place(source, 0.5 * (edges[1:] + edges[:-1]))
+    first = 0
+    for k in range(1, len(imx) + 1):
+        if k < len(imx) and front[k] == front[first]:
+            moved = np.hypot(imx[k] - imx[first], imy[k] - imy[first])
+            if moved <= tolerance or not front[k]:
+                continue
+        middle = (first + k - 1) // 2
+        yield edges[first], edges[k], float(imx[middle]), float(imy[middle]), bool(front[first])
+        first = k

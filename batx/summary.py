@@ -1,0 +1,119 @@
+"""What an object is, in a few lines: kind, sizes, times, exposure, energies. Behind ``batx info``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.schema import identify
+
+__all__ = ["describe", "describe_times", "sizes"]
+
+
+def describe(ds: xr.Dataset) -> dict[str, str]:
+    """Return what is worth knowing about a Dataset, by label; columns of events are not read.
+
+    Parameters
+    ----------
+    ds
+        Any Dataset.
+
+    Returns
+    -------
+    dict
+        Label to text, in the order in which to show them; what the object does not have is left out.
+
+    Examples
+    --------
+    >>> import batx
+    >>> gti = batx.build("gti", {"start": [0.0, 20.0], "stop": [10.0, 30.0]})
+    >>> describe(gti)["exposure"]
+    '20 s in 2 good-time intervals'
+    """
+    rows = {
+        "kind": identify(ds) or "unknown",
+        "instrument": _words(ds.attrs.get("telescope"), ds.attrs.get("instrument")),
+        "object": _words(ds.attrs.get("object")),
+        "observation": _words(ds.attrs.get("obs_id")),
+        "dimensions": ", ".join(
+            f"{name} {size}" for name, size in ds.sizes.items() if name not in ("bnds", "q")
+        ),
+        **describe_times(ds),
+        "exposure": _exposure(ds),
+        "energy": _energy(ds),
+        "values": _words(ds.attrs.get("statistic"), _weighting(ds)),
+        "variables": ", ".join(str(name) for name in ds.data_vars),
+    }
+    return {label: text for label, text in rows.items() if text}
+
+
+def sizes(ds: xr.Dataset) -> str:
+    """Return the dimensions and their sizes, without those of edges and quaternions."""
+    return ", ".join(f"{name} {size}" for name, size in ds.sizes.items() if name not in ("bnds", "q"))
+
+
+def describe_times(ds: xr.Dataset) -> dict[str, str]:
+    """Return start, stop and trigger in MET and, where the clock correction is known, in UTC."""
+    start, stop = _span(ds)
+    trigger = ds.attrs.get("trigger_time")
+    rows = {}
+    if start is not None and stop is not None:
+        rows["start"] = _instant(start, ds.attrs)
+        rows["stop"] = f"{_instant(stop, ds.attrs)}   ({stop - start:.6g} s later)"
+    if trigger is not None and np.isfinite(trigger):
+        rows["trigger"] = _instant(float(trigger), ds.attrs)
+    return rows
+
+
+def _words(*values: Any) -> str:
+    return " ".join(text for value in values if value is not None and (text := str(value).strip()))
+
+
+def _span(ds: xr.Dataset) -> tuple[float | None, float | None]:
+    """Return first and last MET: of the bins, the good time, the header, or the rows."""
+    if "time_bnds" in ds and ds["time_bnds"].size:
+        return float(ds["time_bnds"].min()), float(ds["time_bnds"].max())
+    for first, last in (("gti_start", "gti_stop"), ("start", "stop")):
+        if first in ds and ds[first].size:
+            return float(ds[first].min()), float(ds[last].max())
+    if "tstart" in ds.attrs and "tstop" in ds.attrs:
+        return float(ds.attrs["tstart"]), float(ds.attrs["tstop"])
+    if "time" in ds.coords and ds["time"].ndim == 1 and ds["time"].size:
+        return float(ds["time"][0]), float(ds["time"][-1])
+    return None, None
+
+
+def _instant(met: float, attrs: dict[Any, Any]) -> str:
+    text = f"MET {met:.6f}".rstrip("0").rstrip(".")
+    if "utcf" not in attrs:
+        return text
+    from batx.met import met_to_utc
+
+    return f"{text} = {str(met_to_utc(met, attrs=attrs)).replace('T', ' ')} UTC"
+
+
+def _exposure(ds: xr.Dataset) -> str:
+    for first, last in (("gti_start", "gti_stop"), ("start", "stop")):
+        if first in ds and ds[first].ndim == 1:
+            n = ds[first].size
+            total = float((ds[last] - ds[first]).sum())
+            return f"{total:.9g} s in {n} good-time interval{'' if n == 1 else 's'}"
+    return f"{float(ds['exposure'].sum()):.9g} s" if "exposure" in ds and ds["exposure"].ndim < 2 else ""
+
+
+def _energy(ds: xr.Dataset) -> str:
+    if "energy_bnds" not in ds or not ds["energy_bnds"].size:
+        return ""
+    bounds = ds["energy_bnds"].values.reshape(-1, 2)
+    edges = [*bounds[:, 0], bounds[-1, 1]]
+    touching = np.array_equal(bounds[1:, 0], bounds[:-1, 1])
+    if len(bounds) <= 8 and touching:
+        return f"{'-'.join(f'{edge:g}' for edge in edges)} keV"
+    return f"{bounds.min():g}-{bounds.max():g} keV in {len(bounds)} bands"
+
+
+def _weighting(ds: xr.Dataset) -> str:
+    weighting = ds.attrs.get("weighting")
+    return {"mask": "mask-weighted", "none": "unweighted"}.get(str(weighting), "")

@@ -1,9 +1,9 @@
 """Mask weights of 10 M events: pointing, slew with some 400 traces, several positions, lazy columns.
 
-Run ``python benchmarks/bench_weights.py [N_EVENTS]``. The observation is made up here: a random mask, uniform
-events over 200 s, an attitude at 5 Hz that stands still or slews by 14 degrees in 30 s. Figures are the median of
-five calls after one warm call. Beside each stands its ratio to a plain pass over the columns (copy of the time and
-one look-up by detector with numpy), which no weighting can go below.
+Run ``python benchmarks/bench_weights.py [N_EVENTS]``. The observation is made up here: a random mask,
+uniform events over 200 s, an attitude at 5 Hz that stands still or slews by 14 degrees in 30 s. Figures are
+the median of five calls after one warm call. Beside each stands its ratio to a plain pass over the columns
+(copy of the time and one look-up by detector with numpy), which no weighting can go below.
 """
 
 from __future__ import annotations

@@ -93,11 +93,11 @@ RAY_TRACE = Kind(
         _V("x", ("[source]", "time"), "cm", "source position X in the BAT frame", fits="BAT_XOBJ"),
         _V("y", ("[source]", "time"), "cm", "source position Y in the BAT frame", fits="BAT_YOBJ"),
         _V("z", ("[source]", "time"), "cm", "source position Z in the BAT frame", fits="BAT_ZOBJ"),
-        _V("pcode", ("[source]", "time"), "1", "partial coding fraction", required=True, fits="PCODEFR"),
+        _V("pcode", ("[source]", "time"), "1", "partial coding fraction", fits="PCODEFR"),
         _V("n_good", ("[source]", "time"), "1", "number of good detectors", "real", fits="NGOODPIX"),
         _V("mask_weight_norm", ("[source]", "time"), "1", "mask weight normalisation", fits="MSKWTSQF"),
     ),
-    marks=({"imx": ("time",), "imy": ("time",), "pcode": ("time",)},),
+    marks=({"imx": ("time",), "imy": ("time",)},),
     attributes=COMMON_ATTRIBUTES,
 )
 
@@ -205,7 +205,7 @@ LIGHTCURVE = Kind(
         _V("rate_err", ("[source]", "time", "energy"), "count/s", "1-sigma error of rate", fits="ERROR"),
         _V("exposure", ("time",), "s", "good time in the bin", required=True),
         _V("fracexp", ("time",), "1", "good fraction of the bin", required=True, fits="FRACEXP"),
-        _V("totcounts", ("time",), "count", "accepted events in all bands", "real", fits="TOTCOUNTS"),
+        _V("totcounts", ("[source]", "time"), "count", "accepted events in all bands", "real", fits="TOTCOUNTS"),
         *GTI_VARIABLES,
     ),
     marks=({"counts": ("time", "energy")}, {"rate": ("time", "energy")}),

@@ -12,7 +12,7 @@ import xarray as xr
 from batx.errors import PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, weight_map
-from batx.instrument.sky import sky_to_tangent, slerp
+from batx.instrument.sky import sky_to_tangent, slerp, tangent_to_sky
 from batx.simulate.checks import finite, positive
 from batx.simulate.energies import Cutoff, Folded, as_spectrum
 from batx.simulate.profiles import Constant
@@ -27,8 +27,8 @@ class Source:
     Attributes
     ----------
     rate
-        Count/s at light-curve value 1, over all energies. With a `response` it may be left out: the rate is then
-        that of the photon spectrum folded through it.
+        Count/s at light-curve value 1, over all energies. With a `response` it may be left out: the rate is
+        then that of the photon spectrum folded through it.
     ra, dec
         Sky position, degrees (or Quantity; or a SkyCoord as `ra`).
     imx, imy
@@ -39,7 +39,8 @@ class Source:
         Dataset of kind ``response`` (cm**2 per detector); `spectrum` is then photon cm**-2 s**-1 keV**-1.
     per
         ``"detector"``: `rate` is that of a fully illuminated detector that faces the source, the unit of
-        mask-weighted rates. ``"total"``: of all detectors together, where the source is best coded in the observation.
+        mask-weighted rates. ``"total"``: of all detectors together, where the source is best coded in the
+        observation.
     name
         For the record of the simulation.
     """
@@ -64,7 +65,7 @@ class Source:
         given = [all(value is not None for value in pair) for pair in (sky, plane)]
         if given.count(True) != 1 or any(value is not None for value in (plane if given[0] else sky)):
             raise PositionError(
-                f"{self.name}: found ra, dec = {sky} and imx, imy = {plane}; expected exactly one of the two pairs"
+                f"{self.name}: found ra, dec = {sky} and imx, imy = {plane}; expected exactly one pair"
             )
         if given[0]:
             object.__setattr__(self, "ra", finite(self.ra, "deg", "ra"))
@@ -151,6 +152,14 @@ class Telescope:
             )
         quaternion = slerp(time, self.attitude["time"].values, self.attitude["quaternion"].values)
         return sky_to_tangent(source.ra, source.dec, quaternion, self.alignment["matrix"].values)
+
+    def sky(self, source: Source, time: float) -> tuple[float, float]:
+        """Return right ascension and declination (degrees) of a source at a time (MET s)."""
+        if source.ra is not None:
+            return source.ra, source.dec
+        quaternion = slerp(time, self.attitude["time"].values, self.attitude["quaternion"].values)
+        ra, dec = tangent_to_sky(source.imx, source.imy, quaternion, self.alignment["matrix"].values)
+        return float(ra), float(dec)
 
 
 def stretches(

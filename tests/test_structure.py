@@ -67,8 +67,19 @@ def layer(name: str) -> str:
 
 
 def imported(name: str) -> Iterator[tuple[str, int]]:
-    """Every module that a module imports, anywhere in it, with the line."""
+    """Every module that a module imports, anywhere in it, with the line; not what only type checkers see.
+
+    The version of the package may be named anywhere: it is there before anything else is imported.
+    """
+    unseen = {
+        inner
+        for node in ast.walk(tree(MODULES[name]))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree(MODULES[name])):
+        if node in unseen:
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -77,7 +88,8 @@ def imported(name: str) -> Iterator[tuple[str, int]]:
             assert node.module is not None
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield (inner if inner in MODULES else node.module), node.lineno
+                if inner != "batx.__version__":
+                    yield (inner if inner in MODULES else node.module), node.lineno
 
 
 def graph() -> dict[str, set[str]]:

@@ -216,7 +216,7 @@ def _good_time(events: xr.Dataset) -> dict[str, xr.Dataset]:
 
 
 def _attitude_rank(item: _Found) -> tuple[bool, bool, str]:
-    """Prefer attitude files to orbit files (which have QUATERNION), and among these the ones with ACS flags."""
+    """Prefer attitude files to orbit files (which have QUATERNION), of these the ones with ACS flags."""
     names = {hdu.name for hdu in item.file.hdus}
     return "QPARAM" not in item.columns, "ACS_DATA" not in names, item.path.name[::-1]
 

@@ -1,8 +1,8 @@
 """Sums of events over time bins and energy bands in one pass, on plain arrays.
 
-Good time and time bins are merged beforehand into *cells*, stretches of time that lie in one bin and in good time
-(or in neither), so that one comparison an event decides both. Energies are looked up on a grid. No array of the
-length of the events is made.
+Good time and time bins are merged beforehand into *cells*, stretches of time that lie in one bin and in
+good time (or in neither), so that one comparison an event decides both. Energies are looked up on a grid.
+No array of the length of the events is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ __all__ = [
     "Cells",
     "count_events",
     "count_plane",
-    "energy_index",
     "make_cells",
     "select_events",
     "sum_weights",
@@ -57,8 +56,8 @@ class Cells(NamedTuple):
 def uniform_edges(start: float, width: float, n_bins: int) -> np.ndarray:
     """Return the smallest times t for which ``floor((t - start) / width)`` is 0, 1, ..., n_bins.
 
-    These edges, n_bins + 1 of them, put every float64 time into the same bin as that division, which is how the BAT
-    tools assign uniform bins (algorithms 2.2); the rounded products ``start + i * width`` do not.
+    These edges, n_bins + 1 of them, put every float64 time into the same bin as that division, which is how
+    the BAT tools assign uniform bins (algorithms 2.2); the rounded products ``start + i * width`` do not.
 
     Examples
     --------
@@ -74,9 +73,7 @@ def uniform_edges(start: float, width: float, n_bins: int) -> np.ndarray:
     return edges
 
 
-def make_cells(
-    lower: np.ndarray, upper: np.ndarray, gti_start: np.ndarray, gti_stop: np.ndarray
-) -> Cells:
+def make_cells(lower: np.ndarray, upper: np.ndarray, gti_start: np.ndarray, gti_stop: np.ndarray) -> Cells:
     """Return the cells of disjoint, increasing bins [lower, upper) within disjoint, increasing good time.
 
     Examples
@@ -115,7 +112,9 @@ def _find(time: float, edges: np.ndarray, first: np.ndarray, origin: float, scal
         return 0
     if time >= edges[n_inner]:
         return n_inner
-    slot = min(np.int64((time - origin) * scale), n_slots - 1)
+    slot = int((time - origin) * scale)
+    if slot >= n_slots:
+        slot = n_slots - 1
     below, above = first[slot], first[slot + 1]
     while below < above:
         middle = (below + above) // 2
@@ -128,9 +127,9 @@ def _find(time: float, edges: np.ndarray, first: np.ndarray, origin: float, scal
 
 @njit(cache=True, nogil=True)
 def _band(energy, table, step):  # type: ignore[no-untyped-def]
-    """Return the band of an energy: grid index floor(E / step + 0.01) in float32 (algorithms 2.2), -1 for none.
+    """Return the band of an energy, -1 for none: grid index floor(E / step + 0.01) in float32.
 
-    Where `step` is None the energy is the grid index itself; -2 stands for NaN.
+    Where `step` is None the energy is the grid index itself; -2 stands for NaN. Source: algorithms 2.2.
     """
     if step is None:
         index = np.int64(energy)
@@ -144,21 +143,23 @@ def _band(energy, table, step):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _passes(i, flags, detx, dety, good):  # type: ignore[no-untyped-def]
-    """Whether event i has an accepted flag (0 or 16) and a good detector; what is None is not asked."""
-    if flags is not None:
-        if flags[i] != 0 and flags[i] != 16:
-            return False
-    if good is not None:
+def _status(i, flags, detx, dety, status):  # type: ignore[no-untyped-def]
+    """Return whether event i is accepted (2), rejected by flag or detector (1) or on no detector (0).
+
+    Flags 0 and 16 are accepted (algorithms 1). Where `flags` or `status` is None it is not asked.
+    """
+    if flags is not None and flags[i] != 0 and flags[i] != 16:
+        return 1
+    if status is not None:
         x, y = np.int64(detx[i]), np.int64(dety[i])
-        if x < 0 or y < 0 or y >= good.shape[0] or x >= good.shape[1]:
-            return False
-        return good[y, x]
-    return True
+        if x < 0 or y < 0 or y >= status.shape[0] or x >= status.shape[1]:
+            return 0
+        return np.int64(status[y, x])
+    return 2
 
 
 @njit(cache=True, nogil=True)
-def count_events(time, energy, flags, detx, dety, good, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
+def count_events(time, energy, flags, detx, dety, status, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
     """Add the number of accepted events to counts (bin, band); every argument but the last two is read only.
 
     Parameters
@@ -167,8 +168,8 @@ def count_events(time, energy, flags, detx, dety, good, cells, table, step, coun
         (event,) MET and energy in keV (or grid index where `step` is None).
     flags, detx, dety
         (event,) or None.
-    good
-        (dety, detx) bool or None.
+    status
+        (dety, detx) 2 for a good detector, 1 for a masked one, 0 where there is none; or None.
     cells
         From `make_cells`.
     table
@@ -194,19 +195,23 @@ def count_events(time, energy, flags, detx, dety, good, cells, table, step, coun
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band < 0:
-            if band == -2 and _passes(i, flags, detx, dety, good):
-                tally[NAN_ENERGY] += 1
+        if band == -1:
             continue
-        if _passes(i, flags, detx, dety, good):
-            counts[bin_, band] += 1
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted == 0:
+            tally[OFF_PLANE] += 1
+        elif accepted == 2:
+            if band == -2:
+                tally[NAN_ENERGY] += 1
+            else:
+                counts[bin_, band] += 1
 
 
 @njit(cache=True, nogil=True)
-def sum_weights(time, energy, weight, flags, detx, dety, good, cells, table, step, sums, counts, tally):  # type: ignore[no-untyped-def]
-    """Add weights and their squares to sums (source, bin, band, 2), events of weight not 0 to counts (source, bin).
+def sum_weights(time, energy, weight, flags, detx, dety, status, cells, table, step, sums, counts, tally):  # type: ignore[no-untyped-def]
+    """Add weights and their squares to sums (source, bin, band, 2), and events to counts (source, bin).
 
-    Arguments as for `count_events`, and ``weight`` (source, event).
+    Events of weight 0 are not accepted.     Arguments as for `count_events`, and ``weight`` (source, event).
     """
     edges, bins, first, origin, scale = cells
     low, high, bin_ = np.inf, -np.inf, np.int64(-1)
@@ -222,11 +227,14 @@ def sum_weights(time, energy, weight, flags, detx, dety, good, cells, table, ste
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band < 0:
-            if band == -2 and _passes(i, flags, detx, dety, good):
-                tally[NAN_ENERGY] += 1
+        if band == -1:
             continue
-        if not _passes(i, flags, detx, dety, good):
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted != 2:
+            tally[OFF_PLANE] += accepted == 0
+            continue
+        if band == -2:
+            tally[NAN_ENERGY] += 1
             continue
         for source in range(weight.shape[0]):
             w = np.float64(weight[source, i])
@@ -237,15 +245,14 @@ def sum_weights(time, energy, weight, flags, detx, dety, good, cells, table, ste
 
 
 @njit(cache=True, nogil=True)
-def count_plane(time, energy, flags, detx, dety, good, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
+def count_plane(time, energy, flags, detx, dety, status, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
     """Add the number of accepted events to counts (bin, band, dety, detx); arguments as for `count_events`.
 
-    Events whose position is outside the array, or that are not `good`, are tallied as OFF_PLANE and not counted.
+    `status` is needed here, and of the shape of the detector plane.
     """
     edges, bins, first, origin, scale = cells
     low, high, bin_ = np.inf, -np.inf, np.int64(-1)
     before = -np.inf
-    n_y, n_x = counts.shape[2], counts.shape[3]
     for i in range(time.size):
         t = time[i]
         if t < before:
@@ -257,20 +264,20 @@ def count_plane(time, energy, flags, detx, dety, good, cells, table, step, count
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band == -1 or not _passes(i, flags, None, None, None):
+        if band == -1:
             continue
-        if band == -2:
-            tally[NAN_ENERGY] += 1
-            continue
-        x, y = np.int64(detx[i]), np.int64(dety[i])
-        if 0 <= y < n_y and 0 <= x < n_x and good[y, x]:
-            counts[bin_, band, y, x] += 1
-        else:
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted == 0:
             tally[OFF_PLANE] += 1
+        elif accepted == 2:
+            if band == -2:
+                tally[NAN_ENERGY] += 1
+            else:
+                counts[bin_, band, np.int64(dety[i]), np.int64(detx[i])] += 1
 
 
 @njit(cache=True, nogil=True)
-def select_events(time, energy, weight, flags, detx, dety, good, table, step, tally):  # type: ignore[no-untyped-def]
+def select_events(time, energy, weight, flags, detx, dety, status, table, step, tally):  # type: ignore[no-untyped-def]
     """Return index (int64) and band of the events of one block that are in a band, good and of weight not 0.
 
     Good time is not asked. Arguments as for `sum_weights`; ``weight`` is (event,) or None.
@@ -284,27 +291,18 @@ def select_events(time, energy, weight, flags, detx, dety, good, table, step, ta
             tally[BACKWARD] += 1
         before = time[i]
         band = _band(energy[i], table, step)
-        if band == -1 or not _passes(i, flags, detx, dety, good):
+        if band == -1:
+            continue
+        accepted = _status(i, flags, detx, dety, status)
+        if accepted != 2:
+            tally[OFF_PLANE] += accepted == 0
             continue
         if band == -2:
             tally[NAN_ENERGY] += 1
             continue
-        if weight is not None:
-            if weight[i] == 0.0:
-                continue
+        if weight is not None and weight[i] == 0.0:
+            continue
         index[n] = i
         bands[n] = band
         n += 1
     return index[:n], bands[:n]
-
-
-def energy_index(energy: np.ndarray, step: float) -> np.ndarray:
-    """Return the grid index floor(E / step + 0.01) of energies in float32 arithmetic, -1 for NaN (algorithms 2.2).
-
-    Examples
-    --------
-    >>> energy_index(np.array([15.0, 24.99, 25.0]), 0.1)
-    array([150, 249, 250])
-    """
-    position = np.asarray(energy, dtype=np.float32) / np.float32(step) + np.float32(0.01)
-    return np.where(np.isnan(position), -1, np.floor(position)).astype(np.int64)

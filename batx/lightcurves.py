@@ -1,0 +1,230 @@
+"""Light curves from events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.errors import ValueRangeError
+from batx.grids import TimeBins, bounds_of, energy_bands, explicit_bins, good_time, uniform_bins
+from batx.kernels import snr as kernel
+from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
+from batx.reduction import Columns, accepted_events, columns_of, compat_of, sum_events
+from batx.schema import build, require_kind
+from batx.units import to_value
+
+__all__ = ["DEFAULT_BANDS", "lightcurve"]
+
+#: the four bands of BAT light curves, keV
+DEFAULT_BANDS = (15.0, 25.0, 50.0, 100.0, 350.0)
+
+
+def lightcurve(
+    events: xr.Dataset,
+    *,
+    dt: Any = None,
+    time: Any = None,
+    snr: float | None = None,
+    high_snr: float | None = None,
+    blocks: xr.Dataset | None = None,
+    energy: Any = DEFAULT_BANDS,
+    tstart: Any = None,
+    tstop: Any = None,
+    t0: Any = None,
+    gti: Any = None,
+    detector_mask: Any = None,
+    weighting: str = "auto",
+    quantity: str = "auto",
+    energy_column: str = "energy",
+    min_fracexp: float | None = None,
+    compat: str | None = None,
+) -> xr.Dataset:
+    """Return the light curve of events, mask-weighted or counted, in one or more energy bands.
+
+    Parameters
+    ----------
+    events
+        Kind ``events``. Chunked columns give a lazy light curve; columns still in a file are read block by
+        block.
+    dt
+        Width of uniform bins (s), from the beginning of good time on. With `snr` the longest bin, with
+        `high_snr` the shortest one.
+    time
+        Bins in place of `dt`: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins are taken
+        (light curve, spectra, good-time intervals).
+    snr, high_snr
+        End a bin where Σw over all bands exceeds this many times √Σw²: *snr* then or when the bin is longer
+        than `dt`, *high_snr* then but not before the bin is longer than `dt`. Bins end where good time
+        ends. The events that pass are held in memory for this.
+    blocks
+        Dataset whose bins are taken, as `time`.
+    energy
+        Band edges in keV (band + 1,), or (lower, upper) pairs, which may leave gaps and overlap.
+    tstart, tstop
+        Limits of the time used.
+    t0
+        Origin of `time`, `tstart` and `tstop` where these are numbers: MET, a date, or ``"trigger"``.
+    gti
+        Further good-time intervals; what is good in these and in those of the events counts.
+    detector_mask
+        Kind ``detector_mask`` or bool (173, 286), true = good. Without it positions are not looked at.
+    weighting
+        ``"mask"`` uses ``mask_weight`` (over sources too, if it has them), ``"none"`` counts, ``"auto"``
+        weights where there are weights.
+    quantity
+        ``"rate"``, ``"counts"``, or ``"auto"``: rates if weighted, counts if not.
+    energy_column
+        ``"energy"`` or ``"pi"`` (channels of 0.1 keV).
+    min_fracexp
+        Bins with no more than this fraction of good time are left out; with 0 all are kept, NaN rates where
+        there is no good time, so that nothing is lost when the curve is re-binned. Default: 0.1 for uniform
+        bins, 0 for others (0.1 in all with ``compat="heasoft"``).
+    compat
+        ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept in unweighted curves,
+        events in the gaps of the detector plane count, and the event that closes an SNR bin counts on both
+        sides.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``lightcurve`` with dimensions ``([source,] time, energy)``: ``rate`` (count/s; per fully
+        illuminated detector if weighted) and ``rate_err``, or ``counts`` (int64 if not weighted; then
+        Poisson) and ``counts_err``; ``exposure``, ``fracexp``, ``totcounts`` (accepted events in any band)
+        by bin.
+
+    Raises
+    ------
+    KindError, MissingVariableError, UnitsError
+        If `events` are no events, or lack a column.
+    ValueRangeError
+        If edges do not increase or bins overlap, or an argument is out of range.
+    GtiError, EmptySelectionError
+        If good time is unknown, malformed, or none is selected.
+
+    Warns
+    -----
+    BatxWarning
+        For NaN energies (not counted), events out of order (the sums are right), positions on no detector
+        (not counted), energy edges off the 0.1 keV grid, overlapping good-time intervals (merged), no
+        events at all.
+
+    Notes
+    -----
+    Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts. Uniform bins are floor((t -
+    start) / dt). Events with ``event_flags`` other than 0 and 16, and with weight 0, are not accepted.
+    Source: algorithms 2.2 (``batbinevt``).
+
+    Examples
+    --------
+    >>> from batx.schema import build
+    >>> ev = build("events", {"time": [0.1, 0.2, 1.5], "energy": [20.0, 30.0, 20.0],
+    ...            "gti_start": [0.0], "gti_stop": [2.0]})
+    >>> lightcurve(ev, dt=1.0, energy=[15, 25, 50]).counts.values
+    array([[1, 1],
+           [1, 0]])
+    """
+    compat = compat_of(compat)
+    require_kind(events, "events", operation="lightcurve")
+    _one_way(
+        dt=dt if snr is None and high_snr is None else None,
+        time=time,
+        snr=snr,
+        high_snr=high_snr,
+        blocks=blocks,
+    )
+    weighted = weighting_of(events, weighting)
+    bands = energy_bands(energy)
+    good = good_time(events, gti, tstart, tstop, t0)
+    columns = columns_of(
+        events,
+        operation="lightcurve",
+        weighted=weighted,
+        energy_column=energy_column,
+        detector_mask=detector_mask,
+        positions=False,
+        compat=compat,
+    )
+    by_snr = snr is not None or high_snr is not None
+    if min_fracexp is None:
+        min_fracexp = 0.1 if compat or (dt is not None and not by_snr) else 0.0
+    sums = None
+    if by_snr:
+        bins, sums = _snr_bins(columns, bands, good, snr, high_snr, dt, compat)
+    elif dt is not None:
+        bins = uniform_bins(dt, good, compat)
+    else:
+        bins = explicit_bins(bounds_of(blocks if time is None else time, events.attrs, t0), good)
+    kept = bins.exposed(min_fracexp)
+    bins = bins.take(kept)
+    if sums is None:
+        sums = sum_events(columns, "weigh" if weighted else "count", bins, bands, good)
+    else:
+        sums = tuple(array[..., kept, :] for array in sums[:-1]) + (sums[-1][..., kept],)
+    values = product_values(
+        sums,
+        bins.exposure,
+        dims=("time", "energy"),
+        weighted=weighted,
+        quantity=quantity,
+        has_source=columns.weight is not None and columns.weight.ndim == 2,
+        error_name="{quantity}_err",
+    )
+    variables = {
+        **time_coords(bins),
+        **band_coords(bands),
+        **source_coords(events),
+        **values,
+        "exposure": bins.exposure,
+        "fracexp": bins.fracexp,
+        "gti_start": good[0],
+        "gti_stop": good[1],
+    }
+    return build("lightcurve", variables, product_attrs(events, "lightcurve", bins, weighted))
+
+
+def _one_way(**ways: Any) -> None:
+    """Check that exactly one way of making time bins is given."""
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) != 1:
+        raise ValueRangeError(
+            f"lightcurve: found {' and '.join(given) or 'nothing'} to make time bins by, "
+            "expected exactly one of dt, time, snr, high_snr, blocks (dt may go with snr or high_snr)"
+        )
+
+
+def _snr_bins(
+    columns: Columns,
+    bands: Any,
+    good: tuple,
+    snr: float | None,
+    high_snr: float | None,
+    dt: Any,
+    compat: str | None,
+) -> tuple[TimeBins, tuple | None]:
+    """Return the bins of a signal-to-noise ratio, and the sums too where they are those of the tool."""
+    if columns.weight is not None and columns.weight.ndim == 2:
+        raise ValueRangeError(
+            "snr: the events have weights for several sources, which would all have other bins; "
+            "select one source"
+        )
+    high = high_snr is not None
+    threshold = float(high_snr if high_snr is not None else snr or 0.0)
+    width = (0.0 if high else np.inf) if dt is None else float(to_value(dt, "s", "dt"))
+    if not threshold > 0 or not width >= 0:
+        raise ValueRangeError(f"snr, dt: found {threshold} and {width}, expected positive numbers")
+    accepted = accepted_events(columns, bands)
+    if compat == "heasoft":
+        segment = np.searchsorted(good[0], accepted.time, side="right") - 1
+        segment[accepted.time >= good[1][segment]] = -1
+        lower, upper, sums, totals = kernel.tool_snr_bins(
+            *(accepted.time, accepted.band, accepted.weight, segment),
+            *(good[0][0], good[1][-1], bands.n_segments, threshold, width, high),
+        )
+        bins = explicit_bins(np.stack([lower, upper], axis=-1), good)
+        if columns.weight is None:
+            return bins, (bands.combine(sums[..., 0].astype(np.int64)), totals)
+        return bins, (bands.combine(sums[None, ..., 0]), bands.combine(sums[None, ..., 1]), totals[None])
+    lower, upper = kernel.snr_edges(accepted.time, accepted.weight, *good, threshold, width, high)
+    return explicit_bins(np.stack([lower, upper], axis=-1), good), None

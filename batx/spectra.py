@@ -1,0 +1,136 @@
+"""Spectra from events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin
+from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
+from batx.reduction import columns_of, compat_of, sum_events
+from batx.schema import build, require_kind
+
+__all__ = ["STANDARD_EDGES", "spectrum"]
+
+# fmt: off
+#: edges in keV of the 80 standard channels of BAT spectra and survey histograms
+STANDARD_EDGES = (
+    0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7,
+    18.4, 19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8,
+    35.1, 36.5, 37.9, 39.4, 40.9, 42.5, 44.2, 45.9, 47.7, 49.5, 51.4, 53.4, 55.5, 57.6, 59.9, 62.2, 64.6,
+    67.1, 69.7, 72.4, 75.3, 78.2, 81.2, 84.4, 87.6, 91.0, 94.6, 98.3, 102.1, 106.0, 110.1, 114.4, 118.9,
+    123.5, 128.3, 133.2, 138.4, 143.8, 149.4, 155.2, 161.2, 167.4, 173.9, 180.7, 187.7, 195.0, 6553.6,
+)
+# fmt: on
+
+
+def spectrum(
+    events: xr.Dataset,
+    tstart: Any = None,
+    tstop: Any = None,
+    *,
+    time: Any = None,
+    energy: Any = None,
+    t0: Any = None,
+    gti: Any = None,
+    detector_mask: Any = None,
+    weighting: str = "auto",
+    quantity: str = "auto",
+    energy_column: str = "energy",
+    compat: str | None = None,
+) -> xr.Dataset:
+    """Return the spectrum of events, mask-weighted or counted: one, or one for each time bin.
+
+    Parameters
+    ----------
+    events
+        Kind ``events``. Chunked columns give a lazy spectrum; columns still in a file are read block by
+        block.
+    tstart, tstop
+        Limits of the time used.
+    time
+        Time bins, for a spectrum each: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins
+        are taken (light curve, spectra, good-time intervals). Without it all good time makes one spectrum.
+    energy
+        Channel edges in keV (channel + 1,), or (lower, upper) pairs; the 80 standard channels by default.
+    t0
+        Origin of `time`, `tstart` and `tstop` where these are numbers: MET, a date, or ``"trigger"``.
+    gti
+        Further good-time intervals; what is good in these and in those of the events counts.
+    detector_mask, weighting, quantity, energy_column
+        As for `batx.lightcurve`.
+    compat
+        ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept in unweighted spectra.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``spectrum`` with dimensions ``([source,] [time,] channel)``: ``rate`` (count/s; per fully
+        illuminated detector if weighted) and ``stat_err``, or ``counts`` (int64 and Poisson if not
+        weighted, else with ``stat_err``); ``exposure`` and ``totcounts`` (accepted events in any channel).
+        The time axis is there if `time` is given; otherwise time is a scalar coordinate. Channels are
+        numbered from 0.
+
+    Raises
+    ------
+    KindError, MissingVariableError, UnitsError, ValueRangeError, GtiError, EmptySelectionError
+        As `batx.lightcurve`.
+
+    Warns
+    -----
+    BatxWarning
+        As `batx.lightcurve`.
+
+    Notes
+    -----
+    Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts; exposure is the good time in
+    the bin, NaN rates where there is none. Source: algorithms 2.2 (``batbinevt``).
+
+    Examples
+    --------
+    >>> from batx.schema import build
+    >>> ev = build("events", {"time": [0.1, 0.2, 1.5], "energy": [20.0, 30.0, 20.0],
+    ...            "gti_start": [0.0], "gti_stop": [2.0]})
+    >>> spectrum(ev, energy=[15, 25, 50]).counts.values
+    array([2, 1])
+    >>> spectrum(ev, time=[0, 1, 2], energy=[15, 25, 50]).counts.values
+    array([[1, 1],
+           [1, 0]])
+    """
+    compat = compat_of(compat)
+    require_kind(events, "events", operation="spectrum")
+    weighted = weighting_of(events, weighting)
+    bands = energy_bands(STANDARD_EDGES if energy is None else energy)
+    good = good_time(events, gti, tstart, tstop, t0)
+    bins = one_bin(good) if time is None else explicit_bins(bounds_of(time, events.attrs, t0), good)
+    columns = columns_of(
+        events,
+        operation="spectrum",
+        weighted=weighted,
+        energy_column=energy_column,
+        detector_mask=detector_mask,
+        positions=False,
+        compat=compat,
+    )
+    values = product_values(
+        sum_events(columns, "weigh" if weighted else "count", bins, bands, good),
+        bins.exposure,
+        dims=("time" if time is not None else "", "channel"),
+        weighted=weighted,
+        quantity=quantity,
+        has_source=columns.weight is not None and columns.weight.ndim == 2,
+        error_name="stat_err",
+    )
+    variables = {
+        **time_coords(bins, scalar=time is None),
+        "channel": np.arange(bands.lower.size),
+        **band_coords(bands, "channel"),
+        **source_coords(events),
+        **values,
+        "exposure": ((), bins.exposure[0]) if time is None else (("time",), bins.exposure),
+        "gti_start": good[0],
+        "gti_stop": good[1],
+    }
+    return build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))

@@ -286,7 +286,7 @@ def test_counts_have_square_root_errors():
     ds = light_curve(gap=None, statistic="poisson", weighting="none").drop_vars(["rate", "rate_err"])
     ds["counts"] = (("time", "energy"), np.full((40, 4), 25), {"units": "count"})
     ax = ds.bat.plot()[0]
-    assert ax.get_ylabel() == "Counts\n(count)"
+    assert ax.get_ylabel() == "Counts per bin"
     segments = np.array(ax.containers[0][2][0].get_segments())
     np.testing.assert_allclose(segments[:, :, 1], np.tile([20.0, 30.0], (40, 1)))
 
@@ -392,7 +392,7 @@ def test_detector_plane_tells_gaps_masked_and_good_apart():
     n_masked = int((active & ~mask["good"].values).sum())
     assert ax.get_legend().get_texts()[0].get_text() == f"masked ({n_masked} of 32768)"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("DETX", "DETY")
-    assert ax.figure.axes[-1].get_ylabel() == "Counts (count)"
+    assert ax.figure.axes[-1].get_ylabel() == "Counts per detector"
 
 
 def test_a_hot_pixel_does_not_set_the_scale():

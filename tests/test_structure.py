@@ -33,6 +33,7 @@ LAYERS = (
     "plots",
     "accessors",
     "__init__",
+    "demo",
     "cli",
     "__main__",
 )

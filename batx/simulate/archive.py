@@ -28,7 +28,7 @@ from batx.simulate.sources import Source
 __all__ = ["event_file", "observation"]
 
 #: edges of the bands of the 64 ms rates, keV; those of the 80 channels of survey histograms
-RATE_BANDS = (15.0, 25.0, 50.0, 100.0, 500.0)
+RATE_BANDS = (15.0, 25.0, 50.0, 100.0, 350.0)
 SURVEY_EDGES = (
     0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7, 18.4,
     19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8, 35.1,
@@ -375,10 +375,10 @@ def _calibration(
         for i in range(3)
         for j in range(3)
     }
-    axes = {}
-    for axis, number in (("X", 286), ("Y", 173)):
-        axes |= {f"RAW{axis}PIX1": 0.0, f"RAW_{axis}SIZ": number, f"DET{axis}PIX1": 0.0}
-        axes |= {f"DET_{axis}SIZ": number, f"DET_{axis}SCL": 4.2}
+    axes: dict[str, Any] = {}
+    for letter, number in (("X", 286), ("Y", 173)):
+        axes |= {f"RAW{letter}PIX1": 0.0, f"RAW_{letter}SIZ": number, f"DET{letter}PIX1": 0.0}
+        axes |= {f"DET_{letter}SIZ": number, f"DET_{letter}SCL": 4.2}
     coordinates = {"NCOORDS": 3, "COORD0": "RAW", "COORD1": "DET", "COORD2": "SKY", "DET_UNIT": "mm"}
     linear = {
         "COE_X1_A": 0.0,

@@ -25,8 +25,8 @@ def combine_masks(*masks: Any) -> xr.Dataset:
     Parameters
     ----------
     *masks
-        Datasets of kind ``detector_mask``, of kind ``detector_table`` with the variable ``enabled``, or bool arrays
-        (173, 286), true = good.
+        Datasets of kind ``detector_mask``, of kind ``detector_table`` with the variable ``enabled``, or
+        bool arrays (173, 286), true = good.
 
     Returns
     -------
@@ -70,7 +70,8 @@ def hot_pixels(
     plane
         Kind ``detector_plane``; several times and energies are summed.
     detector_mask
-        Detectors already known to be bad: kind ``detector_mask`` or bool (173, 286), true = good. They stay bad.
+        Detectors already known to be bad: kind ``detector_mask`` or bool (173, 286), true = good. They stay
+        bad.
     keep_fraction
         Fraction of the detectors that the limits are taken from, in the middle of the distribution.
     guard_fraction, guard_value
@@ -81,9 +82,9 @@ def hot_pixels(
     Returns
     -------
     xarray.Dataset
-        Kind ``detector_mask``, in memory: ``good`` (dety, detx) and ``quality``: 0 good, 1 cold, 2 hot, 3 bad in
-        `detector_mask`, 4 no detector (gap). Attributes ``n_good``, ``n_cold``, ``n_hot``, and the limits
-        ``lowest_counts`` and ``highest_counts``.
+        Kind ``detector_mask``, in memory: ``good`` (dety, detx) and ``quality``: 0 good, 1 cold, 2 hot, 3
+        bad in `detector_mask`, 4 no detector (gap). Attributes ``n_good``, ``n_cold``, ``n_hot``, and the
+        limits ``lowest_counts`` and ``highest_counts``.
 
     Raises
     ------

@@ -43,8 +43,8 @@ def detector_plane(
     dt
         Width of uniform time bins (s), from the beginning of good time on.
     time
-        Time bins in place of `dt`: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins are taken.
-        Without either all good time makes one image.
+        Time bins in place of `dt`: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins are
+        taken. Without either all good time makes one image.
     energy
         Band edges in keV (band + 1,), or (lower, upper) pairs.
     t0
@@ -58,13 +58,15 @@ def detector_plane(
     energy_column
         ``"energy"`` or ``"pi"`` (channels of 0.1 keV).
     compat
-        ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept, and events in the gaps count.
+        ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept, and events in the gaps
+        count.
 
     Returns
     -------
     xarray.Dataset
-        Kind ``detector_plane`` with dimensions ``([time,] energy, dety, detx)``: ``counts`` (int32) or ``rate``, and
-        ``exposure``. The time axis is there if `dt` or `time` is given; otherwise time is a scalar coordinate.
+        Kind ``detector_plane`` with dimensions ``([time,] energy, dety, detx)``: ``counts`` (int32) or
+        ``rate``, and ``exposure``. The time axis is there if `dt` or `time` is given; otherwise time is a
+        scalar coordinate.
 
     Raises
     ------
@@ -97,7 +99,9 @@ def detector_plane(
     if quantity not in ("counts", "rate"):
         raise ValueRangeError(f"quantity: found {quantity!r}, expected 'counts' or 'rate'")
     if dt is not None and time is not None:
-        raise ValueRangeError("detector_plane: found both dt and time to make time bins by, expected one of them")
+        raise ValueRangeError(
+            "detector_plane: found both dt and time to make time bins by, expected one of them"
+        )
     bands = energy_bands(energy)
     good = good_time(events, gti, tstart, tstop, t0)
     single = dt is None and time is None

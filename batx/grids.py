@@ -23,6 +23,7 @@ from batx.units import to_value
 
 __all__ = [
     "GRID_STEP",
+    "MAX_BINS",
     "EnergyBands",
     "TimeBins",
     "bounds_of",
@@ -54,7 +55,7 @@ def warn(message: str) -> None:
     warnings.warn(message, BatxWarning, stacklevel=level)
 
 
-# --- energy ------------------------------------------------------------------------------------------------------
+# --- energy ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,12 @@ class EnergyBands:
 
     @property
     def n_segments(self) -> int:
+        """Number of segments that the table points to."""
         return self.lower.size if self.members is None else len(self.members)
 
     @property
     def bounds(self) -> np.ndarray:
+        """Lower and upper edges, with a last axis of 2."""
         return np.stack([self.lower, self.upper], axis=-1)
 
     def combine(self, values: Any) -> Any:
@@ -104,17 +107,20 @@ def energy_bounds(energy: Any) -> Intervals:
         lower, upper = values[:, 0], values[:, 1]
     else:
         raise ValueRangeError(
-            f"energy: found an array of shape {values.shape}, expected at least two edges, or (lower, upper) pairs"
+            f"energy: found an array of shape {values.shape}, expected edges, at least two, "
+            "or (lower, upper) pairs"
         )
     if not np.all((values >= 0) & (values <= HIGHEST_ENERGY)):
-        raise ValueRangeError(f"energy: found edges {values.ravel()}, expected keV from 0 to {HIGHEST_ENERGY:g}")
+        raise ValueRangeError(
+            f"energy: found edges {values.ravel()}, expected keV from 0 to {HIGHEST_ENERGY:g}"
+        )
     if not np.all(lower < upper):
         raise ValueRangeError(f"energy: found edges {values.tolist()}, expected increasing ones")
     return lower, upper
 
 
 def energy_bands(energy: Any) -> EnergyBands:
-    """Return the bands of events, their edges put on the 0.1 keV grid, with a warning where they were not on it.
+    """Return the bands of events, their edges put on the 0.1 keV grid, with a warning if they were not.
 
     Bands may have gaps between them, be in any order and overlap.
 
@@ -144,11 +150,13 @@ def energy_bands(energy: Any) -> EnergyBands:
     table = np.full(segment_edges[-1], -1, dtype=np.int32)
     table[segment_edges[0] :] = np.repeat(number, np.diff(segment_edges))
     members = members[used]
-    same = members.shape[0] == members.shape[1] and bool(np.array_equal(members, np.eye(len(members), dtype=bool)))
+    same = members.shape[0] == members.shape[1] and bool(
+        np.array_equal(members, np.eye(len(members), dtype=bool))
+    )
     return EnergyBands(lower, upper, table, None if same else members.astype(np.int64))
 
 
-# --- time --------------------------------------------------------------------------------------------------------
+# --- time --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -174,22 +182,23 @@ class TimeBins:
 
     @property
     def bounds(self) -> np.ndarray:
+        """Lower and upper edges, with a last axis of 2."""
         return np.stack([self.lower, self.upper], axis=-1)
 
     def take(self, kept: np.ndarray) -> TimeBins:
         """Return the bins for which `kept` is true."""
         return TimeBins(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
 
-    def exposed(self, min_fracexp: float) -> TimeBins:
-        """Return the bins with more than this fraction of good time; all of them for 0 and below."""
-        return self if min_fracexp <= 0 else self.take(self.fracexp > min_fracexp)
+    def exposed(self, min_fracexp: float) -> np.ndarray:
+        """Return which bins have more than this fraction of good time; all of them for 0 and below."""
+        return np.ones(self.lower.size, dtype=bool) if min_fracexp <= 0 else self.fracexp > min_fracexp
 
 
 def uniform_bins(dt: Any, gti: Intervals, compat: str | None) -> TimeBins:
-    """Return bins of equal width from the beginning of good time on: floor((t - start) / dt) (algorithms 2.2).
+    """Return bins of equal width from the beginning of good time on: floor((t - start) / dt).
 
-    A bin that is good throughout has exposure `dt`; with ``compat="heasoft"``, as in the tool, its width as rounded
-    to the resolution of MET.
+    A bin that is good throughout has exposure `dt`; with ``compat="heasoft"``, as in the tool, its width as
+    rounded to the resolution of MET. Source: algorithms 2.2.
     """
     width = float(to_value(dt, "s", "dt"))
     start, stop = gti[0][0], gti[1][-1]
@@ -198,7 +207,8 @@ def uniform_bins(dt: Any, gti: Intervals, compat: str | None) -> TimeBins:
     n_bins = max(int(np.ceil((stop - start) / width)), 1)
     if n_bins > MAX_BINS:
         raise ValueRangeError(
-            f"dt: found {width} s, which makes {n_bins} bins of {stop - start} s of data; use a wider bin, or tstart and tstop"
+            f"dt: found {width} s, which makes {n_bins} bins of {stop - start} s of data; "
+            "use a wider bin, or tstart and tstop"
         )
     first = uniform_edges(start, width, n_bins)
     edges = start + np.arange(n_bins + 1) * width
@@ -228,7 +238,8 @@ def explicit_bins(bounds: np.ndarray, gti: Intervals) -> TimeBins:
         bad = int(np.argmax(late))
         raise ValueRangeError(
             f"time: found bins that overlap or are not in order, {lower[bad]} to {upper[bad]} and then "
-            f"{lower[bad + 1]} to {upper[bad + 1]}; an event would count twice: sort them, or make one product for each"
+            f"{lower[bad + 1]} to {upper[bad + 1]}; an event would count twice: "
+            "sort them, or make one product for each"
         )
     upper[:-1] = np.minimum(upper[:-1], lower[1:])
     exposure = intervals.overlap(lower, upper, *gti)
@@ -246,7 +257,8 @@ def bounds_of(time: Any, attrs: Mapping[str, Any], t0: Any = None, name: str = "
     Parameters
     ----------
     time
-        Increasing edges, an (n, 2) array of bounds, or a Dataset with bins (``time_bnds``) or of kind ``gti``.
+        Increasing edges, an (n, 2) array of bounds, or a Dataset with bins (``time_bnds``) or of kind
+        ``gti``.
     attrs
         Attributes of the Dataset the times are for; see `batx.met.to_met`.
     t0
@@ -268,14 +280,16 @@ def bounds_of(time: Any, attrs: Mapping[str, Any], t0: Any = None, name: str = "
     )
 
 
-# --- good time ---------------------------------------------------------------------------------------------------
+# --- good time ---------------------------------------------------------------------------------------------
 
 
-def good_time(events: xr.Dataset, gti: Any = None, tstart: Any = None, tstop: Any = None, t0: Any = None) -> Intervals:
-    """Return the good time of events as disjoint, increasing intervals: their own, within `gti`, tstart and tstop.
+def good_time(
+    events: xr.Dataset, gti: Any = None, tstart: Any = None, tstop: Any = None, t0: Any = None
+) -> Intervals:
+    """Return the good time of events, within `gti`, `tstart` and `tstop`, as disjoint, increasing intervals.
 
-    Events without intervals have those of `gti`, or else from ``attrs["tstart"]`` to ``attrs["tstop"]`` (with a
-    warning), or else the time from `tstart` to `tstop`.
+    Events without intervals have those of `gti`, or else from ``attrs["tstart"]`` to ``attrs["tstop"]``
+    (with a warning), or else the time from `tstart` to `tstop`.
 
     Raises
     ------
@@ -293,7 +307,9 @@ def good_time(events: xr.Dataset, gti: Any = None, tstart: Any = None, tstop: An
     lists = [own] if gti is None else [own, _disjoint(gti_arrays(gti, attrs), "gti")]
     for number, (one, _) in enumerate(lists):
         if one.size == 0:
-            raise GtiError(f"{'gti' if number else 'events'}: the list of good-time intervals holds no time at all")
+            raise GtiError(
+                f"{'gti' if number else 'events'}: the list of good-time intervals holds no time at all"
+            )
     good = (np.array([start]), np.array([stop]))
     for one in lists:
         good = intervals.intersection(good, one)
@@ -314,13 +330,16 @@ def _own_good_time(events: xr.Dataset, has_gti: bool, has_limits: bool) -> Inter
         return np.array([-np.inf]), np.array([np.inf])
     if "tstart" in attrs and "tstop" in attrs:
         if not has_limits:
-            warn("the events carry no good-time intervals; the time from TSTART to TSTOP is taken as good throughout")
+            warn(
+                "the events carry no good-time intervals; the time from TSTART to TSTOP is taken as "
+                "good throughout"
+            )
         return np.array([float(attrs["tstart"])]), np.array([float(attrs["tstop"])])
     if has_limits:
         return np.array([-np.inf]), np.array([np.inf])
     raise GtiError(
-        "the events carry no good-time intervals (gti_start, gti_stop) and no tstart and tstop, so exposure is "
-        "unknown; give gti=, or tstart= and tstop="
+        "the events carry no good-time intervals (gti_start, gti_stop) and no tstart and tstop, so "
+        "exposure is unknown; give gti=, or tstart= and tstop="
     )
 
 

@@ -46,17 +46,18 @@ def lightcurve(
     Parameters
     ----------
     events
-        Kind ``events``. Chunked columns give a lazy light curve; columns still in a file are read block by block.
+        Kind ``events``. Chunked columns give a lazy light curve; columns still in a file are read block by
+        block.
     dt
-        Width of uniform bins (s), from the beginning of good time on. With `snr` the longest bin, with `high_snr`
-        the shortest one.
+        Width of uniform bins (s), from the beginning of good time on. With `snr` the longest bin, with
+        `high_snr` the shortest one.
     time
-        Bins in place of `dt`: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins are taken (light
-        curve, spectra, good-time intervals).
+        Bins in place of `dt`: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins are taken
+        (light curve, spectra, good-time intervals).
     snr, high_snr
-        End a bin where Σw over all bands exceeds this many times √Σw²: *snr* then or when the bin is longer than
-        `dt`, *high_snr* then but not before the bin is longer than `dt`. Bins end where good time ends. The events
-        that pass are held in memory for this.
+        End a bin where Σw over all bands exceeds this many times √Σw²: *snr* then or when the bin is longer
+        than `dt`, *high_snr* then but not before the bin is longer than `dt`. Bins end where good time
+        ends. The events that pass are held in memory for this.
     blocks
         Dataset whose bins are taken, as `time`.
     energy
@@ -70,26 +71,28 @@ def lightcurve(
     detector_mask
         Kind ``detector_mask`` or bool (173, 286), true = good. Without it positions are not looked at.
     weighting
-        ``"mask"`` uses ``mask_weight`` (over sources too, if it has them), ``"none"`` counts, ``"auto"`` weights
-        where there are weights.
+        ``"mask"`` uses ``mask_weight`` (over sources too, if it has them), ``"none"`` counts, ``"auto"``
+        weights where there are weights.
     quantity
         ``"rate"``, ``"counts"``, or ``"auto"``: rates if weighted, counts if not.
     energy_column
         ``"energy"`` or ``"pi"`` (channels of 0.1 keV).
     min_fracexp
-        Bins with no more than this fraction of good time are left out; with 0 all are kept, NaN rates where there is
-        no good time, so that nothing is lost when the curve is re-binned. Default: 0.1 for uniform bins, 0 for
-        others (0.1 in all with ``compat="heasoft"``).
+        Bins with no more than this fraction of good time are left out; with 0 all are kept, NaN rates where
+        there is no good time, so that nothing is lost when the curve is re-binned. Default: 0.1 for uniform
+        bins, 0 for others (0.1 in all with ``compat="heasoft"``).
     compat
-        ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept in unweighted curves, events in
-        the gaps of the detector plane count, and the event that closes an SNR bin counts on both sides.
+        ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept in unweighted curves,
+        events in the gaps of the detector plane count, and the event that closes an SNR bin counts on both
+        sides.
 
     Returns
     -------
     xarray.Dataset
-        Kind ``lightcurve`` with dimensions ``([source,] time, energy)``: ``rate`` (count/s; per fully illuminated
-        detector if weighted) and ``rate_err``, or ``counts`` (int64 if not weighted; then Poisson) and
-        ``counts_err``; ``exposure``, ``fracexp``, ``totcounts`` (accepted events in any band) by bin.
+        Kind ``lightcurve`` with dimensions ``([source,] time, energy)``: ``rate`` (count/s; per fully
+        illuminated detector if weighted) and ``rate_err``, or ``counts`` (int64 if not weighted; then
+        Poisson) and ``counts_err``; ``exposure``, ``fracexp``, ``totcounts`` (accepted events in any band)
+        by bin.
 
     Raises
     ------
@@ -103,14 +106,15 @@ def lightcurve(
     Warns
     -----
     BatxWarning
-        For NaN energies (not counted), events out of order (the sums are right), positions on no detector (not
-        counted), energy edges off the 0.1 keV grid, overlapping good-time intervals (merged), no events at all.
+        For NaN energies (not counted), events out of order (the sums are right), positions on no detector
+        (not counted), energy edges off the 0.1 keV grid, overlapping good-time intervals (merged), no
+        events at all.
 
     Notes
     -----
-    Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts. Uniform bins are floor((t - start) / dt).
-    Events with ``event_flags`` other than 0 and 16, and with weight 0, are not accepted. Source: algorithms 2.2
-    (``batbinevt``).
+    Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts. Uniform bins are floor((t -
+    start) / dt). Events with ``event_flags`` other than 0 and 16, and with weight 0, are not accepted.
+    Source: algorithms 2.2 (``batbinevt``).
 
     Examples
     --------
@@ -123,7 +127,13 @@ def lightcurve(
     """
     compat = compat_of(compat)
     require_kind(events, "events", operation="lightcurve")
-    _one_way(dt=dt if snr is None and high_snr is None else None, time=time, snr=snr, high_snr=high_snr, blocks=blocks)
+    _one_way(
+        dt=dt if snr is None and high_snr is None else None,
+        time=time,
+        snr=snr,
+        high_snr=high_snr,
+        blocks=blocks,
+    )
     weighted = weighting_of(events, weighting)
     bands = energy_bands(energy)
     good = good_time(events, gti, tstart, tstop, t0)
@@ -136,18 +146,22 @@ def lightcurve(
         positions=False,
         compat=compat,
     )
+    by_snr = snr is not None or high_snr is not None
+    if min_fracexp is None:
+        min_fracexp = 0.1 if compat or (dt is not None and not by_snr) else 0.0
     sums = None
-    if snr is not None or high_snr is not None:
+    if by_snr:
         bins, sums = _snr_bins(columns, bands, good, snr, high_snr, dt, compat)
     elif dt is not None:
         bins = uniform_bins(dt, good, compat)
     else:
         bins = explicit_bins(bounds_of(blocks if time is None else time, events.attrs, t0), good)
-    if min_fracexp is None:
-        min_fracexp = 0.1 if (compat or dt is not None) and sums is None and snr is None and high_snr is None else 0.0
-    bins = bins.exposed(float(min_fracexp))
+    kept = bins.exposed(min_fracexp)
+    bins = bins.take(kept)
     if sums is None:
         sums = sum_events(columns, "weigh" if weighted else "count", bins, bands, good)
+    else:
+        sums = tuple(array[..., kept, :] for array in sums[:-1]) + (sums[-1][..., kept],)
     values = product_values(
         sums,
         bins.exposure,
@@ -175,18 +189,25 @@ def _one_way(**ways: Any) -> None:
     given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
         raise ValueRangeError(
-            f"lightcurve: found {' and '.join(given) or 'nothing'} to make time bins by, expected exactly one of "
-            "dt, time, snr, high_snr, blocks (dt may go with snr or high_snr)"
+            f"lightcurve: found {' and '.join(given) or 'nothing'} to make time bins by, "
+            "expected exactly one of dt, time, snr, high_snr, blocks (dt may go with snr or high_snr)"
         )
 
 
 def _snr_bins(
-    columns: Columns, bands: Any, good: tuple, snr: float | None, high_snr: float | None, dt: Any, compat: str | None
+    columns: Columns,
+    bands: Any,
+    good: tuple,
+    snr: float | None,
+    high_snr: float | None,
+    dt: Any,
+    compat: str | None,
 ) -> tuple[TimeBins, tuple | None]:
     """Return the bins of a signal-to-noise ratio, and the sums too where they are those of the tool."""
     if columns.weight is not None and columns.weight.ndim == 2:
         raise ValueRangeError(
-            "snr: the events have weights for several sources, which would all have other bins; select one source"
+            "snr: the events have weights for several sources, which would all have other bins; "
+            "select one source"
         )
     high = high_snr is not None
     threshold = float(high_snr if high_snr is not None else snr or 0.0)
@@ -203,7 +224,7 @@ def _snr_bins(
         )
         bins = explicit_bins(np.stack([lower, upper], axis=-1), good)
         if columns.weight is None:
-            return bins, (sums[..., 0].astype(np.int64),)
+            return bins, (bands.combine(sums[..., 0].astype(np.int64)), totals)
         return bins, (bands.combine(sums[None, ..., 0]), bands.combine(sums[None, ..., 1]), totals[None])
     lower, upper = kernel.snr_edges(accepted.time, accepted.weight, *good, threshold, width, high)
     return explicit_bins(np.stack([lower, upper], axis=-1), good), None

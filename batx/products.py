@@ -13,11 +13,30 @@ import xarray as xr
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import EnergyBands, TimeBins, warn
 
-__all__ = ["band_coords", "product_attrs", "product_values", "rates", "source_coords", "time_coords", "weighting_of"]
+__all__ = [
+    "band_coords",
+    "product_attrs",
+    "product_values",
+    "rates",
+    "source_coords",
+    "time_coords",
+    "weighting_of",
+]
 
 #: attributes of events that describe the event table and would be wrong on what is made from it
 _OF_THE_EVENTS = {
-    *("timedel", "timepixr", "ontime", "exposure", "livetime", "deadc", "telapse", "date-obs", "date-end", "date_obs"),
+    *(
+        "timedel",
+        "timepixr",
+        "ontime",
+        "exposure",
+        "livetime",
+        "deadc",
+        "telapse",
+        "date-obs",
+        "date-end",
+        "date_obs",
+    ),
     *("date_end", "extname", "hdunam", "checksum", "datasum", "datamode", "creator", "date"),
 }
 
@@ -75,7 +94,8 @@ def product_values(
     Parameters
     ----------
     sums
-        Of `batx.reduction.sum_events`: counts, or Σw, Σw² and numbers of events with a source axis.
+        Of `batx.reduction.sum_events`: counts (and totals, where these are not their sum), or Σw, Σw² and
+        totals with a source axis.
     exposure
         (bin,) s.
     dims
@@ -94,8 +114,8 @@ def product_values(
     if weighted:
         value, squares, total = sums if has_source else tuple(array[0] for array in sums)
     else:
-        (value,) = sums
-        squares, total = value, value.sum(axis=-1)
+        value = squares = sums[0]
+        total = value.sum(axis=-1) if len(sums) == 1 else sums[1]
     source = ("source",) if has_source else ()
     time_dim, band_dim = dims
     unit, error = "count", np.sqrt(squares)

@@ -1,7 +1,8 @@
 """Events to sums: the kernels run over blocks of events, in threads or as a dask graph.
 
-Private to the functions that bin events. Columns in memory or in a file are taken in blocks (a file is read block by
-block and nothing of it is kept); chunked columns are summed chunk by chunk and the sums merged as a tree.
+Private to the functions that bin events. Columns in memory or in a file are taken in blocks (a file is read
+block by block and nothing of it is kept); chunked columns are summed chunk by chunk and the sums merged as
+a tree.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ class Columns(NamedTuple):
 
     @property
     def lazy(self) -> bool:
+        """Whether a column is chunked."""
         return any(column.chunks is not None for column in self.per_event().values())
 
     def per_event(self) -> dict[str, xr.Variable]:
+        """Columns that are there, by name."""
         names = ("time", "energy", "weight", "flags", "detx", "dety")
         return {name: column for name in names if (column := getattr(self, name)) is not None}
 
@@ -84,7 +87,8 @@ def mask_array(mask: Any, name: str = "detector_mask") -> np.ndarray:
     Parameters
     ----------
     mask
-        Dataset of kind ``detector_mask`` or ``detector_table`` with the variable ``enabled``, or a bool array.
+        Dataset of kind ``detector_mask`` or ``detector_table`` with the variable ``enabled``, or a bool
+        array.
     name
         Name of the argument, for messages.
 
@@ -97,13 +101,15 @@ def mask_array(mask: Any, name: str = "detector_mask") -> np.ndarray:
         kind = require_kind(mask, "detector_mask", "detector_table", operation=name)
         variable = "good" if kind == "detector_mask" else "enabled"
         if variable not in mask.variables:
-            raise MissingVariableError(f"{name}: found a detector_table without 'enabled', expected this variable")
+            raise MissingVariableError(
+                f"{name}: found a detector_table without 'enabled', expected this variable"
+            )
         mask = mask[variable]
     array = np.asarray(mask)
     if array.shape != SHAPE or array.dtype != bool:
         raise ValueRangeError(
-            f"{name}: found {array.dtype} {array.shape}, expected a Dataset of kind detector_mask or bool {SHAPE}, "
-            "true where the detector is good"
+            f"{name}: found {array.dtype} {array.shape}, expected a Dataset of kind detector_mask "
+            f"or bool {SHAPE}, true where the detector is good"
         )
     return array
 
@@ -165,19 +171,20 @@ def _column(events: xr.Dataset, name: str, operation: str) -> xr.Variable:
     units, expected = variable.attrs.get("units"), _UNITS.get(name)
     if expected and units is not None and canonical_unit(units) != expected:
         raise UnitsError(
-            f"{operation}: '{name}' of the events is in '{units}', expected '{expected}'; convert it and its units"
+            f"{operation}: '{name}' of the events is in '{units}', expected '{expected}'; "
+            "convert the values and attrs['units']"
         )
     return variable
 
 
 def _status_map(detector_mask: Any, compat: str | None) -> np.ndarray:
-    """Return 2 for good detectors, 1 for masked ones, 0 where there is none (the tool does not ask for gaps)."""
+    """Return 2 for good detectors, 1 for masked ones, 0 where there is none (the tool ignores gaps)."""
     good = np.ones(SHAPE, dtype=bool) if detector_mask is None else mask_array(detector_mask)
     status = good.astype(np.uint8) + np.uint8(1)
     return status if compat == "heasoft" else np.where(DETECTOR, status, np.uint8(0))
 
 
-# --- reduction ---------------------------------------------------------------------------------------------------
+# --- reduction ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -214,7 +221,9 @@ class _Reduction:
             histogram.count_events(block["time"], block["energy"], *tail)
 
 
-def sum_events(columns: Columns, task: Task, bins: TimeBins, bands: EnergyBands, gti: tuple) -> tuple[Any, ...]:
+def sum_events(
+    columns: Columns, task: Task, bins: TimeBins, bands: EnergyBands, gti: tuple
+) -> tuple[Any, ...]:
     """Return the sums of events over time bins and energy bands.
 
     Parameters
@@ -222,9 +231,9 @@ def sum_events(columns: Columns, task: Task, bins: TimeBins, bands: EnergyBands,
     columns, bins, bands, gti
         From `columns_of` and `batx.grids`.
     task
-        ``"count"`` gives counts (bin, band); ``"weigh"`` gives Σw, Σw² (source, bin, band) and the number of events
-        (source, bin), with a source axis of length 1 where the weights have none; ``"plane"`` gives counts (bin,
-        band, dety, detx).
+        ``"count"`` gives counts (bin, band); ``"weigh"`` gives Σw, Σw² (source, bin, band) and the number
+        of events (source, bin), with a source axis of length 1 where the weights have none; ``"plane"``
+        gives counts (bin, band, dety, detx).
 
     Returns
     -------
@@ -234,12 +243,15 @@ def sum_events(columns: Columns, task: Task, bins: TimeBins, bands: EnergyBands,
     Warns
     -----
     BatxWarning
-        If events have NaN energies, are not in order of time, or are on no detector; when the sums are computed.
+        If events have NaN energies, are not in order of time, or are on no detector; when the sums are
+        computed.
     """
     n_bins, n_segments = bins.lower.size, bands.n_segments
     shapes: tuple[tuple[int, ...], ...]
     if task == "weigh":
-        n_sources = 1 if columns.weight is None or columns.weight.ndim == 1 else columns.weight.sizes["source"]
+        n_sources = (
+            1 if columns.weight is None or columns.weight.ndim == 1 else columns.weight.sizes["source"]
+        )
         shapes = ((n_sources, n_bins, n_segments, 2), (n_sources, n_bins))
         dtypes: tuple[type, ...] = (np.float64, np.int64)
     elif task == "plane":
@@ -280,7 +292,9 @@ def _sum_range(columns: Columns, reduction: _Reduction, start: int, stop: int) -
 
 def _eager(columns: Columns, reduction: _Reduction) -> Sums:
     n_events = columns.time.size
-    n_threads = min(len(os.sched_getaffinity(0)), -(-n_events // BLOCK)) if hasattr(os, "sched_getaffinity") else 1
+    n_threads = (
+        min(len(os.sched_getaffinity(0)), -(-n_events // BLOCK)) if hasattr(os, "sched_getaffinity") else 1
+    )
     if n_threads < 2 or reduction.nbytes > PRIVATE_BYTES:
         return _sum_range(columns, reduction, 0, n_events)
     limits = np.linspace(0, n_events, n_threads + 1).astype(int)
@@ -340,7 +354,9 @@ def _chunks(columns: Columns) -> Iterator[tuple[list[str], list[Any]]]:
     unified = dict(zip(arrays, xr.unify_chunks(*whole), strict=True))
     sizes = next(array for array in unified.values() if array.chunks is not None).chunksizes["event"]
     stops = np.cumsum(sizes)
-    delayed = {name: array.data.to_delayed().ravel() for name, array in unified.items() if array.chunks is not None}
+    delayed = {
+        name: array.data.to_delayed().ravel() for name, array in unified.items() if array.chunks is not None
+    }
     for k, (size, stop) in enumerate(zip(sizes, stops, strict=True)):
         parts = [
             delayed[name][k]
@@ -363,7 +379,9 @@ def _sum_chunk(reduction: _Reduction, names: list[str], parts: list[np.ndarray])
 
 
 def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
-    """Return the events in a band, good and of weight not 0, in or out of good time, sorted; read block by block.
+    """Return the events in a band, good and of weight not 0, in or out of good time, sorted.
+
+    They are read block by block.
 
     Warns
     -----
@@ -394,5 +412,3 @@ def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
         order = np.argsort(time, kind="stable")
         time, band, weight = time[order], band[order], weight[order]
     return Accepted(time, band.astype(np.int64), weight)
-
-

@@ -14,14 +14,16 @@ from batx.schema import build, require_kind
 
 __all__ = ["STANDARD_EDGES", "spectrum"]
 
+# fmt: off
 #: edges in keV of the 80 standard channels of BAT spectra and survey histograms
 STANDARD_EDGES = (
-    *(0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7, 18.4),
-    *(19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8, 35.1, 36.5),
-    *(37.9, 39.4, 40.9, 42.5, 44.2, 45.9, 47.7, 49.5, 51.4, 53.4, 55.5, 57.6, 59.9, 62.2, 64.6, 67.1, 69.7, 72.4),
-    *(75.3, 78.2, 81.2, 84.4, 87.6, 91.0, 94.6, 98.3, 102.1, 106.0, 110.1, 114.4, 118.9, 123.5, 128.3, 133.2),
-    *(138.4, 143.8, 149.4, 155.2, 161.2, 167.4, 173.9, 180.7, 187.7, 195.0, 6553.6),
+    0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7, 18.4,
+    19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8, 35.1, 36.5,
+    37.9, 39.4, 40.9, 42.5, 44.2, 45.9, 47.7, 49.5, 51.4, 53.4, 55.5, 57.6, 59.9, 62.2, 64.6, 67.1, 69.7, 72.4,
+    75.3, 78.2, 81.2, 84.4, 87.6, 91.0, 94.6, 98.3, 102.1, 106.0, 110.1, 114.4, 118.9, 123.5, 128.3, 133.2,
+    138.4, 143.8, 149.4, 155.2, 161.2, 167.4, 173.9, 180.7, 187.7, 195.0, 6553.6,
 )
+# fmt: on
 
 
 def spectrum(
@@ -44,12 +46,13 @@ def spectrum(
     Parameters
     ----------
     events
-        Kind ``events``. Chunked columns give a lazy spectrum; columns still in a file are read block by block.
+        Kind ``events``. Chunked columns give a lazy spectrum; columns still in a file are read block by
+        block.
     tstart, tstop
         Limits of the time used.
     time
-        Time bins, for a spectrum each: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins are taken
-        (light curve, spectra, good-time intervals). Without it all good time makes one spectrum.
+        Time bins, for a spectrum each: increasing edges (n + 1,), bounds (n, 2), or a Dataset whose bins
+        are taken (light curve, spectra, good-time intervals). Without it all good time makes one spectrum.
     energy
         Channel edges in keV (channel + 1,), or (lower, upper) pairs; the 80 standard channels by default.
     t0
@@ -64,10 +67,11 @@ def spectrum(
     Returns
     -------
     xarray.Dataset
-        Kind ``spectrum`` with dimensions ``([source,] [time,] channel)``: ``rate`` (count/s; per fully illuminated
-        detector if weighted) and ``stat_err``, or ``counts`` (int64 and Poisson if not weighted, else with
-        ``stat_err``); ``exposure`` and ``totcounts`` (accepted events in any channel). The time axis is there if
-        `time` is given; otherwise time is a scalar coordinate. Channels are numbered from 0.
+        Kind ``spectrum`` with dimensions ``([source,] [time,] channel)``: ``rate`` (count/s; per fully
+        illuminated detector if weighted) and ``stat_err``, or ``counts`` (int64 and Poisson if not
+        weighted, else with ``stat_err``); ``exposure`` and ``totcounts`` (accepted events in any channel).
+        The time axis is there if `time` is given; otherwise time is a scalar coordinate. Channels are
+        numbered from 0.
 
     Raises
     ------
@@ -81,8 +85,8 @@ def spectrum(
 
     Notes
     -----
-    Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts; exposure is the good time in the bin,
-    NaN rates where there is none. Source: algorithms 2.2 (``batbinevt``).
+    Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts; exposure is the good time in
+    the bin, NaN rates where there is none. Source: algorithms 2.2 (``batbinevt``).
 
     Examples
     --------

@@ -35,7 +35,7 @@ _BY_KIND: dict[str, Callable[[FitsFile, Hdu], xr.Dataset]] = {
 
 
 def decode_hdu(file: FitsFile, index: int, alone: bool = False) -> xr.Dataset:
-    """Return one HDU as a Dataset of its kind, images together with those that continue them unless `alone`."""
+    """Return one HDU as a Dataset of its kind, images with those that continue them unless `alone`."""
     hdu, kind = file.hdus[index], file.kinds[index]
     if kind is None:
         raise FileFormatError(f"{hdu.label}: the HDU holds no data; the file has {_listing(file)}")
@@ -57,7 +57,7 @@ def decode_hdu(file: FitsFile, index: int, alone: bool = False) -> xr.Dataset:
 def _listing(file: FitsFile) -> str:
     named = (
         f"{hdu.index}: {hdu.name or 'no name'} ({kind or 'empty'})"
-        for hdu, kind in zip(file.hdus, file.kinds)
+        for hdu, kind in zip(file.hdus, file.kinds, strict=True)
     )
     return ", ".join(named)
 

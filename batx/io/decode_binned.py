@@ -27,9 +27,9 @@ _SAME_EDGE = 1e-6  # s: time stamps are this exact at best (MET 6e8 in float64 h
 def decode_lightcurve(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return a light curve with its time bins, bands, exposure and good time.
 
-    TIME lies at the fraction TIMEPIXR of a bin of width TIMEDEL (keyword or column; OGIP 93-003). Bins whose edges
-    agree within 1 µs share the edge. A file without FRACEXP is taken as fully exposed. Bands come from EBOUNDS, else
-    from E_MINn and E_MAXn; on-board rates have the nominal ones.
+    TIME lies at the fraction TIMEPIXR of a bin of width TIMEDEL (keyword or column; OGIP 93-003). Bins whose
+    edges agree within 1 µs share the edge. A file without FRACEXP is taken as fully exposed. Bands come from
+    EBOUNDS, else from E_MINn and E_MAXn; on-board rates have the nominal ones.
 
     Raises
     ------
@@ -82,8 +82,8 @@ def _band_values(hdu: Hdu) -> tuple[dict[str, xr.Variable], set[str]]:
             kind: xr.Variable(("time", "energy"), each.sum(axis=1, dtype=dtype)),
             f"quadrant_{kind}": xr.Variable(("time", "quadrant", "energy"), each, unit),
         }, set(quadrants)
-    variables = {}
-    used = set()
+    variables: dict[str, xr.Variable] = {}
+    used: set[str] = set()
     for name in ("RATE", "COUNTS"):
         if name in hdu.columns:
             variables[name.lower()] = _banded(hdu, name, name.lower())
@@ -132,10 +132,11 @@ def _statistics(file: FitsFile, hdu: Hdu) -> dict[str, str]:
 
 
 def decode_spectrum(file: FitsFile, hdu: Hdu) -> xr.Dataset:
-    """Return an OGIP spectrum: one (type I), or one for every row (type II) along `time`, else along `source`.
+    """Return an OGIP spectrum: one (type I), or one for every row (type II) along `time`, else along
+    `source`.
 
-    Scalar keywords SYS_ERR, QUALITY and GROUPING stand for a column of that value; zeros are left out. A spectrum
-    whose exposure is not given has NaN.
+    Scalar keywords SYS_ERR, QUALITY and GROUPING stand for a column of that value; zeros are left out. A
+    spectrum whose exposure is not given has NaN.
 
     Raises
     ------

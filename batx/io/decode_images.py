@@ -47,11 +47,12 @@ def sky_variable(hdu: Hdu) -> str:
 
 
 def decode_sky_images(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
-    """Return the sky images of a file, stacked over energy (and time), on the tangent plane of the instrument.
+    """Return the sky images of a file, stacked over energy (and time), on the tangent plane of the
+    instrument.
 
-    IMX and IMY are those of the alternate coordinates T; a file without them has RA---TAN cells in degrees, which are
-    the same plane in other units. Both sets of cards stand in the scalar `wcs`. An image of another set of bands than
-    the first keeps to itself (see the tree of the file).
+    IMX and IMY are those of the alternate coordinates T; a file without them has RA---TAN cells in degrees,
+    which are the same plane in other units. Both sets of cards stand in the scalar `wcs`. An image of
+    another set of bands than the first keeps to itself (see the tree of the file).
     """
     groups: dict[str, list[Hdu]] = {}
     for hdu in hdus:
@@ -99,7 +100,7 @@ def _tangent(hdu: Hdu, axis: int) -> np.ndarray:
 
 
 def decode_image(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
-    """Return plain images; those of one file that share a grid are stacked along `energy`, or along `band` by name."""
+    """Return plain images; those of a file that share a grid are stacked along `energy`, else `band`."""
     first = hdus[0]
     unit = {
         "units": canonical_unit(keyword(first, "BUNIT", default="")),

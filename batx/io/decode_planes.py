@@ -1,9 +1,10 @@
-"""The detector plane and the mask: quality masks, per-detector tables, images, histograms, aperture, alignment."""
+"""The detector plane and the coded mask: masks, per-detector tables, images, aperture, alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,8 @@ _CORNER = {"x": -121.75, "y": -60.75}
 def decode_detector_mask(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return which detectors are good: equal to GOODVAL (0 if absent) in an image or in the FLAG column.
 
-    A table with several rows of flags counts a detector as good if it is in all of them; a list of bad detectors
-    (BADPIX) leaves every other one good.
+    A table with several rows of flags counts a detector as good if it is in all of them; a list of bad
+    detectors (BADPIX) leaves every other one good.
     """
     good_value = keyword(hdu, "GOODVAL", default=0)
     if hdu.type == "image":
@@ -119,7 +120,7 @@ def _plane_coords() -> dict[str, Any]:
 def image_axes(
     hdus: Sequence[Hdu],
 ) -> tuple[list[tuple[float, float] | None], list[tuple[float, float] | None]]:
-    """Return the distinct time spans and energy bands of a sequence of images, in the order in which they come."""
+    """Return the distinct time spans and energy bands of a sequence of images, in their order."""
     spans = [_span(hdu) for hdu in hdus]
     bands = [energies_of(hdu) for hdu in hdus]
     return list(dict.fromkeys(spans)), list(dict.fromkeys(bands))
@@ -141,7 +142,8 @@ def interval_axis(name: str, intervals: Sequence[tuple[float, float]]) -> dict[s
 def stacked(
     hdus: Sequence[Hdu], dtype: Any = None
 ) -> tuple[tuple[str, ...], LazyArray, dict[str, Any]] | None:
-    """Return dimensions, array and coordinates of images that fill a grid of times and energies, energy fastest.
+    """Return dimensions, array and coordinates of images that fill a grid of times and energies, energy
+    fastest.
 
     `None` if they do not fill one.
     """
@@ -164,7 +166,7 @@ def stacked(
 
 
 def decode_planes(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
-    """Return detector-plane images of one file as one array over time and energy; weight images as `weight`."""
+    """Return the detector-plane images of a file as one array; weight images as `weight`."""
     first = hdus[0]
     if str(first.header.get("CREATOR", "")).startswith("batmaskwtimg"):
         variables: dict[str, Any] = {"weight": lazy_variable(("dety", "detx"), first.array(dtype=np.float64))}
@@ -184,7 +186,7 @@ def decode_planes(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
     return build("detector_plane", variables | coords | _plane_coords() | file.good_time(), file.attrs(first))
 
 
-def _exposures(hdus: Sequence[Hdu], coords: dict[str, Any]) -> tuple[tuple[str, ...], np.ndarray] | None:
+def _exposures(hdus: Sequence[Hdu], coords: dict[str, Any]) -> tuple[tuple[str, ...], Any] | None:
     """Return the EXPOSURE of each time, that of its first band."""
     times = len(coords["time"][1]) if "time" in coords else 1
     values = [keyword(hdu, "EXPOSURE") for hdu in hdus[:: len(hdus) // times]]
@@ -194,7 +196,7 @@ def _exposures(hdus: Sequence[Hdu], coords: dict[str, Any]) -> tuple[tuple[str, 
 
 
 def decode_histogram(file: FitsFile, hdu: Hdu) -> xr.Dataset:
-    """Return a BAT_DPH table: survey histograms (all energies in a row) or detector images (one energy in a row)."""
+    """Return a BAT_DPH table: histograms (all energies in a row) or images (one energy in a row)."""
     column = hdu.column("DPH_COUNTS")
     rate = "/s" in (column.unit or "")
     if len(column.shape) == 3:
@@ -235,7 +237,7 @@ def _row_energies(hdu: Hdu) -> list[tuple[float, float]]:
 
 
 def _row_times(hdu: Hdu, step: int) -> dict[str, Any]:
-    """Return the interval of every `step`-th row: TIME to TIME_STOP, or TIME for the length of the exposure."""
+    """Return the interval of every `step`-th row: TIME to TIME_STOP, or for the length of EXPOSURE."""
     factor = unit_factor(hdu, hdu.column("TIME"), "s")
     start = hdu.values("TIME", dtype=np.float64, factor=factor, shift=time_zero(hdu))[::step]
     if "TIME_STOP" in hdu.columns:
@@ -252,8 +254,8 @@ def _row_times(hdu: Hdu, step: int) -> dict[str, Any]:
 def decode_aperture(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return the coded mask with its geometry in the attributes; cells are placed in the BAT frame.
 
-    The corner of cell (0, 0), relative to MASKBAT + MASKOFF, is CRVAL − (CRPIX − 0.5) × cell, for a FITS pixel whose
-    centre is a whole number (algorithms.md section 1).
+    The corner of cell (0, 0), relative to MASKBAT + MASKOFF, is CRVAL − (CRPIX − 0.5) × cell, for a FITS
+    pixel whose centre is a whole number (algorithms.md section 1).
     """
     attrs = file.attrs(hdu)
     for name, default in GEOMETRY.items():
@@ -268,12 +270,13 @@ def decode_aperture(file: FitsFile, hdu: Hdu) -> xr.Dataset:
         corner = float(value) - (float(pixel) - 0.5) * cell
         attrs[f"maskcell0{name}"] = corner
         edges = attrs[f"maskbat{name}"] + attrs[f"maskoff{name}"] + corner + cell * np.arange(count + 1)
-        variables |= interval_axis(f"mask_{name}", list(zip(edges[:-1], edges[1:], strict=True)))
+        variables |= interval_axis(f"mask_{name}", list(pairwise(edges)))
     return build("aperture", variables, attrs)
 
 
 def decode_alignment(file: FitsFile, hdu: Hdu) -> xr.Dataset:
-    """Return the rotation from spacecraft to BAT axes, as in the header and normalised through its quaternion.
+    """Return the rotation from spacecraft to BAT axes, as in the header and normalised through its
+    quaternion.
 
     Raises
     ------

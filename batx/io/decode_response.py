@@ -22,8 +22,8 @@ __all__ = ["decode_response"]
 def decode_response(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return a response matrix, or an effective area, against incident energy.
 
-    The compressed rows (N_GRP groups of N_CHAN channels from F_CHAN; scalar, vector or variable-length columns, in
-    any order) are expanded when the matrix is read.
+    The compressed rows (N_GRP groups of N_CHAN channels from F_CHAN; scalar, vector or variable-length
+    columns, in any order) are expanded when the matrix is read.
     """
     low, high = (energy_column(hdu, name) for name in ("ENERG_LO", "ENERG_HI"))
     bounds = np.stack([low, high], axis=-1)
@@ -58,10 +58,11 @@ def _matrix_variables(file: FitsFile, hdu: Hdu) -> dict[str, Any]:
 
 
 def _first_channel(hdu: Hdu) -> int:
-    """Return the number of the channel of the first column of the matrix: TLMIN of F_CHAN, 1 if that is not given.
+    """Return the number of the channel of the first column of the matrix: TLMIN of F_CHAN, 1 if that is not
+    given.
 
-    Files that lack the keyword but count from 0 give themselves away by an F_CHAN of 0; a channel cannot come before
-    the first one.
+    Files that lack the keyword but count from 0 give themselves away by an F_CHAN of 0; a channel cannot
+    come before the first one.
     """
     given = keyword(hdu, f"TLMIN{hdu.column('F_CHAN').number}")
     if isinstance(given, (int, float)):
@@ -70,7 +71,8 @@ def _first_channel(hdu: Hdu) -> int:
     lowest = int(first[count > 0].min(initial=1))
     if lowest < 1:
         warnings.warn(
-            f"{hdu.label}: TLMIN of the column F_CHAN is absent, which stands for 1, but F_CHAN reaches {lowest}; "
+            f"{hdu.label}: TLMIN of the column F_CHAN is absent, which stands for 1, but F_CHAN reaches "
+            f"{lowest}; "
             f"channels are counted from {lowest}",
             BatxWarning,
             stacklevel=2,

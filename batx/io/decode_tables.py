@@ -1,4 +1,4 @@
-"""Tables: events, good time, attitude, ray tracing, housekeeping, catalogues, HEALPix maps and anything else."""
+"""Tables: events, good time, attitude, ray tracing, housekeeping, catalogues, HEALPix, others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ ACS_FLAGS = ("ten_arcmin", "settled", "in_saa", "safe_hold")
 def decode_events(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return time-tagged events with all their columns, lazily, and the good time of the file.
 
-    Where the file has detector numbers but no positions, these are computed from the numbers when they are read.
+    Where the file has detector numbers but no positions, these are computed from the numbers when they are
+    read.
     """
     variables: dict[str, Any] = table_variables(hdu, "events", "event", {"DET_ID": "detid"})
     if "detid" in variables and "detx" not in variables and is_mission_bat(hdu, file.primary):
@@ -60,7 +61,7 @@ def decode_gti(file: FitsFile, hdu: Hdu) -> xr.Dataset:
 
 
 def decode_attitude(file: FitsFile, hdu: Hdu) -> xr.Dataset:
-    """Return the attitude; flags of an ACS_DATA extension of the same file join it where its times are the same."""
+    """Return the attitude; the flags of an ACS_DATA extension with the same times join it."""
     quaternion = "QPARAM" if "QPARAM" in hdu.columns else "QUATERNION"
     variables: dict[str, Any] = table_variables(
         hdu, "attitude", "time", skip={quaternion, "POINTING", "FLAGS"} & hdu.columns.keys()
@@ -79,7 +80,7 @@ def decode_attitude(file: FitsFile, hdu: Hdu) -> xr.Dataset:
 
 
 def _has_flags(hdu: Hdu) -> bool:
-    """Whether an HDU has at least four attitude flags against time, as bits (8X) or as logical values (8L)."""
+    """Whether an HDU has at least four attitude flags against time, bits (8X) or logical (8L)."""
     if hdu.type != "table" or not {"TIME", "FLAGS"} <= hdu.columns.keys():
         return False
     return hdu.columns["FLAGS"].code in "LX" and hdu.array("FLAGS").shape[1:] >= (len(ACS_FLAGS),)
@@ -101,7 +102,7 @@ def flag_variables(hdu: Hdu) -> dict[str, xr.Variable]:
 
 
 def decode_ray_trace(file: FitsFile, hdu: Hdu) -> xr.Dataset:
-    """Return the position of a source against time; IMX and IMY follow from BAT_?OBJ where they are not there."""
+    """Return the position of a source against time; IMX and IMY from BAT_?OBJ where absent."""
     rename = {
         **{f"BAT_{axis}OBJ": axis.lower() for axis in "XYZ"},
         **{f"BAT_{axis}APP": f"{axis.lower()}_app" for axis in "XYZ"},
@@ -154,7 +155,8 @@ def decode_catalog(file: FitsFile, hdu: Hdu) -> xr.Dataset:
 
 
 def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
-    """Return a HEALPix map: a value per cell, with the numbering scheme in the attributes of `healpix` (CF-1.13).
+    """Return a HEALPix map: a value per cell, with the numbering scheme in the attributes of `healpix`
+    (CF-1.13).
 
     Raises
     ------

@@ -29,7 +29,7 @@ class BatxBackendEntrypoint(BackendEntrypoint):
         """Whether this is a local file whose first bytes are those of FITS."""
         return isinstance(filename_or_obj, (str, os.PathLike)) and starts_like_fits(filename_or_obj)
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
@@ -57,7 +57,8 @@ def _local(filename_or_obj: Any) -> str | os.PathLike[str]:
     if isinstance(filename_or_obj, (str, os.PathLike)):
         return filename_or_obj
     raise FileFormatError(
-        f"found {type(filename_or_obj).__name__}, expected the path of a local FITS file; save the data to a file first"
+        f"found {type(filename_or_obj).__name__}, expected the path of a local FITS file; "
+        "save the data to a file first"
     )
 
 

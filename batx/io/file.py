@@ -1,4 +1,4 @@
-"""A FITS file as batx sees it: its HDUs, the kind of each, and the energies and good times that go with them."""
+"""A FITS file as batx sees it: its HDUs, the kind of each, its energies and good times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Bands", "FitsFile", "column_variable", "table_variables", "unit_fact
 
 @dataclass(frozen=True)
 class Bands:
-    """Channels or bands with their energies in keV; `channel` is `None` where the file does not number them."""
+    """Channels or bands with their energies in keV; `channel` is `None` where they have no numbers."""
 
     low: np.ndarray
     high: np.ndarray
@@ -78,7 +78,8 @@ class FitsFile:
     def good_time(self) -> dict[str, Any]:
         """Return `gti_start` and `gti_stop` of the good-time extension that belongs to the whole file.
 
-        That is STDGTI, else GTI, else the only one there is; of several others none (each is a node of the tree).
+        That is STDGTI, else GTI, else the only one there is; of several others none (each is a node of the
+        tree).
         """
         found = {hdu.name: hdu for hdu, kind in zip(self.hdus, self.kinds, strict=True) if kind == "gti"}
         hdu = (
@@ -126,7 +127,8 @@ def unit_factor(hdu: Hdu, column: Column, unit: str) -> float:
         return float(u.Unit(own).to(unit))
     except u.UnitConversionError as error:
         raise UnitsError(
-            f"{hdu.label}: column {column.name} has unit '{column.unit}', expected one convertible to '{unit}'"
+            f"{hdu.label}: column {column.name} has unit '{column.unit}', "
+            f"expected one convertible to '{unit}'"
         ) from error
     except ValueError:
         return 1.0
@@ -142,7 +144,7 @@ def column_variable(
     order: tuple[int, ...] | None = None,
     shift: float = 0.0,
 ) -> xr.Variable:
-    """Return a column as a lazy variable in the type and unit that `spec` asks for, else as it is in the file."""
+    """Return a column as a lazy variable, in the type and unit that `spec` asks for."""
     column = hdu.column(name)
     unit = spec.units if spec is not None else None
     factor = unit_factor(hdu, column, unit) if unit is not None and column.code not in "AL" else 1.0

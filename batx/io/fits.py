@@ -1,6 +1,7 @@
 """FITS structure: where each header, column and image of a file lies, without reading the data.
 
-Layout after the FITS standard 4.0 (Pence et al. 2010, A&A 524, A42): sections 4.4 (sizes), 5 (data), 7 (tables).
+Layout after the FITS standard 4.0 (Pence et al. 2010, A&A 524, A42): sections 4.4 (sizes), 5 (data), 7
+(tables).
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Hdu:
             return "table"
         if extension == "TABLE":
             return "text"
-        return "image" if self.shape and math.prod(self.shape) else "empty"
+        return "image" if 0 not in (self.shape or (0,)) else "empty"
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -124,7 +125,7 @@ class Hdu:
 
     @cached_property
     def columns(self) -> dict[str, Column]:
-        """Columns by upper-case name, in file order; of names that repeat, the later ones carry their number."""
+        """Columns by upper-case name, in file order; a name that repeats gets its number added."""
         found: dict[str, Column] = {}
         offset = 0
         for number in range(1, int(self.header.get("TFIELDS", 0)) + 1):
@@ -134,7 +135,8 @@ class Hdu:
             offset = column.offset + column.width
         if offset > (self.shape[-1] if self.shape else 0):
             raise FileFormatError(
-                f"{self.label}: the columns take {offset} bytes a row, NAXIS1 says {self.shape[-1]}; the header is wrong"
+                f"{self.label}: the columns take {offset} bytes a row, NAXIS1 says "
+                f"{self.shape[-1]}; the header is wrong"
             )
         return found
 
@@ -233,7 +235,8 @@ def read_hdus(path: str | os.PathLike[str]) -> list[Hdu]:
     buffer = source.buffer
     if bytes(buffer[:9]) != b"SIMPLE  =":
         raise FileFormatError(
-            f"{source.path}: found {bytes(buffer[:9])!r} at the start, expected the FITS keyword SIMPLE; this is not FITS"
+            f"{source.path}: found {bytes(buffer[:9])!r} at the start, expected the FITS keyword SIMPLE; "
+            "this is not FITS"
         )
     hdus: list[Hdu] = []
     position = 0

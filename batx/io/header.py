@@ -119,9 +119,9 @@ def _mapped(hdu: Hdu) -> dict[str, Any]:
 def header_attrs(hdu: Hdu, primary: Hdu | None = None) -> dict[str, Any]:
     """Return the keywords of an HDU as attributes that netCDF can hold.
 
-    Mission, observation and time keywords that the HDU lacks are taken from the primary header. Logical values become
-    0 and 1, hyphens underscores; structure, scaling, checksums and comments are left out, TIMEZERO is folded into the
-    times, HISTORY cards become ``attrs["history"]``.
+    Mission, observation and time keywords that the HDU lacks are taken from the primary header. Logical
+    values become 0 and 1, hyphens underscores; structure, scaling, checksums and comments are left out,
+    TIMEZERO is folded into the times, HISTORY cards become ``attrs["history"]``.
     """
     attrs = _mapped(primary) if primary is not None and primary is not hdu else {}
     attrs |= _mapped(hdu)
@@ -140,5 +140,5 @@ def header_attrs(hdu: Hdu, primary: Hdu | None = None) -> dict[str, Any]:
 
 
 def wcs_cards(hdu: Hdu) -> str:
-    """Return the world-coordinate cards of an image, one a line; `astropy.wcs.WCS` reads them (see `decode_images`)."""
+    """Return the world-coordinate cards of an image, one a line, as `Header.fromstring` reads them."""
     return "\n".join(str(card).rstrip() for card in hdu.header.cards if _WCS.match(card.keyword))

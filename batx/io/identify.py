@@ -1,7 +1,7 @@
 """Recognise what a FITS HDU is from its header: keywords, columns and axes, never the name of the file.
 
-OGIP products say it in HDUCLAS1-3 (OGIP 93-003, CAL/GEN/92-002, 92-007); older and instrument files only in EXTNAME
-and in the columns that they have. The names of BAT products are those of `algorithms.md`, section 1.
+OGIP products say it in HDUCLAS1-3 (OGIP 93-003, CAL/GEN/92-002, 92-007); older and instrument files only in
+EXTNAME and in the columns that they have. The names of BAT products are those of `algorithms.md`, section 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["PRIORITY", "group_images", "hdu_kind", "is_bounds", "is_catalog_posi
 #: shape of the detector plane, rows first
 PLANE = (173, 286)
 
-#: order in which kinds are taken as what a file is about; EBOUNDS and GTI of the same file are merged into them
+#: order in which kinds are taken as what a file is about; its EBOUNDS and GTI are merged into that
 PRIORITY = (
     "events",
     "lightcurve",
@@ -86,9 +86,9 @@ def _table_kind(hdu: Hdu) -> str:
         return "events"
     if "TIME" in columns and (_vector(columns.get("QPARAM"), 4) or _vector(columns.get("QUATERNION"), 4)):
         return "attitude"
-    if "TIME" in columns and ({"IMX", "IMY"} <= columns.keys() or {"BAT_XOBJ", "BAT_YOBJ"} <= columns.keys()):
-        if hdu.name == "BAT_OBJ_POS":
-            return "ray_trace"
+    placed = {"IMX", "IMY"} <= columns.keys() or {"BAT_XOBJ", "BAT_YOBJ", "BAT_ZOBJ"} <= columns.keys()
+    if hdu.name == "BAT_OBJ_POS" and "TIME" in columns and placed:
+        return "ray_trace"
     if "DPH_COUNTS" in columns:
         return "detector_plane"
     return _plane_table(columns) or _ogip_table(hdu, kind) or _position_table(hdu)
@@ -179,10 +179,11 @@ def _is_sky(hdu: Hdu) -> bool:
 
 
 def _plane_image(hdu: Hdu) -> str:
-    """Tell detector-plane images from masks: images have a name or a unit, a mask says GOODVAL or nothing at all.
+    """Tell detector-plane images from masks: images have a name or a unit, a mask says GOODVAL or nothing at
+    all.
 
-    A weight image of batmaskwtimg has DATAMIN. Masks that are made from images with an image calculator keep all
-    keywords of these but name, unit and DATAMIN.
+    A weight image of batmaskwtimg has DATAMIN. Masks that are made from images with an image calculator keep
+    all keywords of these but name, unit and DATAMIN.
     """
     if "GOODVAL" in hdu.header or hdu.name == "DETMASK":
         return "detector_mask"
@@ -193,7 +194,7 @@ def _plane_image(hdu: Hdu) -> str:
 
 
 def group_images(hdus: Sequence[Hdu], kinds: Sequence[str | None], first: int) -> list[Hdu]:
-    """Return the images that belong with image `first`: same kind and shape, and for plain images a name each."""
+    """Return the images that belong with image `first`: of the same kind and shape."""
     return [
         hdu
         for hdu, kind in zip(hdus, kinds, strict=True)
@@ -204,8 +205,8 @@ def group_images(hdus: Sequence[Hdu], kinds: Sequence[str | None], first: int) -
 def principal(hdus: Sequence[Hdu], kinds: Sequence[str | None]) -> int | None:
     """Return the index of the HDU that a file is about; `None` if no HDU holds data.
 
-    An image in front of a spectrum is only the map of where its photons fell (HDUCLAS2 WMAP), and the good times and
-    energies of a product are parts of it. The bad-pixel list behind a mask image repeats the image.
+    An image in front of a spectrum is only the map of where its photons fell (HDUCLAS2 WMAP), and the good
+    times and energies of a product are parts of it. The bad-pixel list behind a mask image repeats the image.
     """
     ranked = [
         (_rank(hdu, kind), index)

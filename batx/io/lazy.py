@@ -1,7 +1,7 @@
 """Arrays that read from a FITS file when they are indexed: what xarray calls backend arrays.
 
-Each one holds a `Source`, a place and a type, so it is small, can be sent to another process, and reads no more than
-the rows and elements asked for. What comes out is a native-endian NumPy array.
+Each one holds a `Source`, a place and a type, so it is small, can be sent to another process, and reads no
+more than the rows and elements asked for. What comes out is a native-endian NumPy array.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class TextTableArray(LazyArray):
 
 
 class VariableLengthArray(LazyArray):
-    """A variable-length column as rows of equal length, filled up with NaN (numbers), 0 (integers) or blanks."""
+    """A variable-length column as rows of equal length, filled up with NaN, 0 or blanks."""
 
     def __init__(
         self, source: Source, start: int, rows: int, row_bytes: int, heap: int, column: Column
@@ -335,8 +335,8 @@ class StackedArray(LazyArray):
 class ComputedArray(LazyArray):
     """A function of other lazy arrays, evaluated for the rows asked for.
 
-    `function` is a module-level function (so that this can be sent to another process) of the rows of the `inputs`.
-    Where `rowwise` is false it needs all rows, and its result is indexed afterwards.
+    `function` is a module-level function (so that this can be sent to another process) of the rows of the
+    `inputs`. Where `rowwise` is false it needs all rows, and its result is indexed afterwards.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The bytes of one FITS file: mapped where it is plain, inflated once where it is gzipped.
 
-Everything that is read lazily refers to a `Source`, which holds no bytes until they are needed and can be sent to
-another process: there it maps or inflates the file again, once for all arrays of that file.
+Everything that is read lazily refers to a `Source`, which holds no bytes until they are needed and can be
+sent to another process: there it maps or inflates the file again, once for all arrays of that file.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def _status(path: str) -> os.stat_result:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
     if Path(path).is_dir():
         raise FileFormatError(
-            f"{path}: found a directory, expected a FITS file; batx.open_observation opens an observation directory"
+            f"{path}: found a directory, expected a FITS file; "
+            "batx.open_observation opens an observation directory"
         )
     if status.st_size == 0:
         raise FileFormatError(f"{path}: found an empty file, expected FITS")

@@ -1,8 +1,8 @@
 """Sums of events over time bins and energy bands in one pass, on plain arrays.
 
-Good time and time bins are merged beforehand into *cells*, stretches of time that lie in one bin and in good time
-(or in neither), so that one comparison an event decides both. Energies are looked up on a grid. No array of the
-length of the events is made.
+Good time and time bins are merged beforehand into *cells*, stretches of time that lie in one bin and in
+good time (or in neither), so that one comparison an event decides both. Energies are looked up on a grid.
+No array of the length of the events is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ __all__ = [
     "Cells",
     "count_events",
     "count_plane",
-    "energy_index",
     "make_cells",
     "select_events",
     "sum_weights",
@@ -57,8 +56,8 @@ class Cells(NamedTuple):
 def uniform_edges(start: float, width: float, n_bins: int) -> np.ndarray:
     """Return the smallest times t for which ``floor((t - start) / width)`` is 0, 1, ..., n_bins.
 
-    These edges, n_bins + 1 of them, put every float64 time into the same bin as that division, which is how the BAT
-    tools assign uniform bins (algorithms 2.2); the rounded products ``start + i * width`` do not.
+    These edges, n_bins + 1 of them, put every float64 time into the same bin as that division, which is how
+    the BAT tools assign uniform bins (algorithms 2.2); the rounded products ``start + i * width`` do not.
 
     Examples
     --------
@@ -74,9 +73,7 @@ def uniform_edges(start: float, width: float, n_bins: int) -> np.ndarray:
     return edges
 
 
-def make_cells(
-    lower: np.ndarray, upper: np.ndarray, gti_start: np.ndarray, gti_stop: np.ndarray
-) -> Cells:
+def make_cells(lower: np.ndarray, upper: np.ndarray, gti_start: np.ndarray, gti_stop: np.ndarray) -> Cells:
     """Return the cells of disjoint, increasing bins [lower, upper) within disjoint, increasing good time.
 
     Examples
@@ -128,9 +125,9 @@ def _find(time: float, edges: np.ndarray, first: np.ndarray, origin: float, scal
 
 @njit(cache=True, nogil=True)
 def _band(energy, table, step):  # type: ignore[no-untyped-def]
-    """Return the band of an energy: grid index floor(E / step + 0.01) in float32 (algorithms 2.2), -1 for none.
+    """Return the band of an energy, -1 for none: grid index floor(E / step + 0.01) in float32.
 
-    Where `step` is None the energy is the grid index itself; -2 stands for NaN.
+    Where `step` is None the energy is the grid index itself; -2 stands for NaN. Source: algorithms 2.2.
     """
     if step is None:
         index = np.int64(energy)
@@ -149,9 +146,8 @@ def _status(i, flags, detx, dety, status):  # type: ignore[no-untyped-def]
 
     Flags 0 and 16 are accepted (algorithms 1). Where `flags` or `status` is None it is not asked.
     """
-    if flags is not None:
-        if flags[i] != 0 and flags[i] != 16:
-            return 1
+    if flags is not None and flags[i] != 0 and flags[i] != 16:
+        return 1
     if status is not None:
         x, y = np.int64(detx[i]), np.int64(dety[i])
         if x < 0 or y < 0 or y >= status.shape[0] or x >= status.shape[1]:
@@ -211,9 +207,9 @@ def count_events(time, energy, flags, detx, dety, status, cells, table, step, co
 
 @njit(cache=True, nogil=True)
 def sum_weights(time, energy, weight, flags, detx, dety, status, cells, table, step, sums, counts, tally):  # type: ignore[no-untyped-def]
-    """Add weights and their squares to sums (source, bin, band, 2), events of weight not 0 to counts (source, bin).
+    """Add weights and their squares to sums (source, bin, band, 2), and events to counts (source, bin).
 
-    Arguments as for `count_events`, and ``weight`` (source, event).
+    Events of weight 0 are not accepted.     Arguments as for `count_events`, and ``weight`` (source, event).
     """
     edges, bins, first, origin, scale = cells
     low, high, bin_ = np.inf, -np.inf, np.int64(-1)
@@ -302,22 +298,9 @@ def select_events(time, energy, weight, flags, detx, dety, status, table, step, 
         if band == -2:
             tally[NAN_ENERGY] += 1
             continue
-        if weight is not None:
-            if weight[i] == 0.0:
-                continue
+        if weight is not None and weight[i] == 0.0:
+            continue
         index[n] = i
         bands[n] = band
         n += 1
     return index[:n], bands[:n]
-
-
-def energy_index(energy: np.ndarray, step: float) -> np.ndarray:
-    """Return the grid index floor(E / step + 0.01) of energies in float32 arithmetic, -1 for NaN (algorithms 2.2).
-
-    Examples
-    --------
-    >>> energy_index(np.array([15.0, 24.99, 25.0]), 0.1)
-    array([150, 249, 250])
-    """
-    position = np.asarray(energy, dtype=np.float32) / np.float32(step) + np.float32(0.01)
-    return np.where(np.isnan(position), -1, np.floor(position)).astype(np.int64)

@@ -14,9 +14,9 @@ def count_limits(
 ) -> tuple[float, float]:
     """Return the lowest and the highest number of counts of a detector in order; (-inf, inf) if all are.
 
-    The histogram of the integer counts, without zeros and without the largest value, is cut at the two ends so that
-    `keep_fraction` of it remains; both cuts are then moved outwards by ``guard_fraction * cut + guard_value``. The
-    lower limit is at least 1, or 0 where the median is below `zero_threshold`.
+    The histogram of the integer counts, without zeros and without the largest value, is cut at the two ends
+    so that `keep_fraction` of it remains; both cuts are then moved outwards by ``guard_fraction * cut +
+    guard_value``. The lower limit is at least 1, or 0 where the median is below `zero_threshold`.
 
     Parameters
     ----------

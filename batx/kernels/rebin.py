@@ -30,7 +30,8 @@ def overlaps(
     new_lower, new_upper
         Edges of the new bins (new,).
     tolerance
-        (old,) An old bin whose edge lies no further than this beyond an edge of a new bin is inside it: fraction 1.
+        (old,) An old bin whose edge lies no further than this beyond an edge of a new bin is inside it:
+        fraction 1.
 
     Examples
     --------
@@ -50,7 +51,9 @@ def overlaps(
 
 
 def sum_bins(values: np.ndarray, parts: Overlaps, n_new: int) -> np.ndarray:
-    """Return sums over the last axis of values (..., old) as (..., new); integers stay integers if nothing is split.
+    """Return sums over the last axis of values (..., old) as (..., new).
+
+    Integers stay integers if nothing is split.
 
     Examples
     --------
@@ -59,7 +62,9 @@ def sum_bins(values: np.ndarray, parts: Overlaps, n_new: int) -> np.ndarray:
     """
     whole = bool(np.all(parts.fraction == 1.0))
     integer = values.dtype.kind in "iu" and whole
-    rows = np.ascontiguousarray(values.reshape(-1, values.shape[-1]), dtype=np.int64 if integer else np.float64)
+    rows = np.ascontiguousarray(
+        values.reshape(-1, values.shape[-1]), dtype=np.int64 if integer else np.float64
+    )
     sums = np.zeros((rows.shape[0], n_new), rows.dtype)
     _add(rows, parts.old, parts.new, parts.fraction.astype(rows.dtype), sums)
     return sums.reshape(*values.shape[:-1], n_new)

@@ -1,7 +1,7 @@
 """Time bins that end where a signal-to-noise ratio is reached, on plain arrays (algorithms 2.2).
 
-With S = Σw and V = Σw² of the open bin over all bands, the mode *snr* closes it when S² > snr² V or when it is longer
-than `width`; the mode *high snr* when S² > snr² V and it is longer than `width`.
+With S = Σw and V = Σw² of the open bin over all bands, the mode *snr* closes it when S² > snr² V or when it
+is longer than `width`; the mode *high snr* when S² > snr² V and it is longer than `width`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ __all__ = ["snr_edges", "snr_groups", "tool_snr_bins"]
 
 @njit(cache=True, nogil=True)
 def snr_edges(time, weight, gti_start, gti_stop, snr, width, high):  # type: ignore[no-untyped-def]
-    """Return lower and upper edges of the bins: half-open, each within one good-time interval, together all of it.
+    """Return lower and upper edges of half-open bins, each within one interval, that fill good time.
 
-    A bin ends at the time of the event that finds it complete; this event opens the next bin. Events of equal time
-    are never parted, so sums over the returned bins are those that the edges were decided by.
+    A bin ends at the time of the event that finds it complete; this event opens the next bin. Events of
+    equal time are never parted, so sums over the returned bins are those that the edges were decided by.
 
     Parameters
     ----------
@@ -63,14 +63,15 @@ def snr_edges(time, weight, gti_start, gti_stop, snr, width, high):  # type: ign
 def tool_snr_bins(time, band, weight, segment, start, stop, n_bands, snr, width, high):  # type: ignore[no-untyped-def]
     """Return the bins of ``batbinevt`` with its treatment of the closing event: lower, upper, sums, totals.
 
-    The closing event is added to the Σw and Σw² of the old bin, but to the total, S and V of the new one. The test
-    runs on events outside good time too (segment -1), which are not summed. A bin without counts is restarted, and
-    keeps the sums of the event that closed it.
+    The closing event is added to the Σw and Σw² of the old bin, but to the total, S and V of the new one.
+    The test runs on events outside good time too (segment -1), which are not summed. A bin without counts
+    is restarted, and keeps the sums of the event that closed it.
 
     Parameters
     ----------
     time, band, weight
-        (event,) of the events in a band, on good detectors and of weight not 0, in and out of good time, sorted.
+        (event,) of the events in a band, on good detectors and of weight not 0, in and out of good time,
+        sorted.
     segment
         (event,) number of the good-time interval, -1 for none.
     start, stop
@@ -119,7 +120,8 @@ def tool_snr_bins(time, band, weight, segment, start, stop, n_bands, snr, width,
             variance += weight[i] * weight[i]
             totals[row] += 1
     upper[row] = stop
-    return lower[: row + 1], upper[: row + 1], sums[: row + 1], totals[: row + 1]
+    n = row + 1 if stop > lower[row] else row
+    return lower[:n], upper[:n], sums[:n], totals[:n]
 
 
 @njit(cache=True, nogil=True)

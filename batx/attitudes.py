@@ -108,16 +108,16 @@ class AttitudePath:
             )
         if coverage.outside and not extrapolate:
             raise AttitudeError(
-                f"attitude: found rows from {self.times[0]:.3f} to {self.times[-1]:.3f} s, but {coverage.outside} "
-                f"of {coverage.count} {what} from {coverage.first:.3f} to {coverage.last:.3f} s lie outside; give "
-                "the attitude file of this observation, or extrapolate=True to take the attitude as constant "
-                "beyond its ends"
+                f"attitude: found rows from {self.times[0]:.3f} to {self.times[-1]:.3f} s, but "
+                f"{coverage.outside} of {coverage.count} {what} from {coverage.first:.3f} to "
+                f"{coverage.last:.3f} s lie outside; give the attitude file of this observation, or "
+                "extrapolate=True to take the attitude as constant beyond its ends"
             )
         for (low, high), count in (coverage.in_gaps or {}).items():
             if count:
                 warnings.warn(
-                    f"attitude: no rows from {low:.3f} to {high:.3f} s, where {count} of {coverage.count} {what} "
-                    "lie; the attitude is interpolated across the gap",
+                    f"attitude: no rows from {low:.3f} to {high:.3f} s, where {count} of {coverage.count} "
+                    f"{what} lie; the attitude is interpolated across the gap",
                     BatxWarning,
                     stacklevel=3,
                 )
@@ -125,7 +125,7 @@ class AttitudePath:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many times there are, how many are not finite, outside the attitude or in its gaps, and their range."""
+    """How many of some times are not finite, outside an attitude or in its gaps, and their range."""
 
     count: int = 0
     invalid: int = 0
@@ -148,7 +148,7 @@ class Coverage:
         )
 
 
-def attitude_path(attitude: xr.Dataset, alignment: Any = None) -> AttitudePath:
+def attitude_path(attitude: xr.Dataset | None, alignment: Any = None) -> AttitudePath:
     """Return the rotation from sky to BAT axes that an attitude and an alignment describe.
 
     Rows with a quaternion that is zero or not finite are left out with a warning; rows are put in order of
@@ -157,7 +157,7 @@ def attitude_path(attitude: xr.Dataset, alignment: Any = None) -> AttitudePath:
     Parameters
     ----------
     attitude
-        Dataset of kind `attitude`.
+        Dataset of kind `attitude`; `None` is an error that says what is missing.
     alignment
         As for `alignment_matrix`.
 
@@ -185,7 +185,7 @@ def attitude_path(attitude: xr.Dataset, alignment: Any = None) -> AttitudePath:
     )
 
 
-def _rows(attitude: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def _rows(attitude: xr.Dataset | None) -> tuple[np.ndarray, np.ndarray]:
     if attitude is None:
         raise AttitudeError(
             "attitude: found none; sky positions need the attitude of the spacecraft (attitude=...), "
@@ -267,9 +267,9 @@ def pointing(
     Returns
     -------
     xarray.Dataset
-        Kind `attitude`: `quaternion` (slerp between rows), `ra`, `dec` and `roll` in degrees. `roll` is the
-        position angle, north through east, of spacecraft Z (BAT_Y with an alignment), as in the attitude
-        files.
+        Kind `attitude`: `quaternion` (slerp between rows), `ra`, `dec` and `roll` in degrees. `roll` is
+        that of the attitude files: atan2(-Y, Z), the north components of spacecraft Y and Z (BAT_X and
+        BAT_Y with an alignment).
 
     Raises
     ------
@@ -288,10 +288,10 @@ def pointing(
     quaternions = sky.slerp(met, path.times, path.quaternions)
     rotation = path.alignment @ sky.quaternion_to_matrix(quaternions)
     ra, dec = sky.vector_to_radec(rotation[..., 2, :])
-    east = np.arctan2(rotation[..., 0, 2], rotation[..., 1, 2])
+    roll = np.arctan2(-rotation[..., 0, 2], rotation[..., 1, 2])
     return build(
         "attitude",
-        {"time": met, "quaternion": quaternions, "ra": ra, "dec": dec, "roll": np.rad2deg(east) % 360.0},
+        {"time": met, "quaternion": quaternions, "ra": ra, "dec": dec, "roll": np.rad2deg(roll) % 360.0},
         attitude.attrs,
     )
 

@@ -96,7 +96,8 @@ def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
     lon, lat = np.broadcast_arrays(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
         raise PositionError(
-            f"position: found ra={lon.tolist()} dec={lat.tolist()}, expected finite degrees with dec from -90 to 90"
+            f"position: found ra={lon.tolist()} dec={lat.tolist()}, "
+            "expected finite degrees with dec from -90 to 90"
         )
     return lon, lat
 

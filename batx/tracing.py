@@ -153,7 +153,7 @@ class Weigher:
             return places, [[] for _ in range(len(self))]
         ends, made = [], []
         for source in range(len(self)):
-            runs = list(self._runs(source, places and places[source], times))
+            runs = list(self._runs(source, places[source] if places else None, times))
             ends.append(runs[-1][1])
             made.append([time for time, _, _ in runs if time is not None])
         return ends, made
@@ -181,7 +181,7 @@ class Weigher:
         for source in range(len(self)):
             made = []
             misplaced = 0
-            for time, place, rows in self._runs(source, places and places[source], times):
+            for time, place, rows in self._runs(source, places[source] if places else None, times):
                 weights, trace = self.trace(source, place)
                 if time is not None:
                     made.append((time, trace))

@@ -1,4 +1,4 @@
-"""The inputs of weighting, from labelled objects to plain arrays: masks, geometry, motion and event columns."""
+"""The inputs of weighting, from labelled objects to plain arrays: mask, geometry, motion, event columns."""
 
 from __future__ import annotations
 
@@ -57,6 +57,13 @@ class WeightInputs:
     def gather(
         cls, obj: Any, attitude: Any, aperture: Any, detector_mask: Any, alignment: Any
     ) -> WeightInputs:
+        """Return the inputs; what is not given comes from the nodes of a tree, or is `obj` itself.
+
+        Raises
+        ------
+        KindError
+            If `obj` is no Dataset or a tree without events.
+        """
         given = {
             "attitude": attitude,
             "aperture": aperture,
@@ -78,6 +85,7 @@ class WeightInputs:
 
     @property
     def attrs(self) -> dict[str, Any]:
+        """Attributes of what the product is made of."""
         return dict(self.target.attrs)
 
     def tracer(
@@ -88,12 +96,21 @@ class WeightInputs:
         pcode_min: float,
         distortion: xr.Dataset | DistortionMap | None,
     ) -> Tracer:
+        """Return how shadows are traced; the other arguments are those of `batx.mask_weight`.
+
+        Raises
+        ------
+        KindError
+            If there is no aperture, or a mask is of another kind.
+        EmptySelectionError
+            If no detector is good.
+        """
         require_kind(self.aperture, "aperture", operation="tracing the shadow of the mask (aperture=)")
-        assert self.aperture is not None
-        mask = np.ascontiguousarray(self.aperture["mask"].transpose("mask_y", "mask_x").values, dtype=np.int8)
+        aperture = xr.Dataset() if self.aperture is None else self.aperture
+        mask = np.ascontiguousarray(aperture["mask"].transpose("mask_y", "mask_x").values, dtype=np.int8)
         return Tracer(
             mask=mask,
-            geometry=MaskGeometry.from_attrs(self.aperture.attrs, mask.shape),
+            geometry=MaskGeometry.from_attrs(aperture.attrs, mask.shape),
             good=_good_detectors(self.detector_mask),
             corrections=corrections,
             rebalance=rebalance,
@@ -113,7 +130,8 @@ def _good_detectors(detector_mask: xr.Dataset | np.ndarray | None) -> np.ndarray
     good = np.asarray(detector_mask)
     if good.shape != SHAPE or good.dtype != bool:
         raise KindError(
-            f"detector_mask: found {good.dtype} values of shape {good.shape}, expected bool {SHAPE}, true = good"
+            f"detector_mask: found {good.dtype} values of shape {good.shape}, expected bool {SHAPE}, "
+            "true = good"
         )
     if not (good & DETECTOR).any():
         raise EmptySelectionError("detector_mask: found no good detector; nothing can be weighted")
@@ -121,7 +139,7 @@ def _good_detectors(detector_mask: xr.Dataset | np.ndarray | None) -> np.ndarray
 
 
 def _distortion_map(distortion: xr.Dataset | DistortionMap | None) -> DistortionMap | None:
-    """Return the distortion map that an image (2, ny, nx) holds, on the grid of its alternate coordinates T."""
+    """Return the distortion map that an image (2, ny, nx) holds, on the grid of its coordinates T."""
     if distortion is None or isinstance(distortion, DistortionMap):
         return distortion
     from astropy.io.fits import Header
@@ -135,7 +153,7 @@ def _distortion_map(distortion: xr.Dataset | DistortionMap | None) -> Distortion
         )
     except KeyError as error:
         raise MissingKeywordError(
-            f"distortion: found an image without keyword {error}, expected CRVAL, CDELT and CRPIX of both axes"
+            f"distortion: found an image without {error}, expected CRVAL, CDELT and CRPIX of both axes"
         ) from error
     origin = [first[axis] + (1 - pixel[axis]) * step[axis] for axis in (0, 1)]
     return DistortionMap(
@@ -151,12 +169,22 @@ def make_weigher(
     requested: np.ndarray | None,
     compat: str | None,
 ) -> tuple[Weigher, AttitudePath | None]:
+    """Return what gives events their weights, and the path of the instrument if the positions need it.
+
+    Raises
+    ------
+    PositionError
+        If a source is not above the mask.
+    AttitudeError
+        If sky positions are given without attitude.
+    """
     if not np.isfinite(tolerance) or tolerance < 0:
         raise ValueRangeError(f"tolerance: found {tolerance}, expected a number of at least 0")
     low = positions.height.min()
     if low <= tracer.geometry.mask_top:
         raise PositionError(
-            f"distance: found BAT_Z = {low} cm, expected a source above the mask ({tracer.geometry.mask_top} cm)"
+            f"distance: found BAT_Z = {low} cm, expected more than that of the mask, "
+            f"{tracer.geometry.mask_top} cm"
         )
     path = attitude_path(inputs.attitude, inputs.alignment) if positions.moving else None
     margin = 0.0 if tracer.distortion is None else 2 * float(np.abs(tracer.distortion.shift).max())
@@ -174,11 +202,13 @@ def make_weigher(
 
 
 def check_compat(compat: str | None) -> None:
+    """Raise `ValueRangeError` if `compat` is neither `None` nor ``"heasoft"``."""
     if compat not in (None, "heasoft"):
         raise ValueRangeError(f"compat: found {compat!r}, expected None or 'heasoft'")
 
 
 def trace_times(times: Any, attrs: dict[str, Any]) -> np.ndarray | None:
+    """Return requested trace times as MET; raise `ValueRangeError` if they do not increase."""
     if times is None:
         return None
     met = np.atleast_1d(to_met(times, attrs, name="times"))

@@ -83,7 +83,7 @@ def mask_weight(
     aperture
         Dataset of kind `aperture`: the mask and the geometry.
     detector_mask
-        Dataset of kind `detector_mask` or a bool array ``(173, 286)``, true = good; all detectors if not given.
+        Dataset of kind `detector_mask` or a bool array ``(173, 286)``, true = good; all if not given.
     alignment
         Dataset of kind `alignment` or a matrix ``(3, 3)``; nominal axes with a warning if not given.
     frame
@@ -409,8 +409,8 @@ def _advance_chunk(weigher: Weigher, places: list[Place] | None, times: np.ndarr
 def _warn_misplaced(misplaced: int, count: int) -> None:
     if misplaced:
         warnings.warn(
-            f"events: {misplaced} good event(s) of {count} are at positions without a detector (in a gap or outside "
-            f"the {SHAPE[1]} x {SHAPE[0]} array) and have weight 0",
+            f"events: {misplaced} good event(s) of {count} are at positions without a detector (in a gap or "
+            f"outside the {SHAPE[1]} x {SHAPE[0]} array) and have weight 0",
             BatxWarning,
             stacklevel=4,
         )
@@ -419,7 +419,7 @@ def _warn_misplaced(misplaced: int, count: int) -> None:
 def _expected_traces(
     weigher: Weigher, path: AttitudePath | None, attrs: dict[str, Any]
 ) -> tuple[Traces, float]:
-    """Return the traces that an observation needs between its `tstart` and `tstop`, judged by the attitude alone."""
+    """Return the traces between `tstart` and `tstop` of an observation, judged by the attitude alone."""
     if path is None:
         times = np.zeros(1)
     elif "tstart" in attrs and "tstop" in attrs:
@@ -435,7 +435,7 @@ def _expected_traces(
 
 
 def _require_coded(traces: Traces, positions: SourcePositions, pcode_min: float) -> None:
-    """Raise `PositionError` if no source is ever coded; warn of single ones, and of those below `pcode_min`."""
+    """Raise `PositionError` if no source is ever coded; warn of some, or if below `pcode_min`."""
     best = [max((trace.pcode for _, trace in made), default=None) for made in traces]
     never = [source for source, pcode in enumerate(best) if pcode == 0.0]
     if never and len(never) == len(positions):
@@ -443,9 +443,9 @@ def _require_coded(traces: Traces, positions: SourcePositions, pcode_min: float)
         imx, imy, front = trace.place
         where = f"imx={imx:.5g} imy={imy:.5g}" if front else "behind the instrument"
         raise PositionError(
-            f"position {positions.describe(never[0])}: outside the coded field of view at all times; found {where} "
-            f"at t={time:.3f} s, expected a place where the mask covers some good detector; check the position, "
-            "its frame and that the attitude belongs to these data"
+            f"position {positions.describe(never[0])}: outside the coded field of view at all times; found "
+            f"{where} at t={time:.3f} s, expected a place where the mask covers some good detector; check "
+            "the position, its frame and that the attitude belongs to these data"
         )
     low = [source for source, pcode in enumerate(best) if pcode is not None and pcode < pcode_min]
     if never or low:
@@ -468,7 +468,7 @@ def _step(verb: str, positions: SourcePositions, corrections: frozenset[str], re
 def _with_summary(
     ds: xr.Dataset, positions: SourcePositions, traces: Traces, ends: list[Place], step: str
 ) -> xr.Dataset:
-    """Return the Dataset with position, coding and history, as attributes or (several positions) coordinates."""
+    """Return the Dataset with position, coding and history, as attributes or (several) coordinates."""
     heights = positions.height
     summary: dict[str, tuple[str, str, list]] = {
         "bat_xobj": ("x", "cm", [place[0] * z for place, z in zip(ends, heights, strict=True)]),
@@ -498,7 +498,8 @@ def _image_time(time: Any, attrs: dict[str, Any], needed: bool) -> float:
         return (float(attrs["tstart"]) + float(attrs["tstop"])) / 2
     if needed:
         raise ValueRangeError(
-            "time: found none, and no attributes tstart and tstop; give the time at which the attitude is taken"
+            "time: found none, and no attributes tstart and tstop; "
+            "give the time at which the attitude is taken"
         )
     return float("nan")
 
@@ -521,7 +522,8 @@ def _event_trace_times(
     require_kind(inputs.target, "events", "attitude", operation="ray_trace without times")
     column = {"time": inputs.target["time"].variable}
     places: list[Place] | None = None
-    coverage, found = Coverage(), set()
+    coverage = Coverage()
+    found: set[float] = set()
     for _, block in column_blocks(column):
         times = np.ascontiguousarray(block["time"], dtype=np.float64)
         coverage += _range_of(times) if path is None else path.coverage(times)

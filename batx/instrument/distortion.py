@@ -1,6 +1,6 @@
 """The distortion of the tangent plane: where a source appears against where it is.
 
-``true = apparent + d(apparent)`` and, as the tools do it, ``apparent = true - d(true)``; the map d is tabulated on a
+``true = apparent + d(apparent)`` and, as the tools do it, ``apparent = true - d(true)``; the map d is on a
 regular grid and interpolated bilinearly. Formula: algorithms, section 1 (Distortion map).
 """
 

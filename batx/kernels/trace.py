@@ -38,7 +38,7 @@ def _direction(
     matrix: np.ndarray,
     sky: np.ndarray,
 ) -> tuple[float, float, float]:
-    """Return the direction of `sky` in BAT axes at `t`, which is after row `row` (Rodrigues' rotation formula)."""
+    """Return the direction of `sky` in BAT axes at `t`, after row `row` (Rodrigues' rotation formula)."""
     m = matrix[max(row, 0)]
     x = m[0, 0] * sky[0] + m[0, 1] * sky[1] + m[0, 2] * sky[2]
     y = m[1, 0] * sky[0] + m[1, 1] * sky[1] + m[1, 2] * sky[2]

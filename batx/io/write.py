@@ -23,6 +23,7 @@ _KINDS = (
     "response",
     "detector_plane",
     "detector_mask",
+    "detector_table",
     "aperture",
     "alignment",
     "attitude",
@@ -33,11 +34,14 @@ _KINDS = (
 )
 
 
+_FORMS = {"detector_plane": ("dpi", "dph", "dpitab"), "detector_mask": ("flags",)}
+
+
 def to_fits(
     ds: xr.Dataset,
     path: str | os.PathLike[str],
     overwrite: bool = False,
-    form: Literal["dpi", "dph", "dpitab"] = "dpi",
+    form: Literal["dpi", "dph", "dpitab", "flags"] | None = None,
 ) -> Path:
     """Write a Dataset to a FITS file, all of it or nothing.
 
@@ -52,15 +56,16 @@ def to_fits(
     ----------
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
-        weights), detector_mask, aperture, alignment, attitude, ray_trace, housekeeping, catalog or table,
-        for one source. All of it is read into memory.
+        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
+        catalog or table, for one source. All of it is read into memory.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
         Whether an existing file may be replaced. A file that `ds` was read from never is.
     form
-        For detector planes: ``"dpi"``, an image for each time and energy; ``"dph"``, a table with a row for
-        each time; ``"dpitab"``, a table with a row for each time and energy.
+        For detector planes: ``"dpi"`` (default), an image for each time and energy; ``"dph"``, a table with
+        a row for each time; ``"dpitab"``, a table with a row for each time and energy. For detector masks
+        an image, or with ``"flags"`` the table BAT_FLAGS.
 
     Returns
     -------
@@ -96,8 +101,9 @@ def to_fits(
         raise KindError(
             f"to_fits writes one source a file; found {ds.sizes['source']}: choose one with .isel(source=0)"
         )
-    if form not in ("dpi", "dph", "dpitab"):
-        raise ValueRangeError(f"form: found {form!r}, expected 'dpi', 'dph' or 'dpitab'")
+    if form not in (None, *_FORMS.get(kind, ())):
+        others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
+        raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
     validate(ds, kind)
     hdus = _hdus(ds, kind, form)
     with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
@@ -105,18 +111,20 @@ def to_fits(
     return Path(path)
 
 
-def _hdus(ds: xr.Dataset, kind: str, form: str) -> list[Any]:
+def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
     from batx.io import write_planes as planes
     from batx.io import write_products as products
 
     if kind == "detector_plane":
         if "counts" not in ds and "rate" not in ds:
             return planes.weight_hdus(ds)
-        return planes.dpi_hdus(ds) if form == "dpi" else planes.histogram_hdus(ds, form)
+        return planes.dpi_hdus(ds) if form in (None, "dpi") else planes.histogram_hdus(ds, str(form))
+    if kind == "detector_mask" and form == "flags":
+        return planes.flags_hdus(ds)
     if kind == "housekeeping":
-        return products.table_hdus(ds, "time", "HK")
+        return products.table_hdus(ds, "time", "HK", first="time")
     if kind == "catalog":
-        return products.table_hdus(ds, "source", "BAT_CATALOG")
+        return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
     if kind == "table":
         return products.table_hdus(ds, "row", "TABLE")
     writers = {
@@ -128,6 +136,7 @@ def _hdus(ds: xr.Dataset, kind: str, form: str) -> list[Any]:
         "attitude": products.attitude_hdus,
         "ray_trace": products.ray_trace_hdus,
         "detector_mask": planes.detector_mask_hdus,
+        "detector_table": planes.calibration_hdus,
         "aperture": planes.aperture_hdus,
         "alignment": planes.alignment_hdus,
     }

@@ -16,7 +16,7 @@ import numpy as np
 
 from batx.errors import BatxWarning
 
-__all__ = ["Cards", "carried", "exposure_cards", "make_header", "primary_header", "time_cards"]
+__all__ = ["Cards", "add_history", "carried", "exposure_cards", "make_header", "primary_header", "time_cards"]
 
 #: keyword -> value, or (value, comment)
 Cards = dict[str, Any]
@@ -126,7 +126,7 @@ _COMMENTS = {
 }
 
 
-def carried(attrs: Mapping[str, Any]) -> Cards:
+def carried(attrs: Mapping[str, Any], keep: Iterable[str] = ()) -> Cards:
     """Return the keywords that the attributes of a Dataset stand for.
 
     Names get their keyword back (``utcf`` is UTCFINIT, ``date_obs`` DATE-OBS, anything else its name in
@@ -143,7 +143,7 @@ def carried(attrs: Mapping[str, Any]) -> Cards:
     lost = []
     for name, value in attrs.items():
         key = _KEYWORDS.get(name, name.upper())
-        if name in _OWN or _NOT_CARRIED.match(key):
+        if name in _OWN or (_NOT_CARRIED.match(key) and key not in keep):
             continue
         plain = _card_value(key, value)
         if plain is None or not _fits(key, plain):
@@ -192,7 +192,9 @@ def time_cards(attrs: Mapping[str, Any], start: float | None, stop: float | None
     """
     if start is None or stop is None:
         return {}
-    cards: Cards = {"TSTART": float(start), "TSTOP": float(stop), "TELAPSE": float(stop) - float(start)}
+    cards: Cards = {"TSTART": float(start), "TSTOP": float(stop)}
+    if stop > start:
+        cards["TELAPSE"] = float(stop) - float(start)
     for key, name, limit, value in (
         ("DATE-OBS", "date_obs", "tstart", start),
         ("DATE-END", "date_end", "tstop", stop),
@@ -222,7 +224,9 @@ def exposure_cards(attrs: Mapping[str, Any], exposure: float) -> Cards:
     return {"ONTIME": exposure, "EXPOSURE": exposure, "LIVETIME": exposure, "DEADC": 1.0} | kept
 
 
-def make_header(cards: Mapping[str, Any], attrs: Mapping[str, Any], drop: Iterable[str] = ()) -> Any:
+def make_header(
+    cards: Mapping[str, Any], attrs: Mapping[str, Any], drop: Iterable[str] = (), keep: Iterable[str] = ()
+) -> Any:
     """Return an astropy Header of `cards` and of the keywords carried by `attrs`, except those in `drop`.
 
     Parameters
@@ -233,13 +237,15 @@ def make_header(cards: Mapping[str, Any], attrs: Mapping[str, Any], drop: Iterab
         Attributes of the Dataset.
     drop
         Keywords that must not be carried.
+    keep
+        Keywords that are carried although most products have their own.
     """
     from astropy.io import fits
 
     from batx import __version__
 
-    dropped = set(drop)
-    others = {key: value for key, value in carried(attrs).items() if key not in dropped and key not in cards}
+    dropped = {*drop, *cards}
+    others = {key: value for key, value in carried(attrs, keep).items() if key not in dropped}
     header = fits.Header()
     for key, entry in {**cards, "CREATOR": f"batx {__version__}", **others}.items():
         value, comment = entry if isinstance(entry, tuple) else (entry, _COMMENTS.get(key, ""))

@@ -15,13 +15,15 @@ import xarray as xr
 from batx.errors import MissingVariableError
 from batx.io.write_header import Cards, add_history, exposure_cards, make_header, time_cards
 from batx.io.write_products import bounds_hdu, good_time_hdus, span
-from batx.io.write_table import Col, columns_along, table_hdu
+from batx.io.write_table import Col, column_name, columns_along, table_hdu
 
 __all__ = [
     "alignment_hdus",
     "aperture_hdus",
+    "calibration_hdus",
     "detector_mask_hdus",
     "dpi_hdus",
+    "flags_hdus",
     "histogram_hdus",
     "weight_hdus",
 ]
@@ -63,7 +65,7 @@ def _whole(ds: xr.Dataset) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
     value = value.transpose("time", "energy", "dety", "detx")
     rows = value.sizes["time"]
     if "time_bnds" in ds:
-        bounds = ds["time_bnds"].values
+        bounds = ds["time_bnds"].values.reshape(-1, 2)
     else:
         start, stop = span(ds)
         if start is None:
@@ -149,13 +151,12 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
     rows = np.repeat(np.arange(len(bounds)), n_bands if form == "dpitab" else 1)
     planes = _compact(value.values)
     totals = np.array([_total(planes[row]) for row in range(len(bounds))])[rows]
-    name = "DPH_COUNTS" if "counts" in ds else "DPH_RATES"
     array = planes.reshape(-1, *planes.shape[2:]) if form == "dpitab" else np.moveaxis(planes, 1, -1)
     columns = [
         Col("TIME", bounds[rows, 0], "s", "start"),
         Col("TIME_STOP", bounds[rows, 1], "s", "end"),
         Col("EXPOSURE", exposure[rows], "s", "exposure"),
-        Col(name, np.ascontiguousarray(array), value.attrs.get("units"), "counts of each detector"),
+        Col("DPH_COUNTS", np.ascontiguousarray(array), value.attrs.get("units"), "counts of each detector"),
     ]
     if "counts" in ds and totals.dtype.kind == "i" and totals.max(initial=0) < 2**31:
         columns.append(Col("TOTCOUNTS", totals.astype(np.int32), "count", "counts of this time"))
@@ -216,19 +217,12 @@ def weight_hdus(ds: xr.Dataset) -> list[Any]:
 def detector_mask_hdus(ds: xr.Dataset) -> list[Any]:
     """Return an image of 0 (good) and 1 (bad), or of the stored quality where that says the same.
 
-    Other codes of `quality` are kept: 1 cold, 2 hot, 3 disabled, as in the tools' list of bad pixels.
+    Where `quality` has the codes of `batx.hot_pixels` (1 cold, 2 hot, more: bad before), the list BADPIX of
+    the cold and hot detectors follows.
     """
-    good = ds["good"].values
-    image = np.where(good, 0, 1).astype(np.int16)
-    if "quality" in ds:
-        quality = ds["quality"].values
-        if (
-            quality.dtype.kind in "iu"
-            and np.array_equal(quality == 0, good)
-            and np.abs(quality).max() < 2**15
-        ):
-            image = quality.astype(np.int16)
+    image = _quality(ds)
     times = time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
+    flagged = image.max(initial=0) > 1
     cards: Cards = {
         "EXTNAME": "DETMASK",
         "CTYPE1": "DETX",
@@ -238,8 +232,69 @@ def detector_mask_hdus(ds: xr.Dataset) -> list[Any]:
         "HDUCLAS2": "TOTAL",
         **times,
         "GOODVAL": (0, "value of good detectors"),
+        "BADVAL": None if flagged else (1, "value of bad detectors"),
     }
-    return [_image_hdu(image, cards, ds, drop=("BADVAL",))]
+    if flagged:
+        cards |= {
+            "NHOTPIX": (int((image == 2).sum()), "hot detectors"),
+            "NCOLDPIX": (int((image == 1).sum()), "cold detectors"),
+            "NDISPIX": (int((image > 2).sum()), "masked detectors and gaps"),
+        }
+    mask = _image_hdu(image, cards, ds, keep=("E_MIN", "E_MAX", "DPHLEVEL", "TOTCOUNT"))
+    return [mask, _bad_pixels(image, ds, times)] if flagged else [mask]
+
+
+def _quality(ds: xr.Dataset) -> np.ndarray:
+    """Return the stored quality where 0 in it is what is good, else 0 and 1."""
+    good = ds["good"].values
+    if "quality" in ds:
+        quality = ds["quality"].values
+        single = quality.astype(np.int16)
+        if np.array_equal(single == 0, good) and np.array_equal(single, quality):
+            return single
+    return np.where(good, 0, 1).astype(np.int16)
+
+
+def _bad_pixels(image: np.ndarray, ds: xr.Dataset, times: Cards) -> Any:
+    """Return the list of cold and hot detectors, ordered by number of the detector."""
+    from batx.instrument.detector import DETID, detid_to_xy
+
+    detid = np.sort(DETID[((image == 1) | (image == 2)) & (DETID >= 0)])
+    column, row = detid_to_xy(detid)
+    columns = [
+        Col("TIME", np.full(detid.size, times.get("TSTART", np.nan)), "s", "start of the data"),
+        Col("DET_ID", detid.astype(np.int32), None, "detector number"),
+        Col("DETX", column.astype(np.int16), "pixel", "detector column"),
+        Col("DETY", row.astype(np.int16), "pixel", "detector row"),
+        Col("QUALITY", image[row, column], None, "1 cold, 2 hot"),
+    ]
+    return table_hdu("BADPIX", columns, {"CONTENT": "list of cold and hot detectors", **times}, ds.attrs)
+
+
+def flags_hdus(ds: xr.Dataset) -> list[Any]:
+    """Return a mask as the table BAT_FLAGS, the form of the on-board enable map: 0 good, other values bad."""
+    start = float(ds.attrs.get("tstart", 0.0))
+    columns = [
+        Col("TIME", np.array([start]), "s", "start"),
+        Col("FLAG", _quality(ds)[np.newaxis], None, "0 good"),
+    ]
+    times = time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
+    return [table_hdu("BAT_FLAGS", columns, {"GOODVAL": 0, **times}, ds.attrs, history=True)]
+
+
+def calibration_hdus(ds: xr.Dataset) -> list[Any]:
+    """Return per-detector calibration as a table: a row for each time, or a single row."""
+    plane = ("dety", "detx")
+    if any(ds[name].dims == ("time", *plane) for name in ds.variables):
+        columns = columns_along(ds, "time", first="time")
+    else:
+        names = [str(name) for name in ds.variables if ds[name].dims in ((), plane) and name != "detid"]
+        columns = [
+            Col(column_name(ds, name), ds[name].values[np.newaxis], ds[name].attrs.get("units"))
+            for name in sorted(names, key=lambda name: name != "time")
+        ]
+    times = time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
+    return [table_hdu(str(ds.attrs.get("extname", "BAT_MAP")), columns, times, ds.attrs, history=True)]
 
 
 def aperture_hdus(ds: xr.Dataset) -> list[Any]:

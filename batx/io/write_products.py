@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import MissingVariableError
-from batx.io.write_header import Cards, exposure_cards, time_cards
+from batx.io.write_header import Cards, exposure_cards, make_header, primary_header, time_cards
 from batx.io.write_table import Col, columns_along, table_hdu, variable_column
 
 __all__ = [
@@ -93,7 +93,8 @@ def good_time_hdus(ds: xr.Dataset, cards: Cards, extname: str = "STDGTI") -> lis
     if "gti_start" not in ds:
         return []
     start, stop = ds["gti_start"].values, ds["gti_stop"].values
-    total = {"EXPOSURE": (float((stop - start).sum()), "[s] sum of good time")}
+    length = (float((stop - start).sum()), "[s] sum of good time")
+    total = {"ONTIME": length, "EXPOSURE": length}
     return [_gti_table(extname, start, stop, ds, cards | total, drop=(*_OF_PRODUCT, *_OF_SPECTRUM))]
 
 
@@ -150,11 +151,7 @@ def _value_name(ds: xr.Dataset) -> str:
 
 def events_hdus(ds: xr.Dataset) -> list[Any]:
     """Return EVENTS and its good time; columns keep their type, TIME goes first."""
-    columns = columns_along(ds, "event", skip=("time", "mask_weight"))
-    columns.insert(0, variable_column(ds, "time", "TIME"))
-    if "mask_weight" in ds:
-        place = list(map(str, ds.data_vars)).index("mask_weight") + 1
-        columns.insert(place, variable_column(ds, "mask_weight", "MASK_WEIGHT"))
+    columns = columns_along(ds, "event", first="time")
     times = time_cards(ds.attrs, *_recorded_span(ds))
     cards: Cards = {"HDUCLASS": "OGIP", "HDUCLAS1": ("EVENTS", "list of events"), "HDUCLAS2": "ACCEPTED"}
     if ds.attrs.get("hduclas1") == "EVENTS":
@@ -196,16 +193,16 @@ def attitude_hdus(ds: xr.Dataset) -> list[Any]:
 
 def ray_trace_hdus(ds: xr.Dataset) -> list[Any]:
     """Return the ray-tracing table, BAT_OBJ_POS."""
-    columns = [variable_column(ds, "time", "TIME"), *columns_along(ds, "time", skip=("time",))]
     times = time_cards(ds.attrs, *_recorded_span(ds))
+    columns = columns_along(ds, "time", first="time")
     return [table_hdu("BAT_OBJ_POS", columns, times, ds.attrs, history=True)]
 
 
-def table_hdus(ds: xr.Dataset, dim: str, extname: str) -> list[Any]:
-    """Return any table: every variable along `dim` is a column."""
+def table_hdus(ds: xr.Dataset, dim: str, extname: str, first: str | None = None) -> list[Any]:
+    """Return any table: every variable along `dim` is a column, `first` before all others."""
     name = str(ds.attrs.get("extname", extname))
     times = time_cards(ds.attrs, *_recorded_span(ds))
-    return [table_hdu(name, columns_along(ds, dim), times, ds.attrs, history=True)]
+    return [table_hdu(name, columns_along(ds, dim, first=first), times, ds.attrs, history=True)]
 
 
 # -- light curve -------------------------------------------------------------------------------------
@@ -252,6 +249,8 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     ]
     if f"{value}_err" in ds:
         columns.append(_bands_column(ds, f"{value}_err", "ERROR"))
+    elif value == "counts" and ds.attrs["statistic"] == "poisson":
+        columns.append(Col("ERROR", np.sqrt(columns[-1].array), "count", "square root of the counts"))
     if "totcounts" in ds:
         columns.append(_count_column(ds, "totcounts", "TOTCOUNTS"))
     columns.append(variable_column(ds, "fracexp", "FRACEXP"))
@@ -274,8 +273,8 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
 
 
 def _bands_column(ds: xr.Dataset, name: str, column: str) -> Col:
-    """Return values per band as doubles; a single band makes a scalar column."""
-    made = variable_column(ds, name, column, np.float64)
+    """Return values per band; a single band makes a scalar column."""
+    made = variable_column(ds, name, column)
     array = made.array[:, 0] if made.array.shape[1] == 1 else made.array
     return Col(column, array, made.unit, made.comment)
 
@@ -303,9 +302,8 @@ def _band_cards(bands: np.ndarray) -> Cards:
 def spectrum_hdus(ds: xr.Dataset) -> list[Any]:
     """Return SPECTRUM, EBOUNDS and STDGTI (OGIP 92-007): type II where there is a time axis, else type I."""
     times = time_cards(ds.attrs, *span(ds))
-    made = _spectra_table(ds, times) if "time" in ds.dims else _spectrum_table(ds, times)
+    hdus = _spectra_hdus(ds, times) if "time" in ds.dims else [_spectrum_table(ds, times)]
     channel = ds["channel"].values
-    hdus = [made]
     if "energy_bnds" in ds:
         hdus.append(bounds_hdu(ds, ds["energy_bnds"].values, times, channel))
     return hdus + good_time_hdus(ds, times)
@@ -374,10 +372,15 @@ def _spectrum_table(ds: xr.Dataset, times: Cards) -> Any:
     done = ("channel", "energy", "counts", "rate", "stat_err", "sys_err")
     columns += columns_along(ds, "channel", skip=done)
     cards = _spectrum_cards(ds, columns, times) | exposure_cards(ds.attrs, float(ds["exposure"]))
+    if "totcounts" in ds:
+        cards["TOTCOUNT"] = (int(ds["totcounts"]), "accepted events")
     return table_hdu("SPECTRUM", columns, cards, ds.attrs, history=True)
 
 
-def _spectra_table(ds: xr.Dataset, times: Cards) -> Any:
+def _spectra_hdus(ds: xr.Dataset, times: Cards) -> list[Any]:
+    """Return the spectra behind a primary unit with the total exposure, which the table has by row."""
+    from astropy.io import fits
+
     if "time_bnds" not in ds:
         raise MissingVariableError(
             "spectra against time: found no time_bnds, expected start and stop of each spectrum"
@@ -406,7 +409,9 @@ def _spectra_table(ds: xr.Dataset, times: Cards) -> Any:
         "ONTIME": exposure["ONTIME"],
         "DEADC": exposure["DEADC"],
     }
-    return table_hdu("SPECTRUM", columns, cards, ds.attrs, history=True, drop=("LIVETIME",))
+    table = table_hdu("SPECTRUM", columns, cards, ds.attrs, history=True, drop=("LIVETIME",))
+    primary = fits.PrimaryHDU(header=primary_header(make_header(times | exposure, ds.attrs)))
+    return [primary, table]
 
 
 # -- response ----------------------------------------------------------------------------------------

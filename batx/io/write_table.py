@@ -62,14 +62,11 @@ def variable_column(ds: xr.Dataset, name: str, column: str | None = None, dtype:
     )
 
 
-def columns_along(ds: xr.Dataset, dim: str, skip: Iterable[str] = ()) -> list[Col]:
+def columns_along(ds: xr.Dataset, dim: str, skip: Iterable[str] = (), first: str | None = None) -> list[Col]:
     """Return every variable whose first dimension is `dim` as a column, except bounds and those in `skip`."""
     left_out = {*skip, *(str(ds[name].attrs.get("bounds")) for name in ds.variables)}
-    return [
-        variable_column(ds, name)
-        for name in map(str, ds.variables)
-        if ds[name].dims[:1] == (dim,) and name not in left_out
-    ]
+    names = [str(name) for name in ds.variables if ds[name].dims[:1] == (dim,) and name not in left_out]
+    return [variable_column(ds, name) for name in sorted(names, key=lambda name: name != first)]
 
 
 def table_hdu(

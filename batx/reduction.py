@@ -297,7 +297,7 @@ def _eager(columns: Columns, reduction: _Reduction) -> Sums:
     )
     if n_threads < 2 or reduction.nbytes > PRIVATE_BYTES:
         return _sum_range(columns, reduction, 0, n_events)
-    limits = np.linspace(0, n_events, n_threads + 1).astype(int)
+    limits = np.linspace(0, n_events, n_threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(n_threads) as pool:
         parts = pool.map(lambda k: _sum_range(columns, reduction, limits[k], limits[k + 1]), range(n_threads))
         return _merge(list(parts))

@@ -112,7 +112,9 @@ def _find(time: float, edges: np.ndarray, first: np.ndarray, origin: float, scal
         return 0
     if time >= edges[n_inner]:
         return n_inner
-    slot = min(np.int64((time - origin) * scale), n_slots - 1)
+    slot = int((time - origin) * scale)
+    if slot >= n_slots:
+        slot = n_slots - 1
     below, above = first[slot], first[slot + 1]
     while below < above:
         middle = (below + above) // 2

@@ -16,8 +16,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "batx"
 
-#: from the bottom up; a module imports only from its own layer and from those before it. What is named nowhere
-#: is a module of labelled functions, one for each thing that a user names.
+#: from the bottom up; a module imports only from its own layer and from those before it. What is not
+#: named is a module of labelled functions, one for each thing that a user names.
 LABELLED = "labelled functions"
 LAYERS = (
     "errors",

@@ -375,10 +375,10 @@ def _calibration(
         for i in range(3)
         for j in range(3)
     }
-    axes = {}
-    for axis, number in (("X", 286), ("Y", 173)):
-        axes |= {f"RAW{axis}PIX1": 0.0, f"RAW_{axis}SIZ": number, f"DET{axis}PIX1": 0.0}
-        axes |= {f"DET_{axis}SIZ": number, f"DET_{axis}SCL": 4.2}
+    axes: dict[str, Any] = {}
+    for letter, number in (("X", 286), ("Y", 173)):
+        axes |= {f"RAW{letter}PIX1": 0.0, f"RAW_{letter}SIZ": number, f"DET{letter}PIX1": 0.0}
+        axes |= {f"DET_{letter}SIZ": number, f"DET_{letter}SCL": 4.2}
     coordinates = {"NCOORDS": 3, "COORD0": "RAW", "COORD1": "DET", "COORD2": "SKY", "DET_UNIT": "mm"}
     linear = {
         "COE_X1_A": 0.0,

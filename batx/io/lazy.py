@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,7 +194,7 @@ def _parts(raw: np.ndarray) -> list[Any]:
     if raw.ndim == 0 or workers < 2 or len(raw) < workers:
         return [...]
     edges = np.linspace(0, len(raw), workers + 1).astype(int)
-    return [slice(lo, hi) for lo, hi in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(lo, hi) for lo, hi in pairwise(edges)]
 
 
 def _text(raw: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from batx.simulate.sources import Source
 __all__ = ["event_file", "observation"]
 
 #: edges of the bands of the 64 ms rates, keV; those of the 80 channels of survey histograms
-RATE_BANDS = (15.0, 25.0, 50.0, 100.0, 500.0)
+RATE_BANDS = (15.0, 25.0, 50.0, 100.0, 350.0)
 SURVEY_EDGES = (
     0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7, 18.4,
     19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8, 35.1,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from astropy.io import fits
@@ -291,6 +292,8 @@ def test_forms_of_many():
     dates = np.array([UTC, "2020-05-28T10:27:24"], dtype="datetime64[us]")
     np.testing.assert_allclose(to_met(dates, ATTRS), to_met(Time(dates.astype(str)), ATTRS), atol=1e-6)
     np.testing.assert_allclose(to_met(np.array([UTC, UTC]), ATTRS), MET, atol=1e-6)
+    for zoned in (pd.DatetimeIndex([UTC]).tz_localize("UTC"), pd.Series(pd.to_datetime([UTC]))):
+        np.testing.assert_allclose(to_met(zoned, ATTRS), [MET], atol=1e-6)
     assert to_met(np.arange(6).reshape(2, 3)).shape == (2, 3)
     assert to_met([]).shape == (0,)
 
@@ -299,7 +302,9 @@ def test_relative_times():
     assert float(to_met(-5, ATTRS, t0="trigger")) == MET - 5
     assert float(to_met(2 * u.min, ATTRS, t0=MET)) == MET + 120
     assert float(to_met(TimeDelta(2 * u.min), ATTRS, t0=UTC)) == pytest.approx(MET + 120, abs=1e-6)
-    assert float(to_met(np.timedelta64(1500, "ms"), t0=10)) == 11.5
+    for length in (np.timedelta64(1500, "ms"), datetime.timedelta(seconds=1.5), pd.Timedelta("1.5s")):
+        assert float(to_met(length, t0=10)) == 11.5
+    np.testing.assert_array_equal(to_met(pd.to_timedelta([1, 2], "s"), t0=10), [11, 12])
     np.testing.assert_array_equal(to_met([1, 2.5], ATTRS, t0="trigger"), [MET + 1, MET + 2.5])
     assert float(to_met(UTC, ATTRS, t0="trigger")) == pytest.approx(MET, abs=1e-6)  # a date is absolute
     assert float(to_met("trigger", ATTRS, t0=1e6)) == MET

@@ -1,0 +1,1 @@
+"""Files in and out: FITS through an xarray engine, netCDF and Zarr stores, observations."""

@@ -1,0 +1,178 @@
+"""Event lists of one observation as one list."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.errors import BatxWarning, GtiError, ValueRangeError
+from batx.kernels import gti as kernel
+from batx.schema import require_kind, validate
+
+__all__ = ["join_events"]
+
+#: what makes two rows the same event, where both lists have it
+_IDENTITY = ("detid", "pha")
+
+
+def join_events(
+    *events: xr.Dataset | str | os.PathLike[str], other_observations: bool = False, chunks: Any = None
+) -> xr.Dataset:
+    """Join the event lists of an observation: sorted by time, every event once, gaps kept.
+
+    An observation comes in several files (pointings, slews, telemetry that was sent twice). Rows with the
+    same TIME, DET_ID and PHA are the same event. The good time of the result is the union of the lists':
+    where two files have a gap between them it stays, and the exposure is the sum of the good time.
+
+    Parameters
+    ----------
+    *events
+        Datasets of kind ``events`` or paths of event files.
+    other_observations
+        Whether lists with different observation ids may be joined.
+    chunks
+        For paths: as in `batx.open_dataset`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``events``, with the columns that all lists have (a warning names the others). Only time and
+        identity of the events are read; dask-backed columns stay lazy, others are loaded.
+
+    Raises
+    ------
+    ValueRangeError
+        If there is nothing to join, or the lists are of different observations or instruments.
+    GtiError
+        If some of the lists have good time and others have not.
+    KindError
+        If something else than events is given.
+
+    Examples
+    --------
+    >>> from batx.schema import build
+    >>> def part(times, start, stop):
+    ...     return build("events", {"time": times, "gti_start": [start], "gti_stop": [stop]})
+    >>> both = join_events(part([20.0, 25.0], 18.0, 30.0), part([1.0, 2.0], 0.0, 10.0))
+    >>> both.time.values, both.gti_start.values, both.attrs["exposure"]
+    (array([ 1.,  2., 20., 25.]), array([ 0., 18.]), 22.0)
+    """
+    lists = [_opened(item, chunks) for item in events]
+    if not lists:
+        raise ValueRangeError("join_events: found no event lists, expected at least one")
+    for ds in lists:
+        require_kind(ds, "events", operation="join_events")
+    _same(lists, "telescope", "instrument", *(() if other_observations else ("obs_id",)))
+    starts, stops = _good_time(lists)
+    lists = [ds.drop_vars(["gti_start", "gti_stop"], errors="ignore") for ds in _common_columns(lists)]
+    joined = lists[0] if len(lists) == 1 else _concatenated(lists)
+    kept = _order(joined)
+    dropped = joined.sizes["event"] - kept.size
+    if not np.array_equal(kept, np.arange(joined.sizes["event"])):
+        joined = joined.isel(event=kept)
+    attrs = _joined_attrs([ds.attrs for ds in lists], starts, stops)
+    note = f"batx.join_events: {len(lists)} list(s), {dropped} event(s) that occur twice dropped"
+    attrs["history"] = "\n".join(filter(None, [attrs.get("history"), note]))
+    if starts is not None:
+        joined = joined.assign(
+            gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"})
+        )
+    joined.attrs = attrs
+    validate(joined, "events")
+    return joined
+
+
+def _opened(item: Any, chunks: Any) -> Any:
+    """Return a Dataset as it is, a path opened through the engine."""
+    if isinstance(item, (str, os.PathLike)):
+        return xr.open_dataset(item, engine="batx", chunks=chunks)
+    return item
+
+
+def _same(lists: Sequence[xr.Dataset], *names: str) -> None:
+    for name in names:
+        found = {str(ds.attrs[name]).strip() for ds in lists if ds.attrs.get(name)}
+        if len(found) > 1:
+            hint = "; other_observations=True joins them all the same" if name == "obs_id" else ""
+            raise ValueRangeError(
+                f"join_events: found events of different {name} ({', '.join(sorted(found))}), "
+                f"expected one{hint}"
+            )
+
+
+def _good_time(lists: Sequence[xr.Dataset]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    having = [ds for ds in lists if "gti_start" in ds]
+    if not having:
+        return None, None
+    if len(having) < len(lists):
+        raise GtiError(
+            f"join_events: found good time in {len(having)} of {len(lists)} event lists, expected it in all; "
+            "add gti_start and gti_stop to the others"
+        )
+    starts, stops = (np.concatenate([ds[name].values for ds in lists]) for name in ("gti_start", "gti_stop"))
+    return kernel.union(starts, stops)
+
+
+def _common_columns(lists: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    common = set.intersection(*(set(map(str, ds.variables)) for ds in lists))
+    lacking = sorted(set.union(*(set(map(str, ds.variables)) for ds in lists)) - common)
+    if lacking:
+        warnings.warn(
+            f"join_events: left out {', '.join(lacking)}, which not all event lists have",
+            BatxWarning,
+            stacklevel=3,
+        )
+    return [ds.drop_vars([name for name in ds.variables if name not in common]) for ds in lists]
+
+
+def _concatenated(lists: Sequence[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(
+        lists, "event", data_vars="minimal", coords="minimal", compat="override", join="override",
+        combine_attrs="override",
+    )  # fmt: skip
+
+
+def _order(joined: xr.Dataset) -> np.ndarray:
+    """Return the rows of the events in order of time, each event once."""
+    time = joined["time"].values
+    order = np.argsort(time, kind="stable")
+    time = time[order]
+    tied = np.zeros(time.size, bool)
+    tied[1:] = time[1:] == time[:-1]
+    tied[:-1] |= tied[1:]
+    identity = [name for name in _IDENTITY if name in joined]
+    if not identity or not tied.any():
+        return order
+    rows = order[tied]
+    keys = [joined[name].values[rows] for name in identity]
+    grouped = np.lexsort([*keys, time[tied]])
+    again = np.ones(grouped.size - 1, bool)
+    for key in (*keys, time[tied]):
+        again &= key[grouped[1:]] == key[grouped[:-1]]
+    repeated = np.zeros(joined.sizes["event"], bool)
+    repeated[rows[grouped[1:][again]]] = True
+    return order[~repeated[order]]
+
+
+def _joined_attrs(
+    all_attrs: Sequence[dict[str, Any]], starts: np.ndarray | None, stops: np.ndarray | None
+) -> dict[str, Any]:
+    """Return the attributes on which the lists agree, with span and exposure of the whole."""
+    attrs = {
+        key: value
+        for key, value in all_attrs[0].items()
+        if all(key in other and np.array_equal(other[key], value) for other in all_attrs[1:])
+    }
+    for name, choose in (("tstart", min), ("tstop", max)):
+        found = [other[name] for other in all_attrs if name in other]
+        if found:
+            attrs[name] = choose(found)
+    if starts is not None and stops is not None:
+        exposure = float(np.sum(stops - starts))
+        attrs |= dict.fromkeys(("exposure", "ontime"), exposure)
+    return attrs

@@ -1,0 +1,132 @@
+"""Header keywords as Dataset attributes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from batx.io.fits import Hdu
+
+__all__ = ["header_attrs", "keyword", "time_zero", "wcs_cards"]
+
+#: FITS keyword -> attribute with a name of its own; every other keyword keeps its own name in lower case
+_MAPPED = {
+    "TELESCOP": "telescope",
+    "INSTRUME": "instrument",
+    "OBS_ID": "obs_id",
+    "OBJECT": "object",
+    "UTCFINIT": "utcf",
+    "TRIGTIME": "trigger_time",
+    "TSTART": "tstart",
+    "TSTOP": "tstop",
+    "FILTER": "filter",
+    "EQUINOX": "equinox",
+    "RADECSYS": "radecsys",
+    "BATXPROV": "provenance",
+}
+_NUMERIC = {"utcf", "trigger_time", "tstart", "tstop"}
+_TEXT = {"telescope", "instrument", "obs_id", "object", "provenance", "conventions"}
+_FOLDED = {"MJDREFI", "MJDREFF", "MJDREF", "TIMESYS", "TIMEZERO", "TIMEZERI", "TIMEZERF"}
+_STRUCTURAL = re.compile(
+    r"""(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|TFIELDS|THEAP|BSCALE|BZERO|BLANK|BUNIT|CHECKSUM
+        |DATASUM|COMMENT|HISTORY|CONTINUE|LONGSTRN|END|
+        |T(TYPE|FORM|UNIT|DIM|SCAL|ZERO|NULL|DISP|LMIN|LMAX|DMIN|DMAX|BCOL|CTYP|CUNI|CRPX|CRVL|CDLT)\d+
+        |\d+C(TYP|UNI|RPX|RVL|DLT)\d+|BATX_?KIND|BATX_?SCHEMA)$""",
+    re.VERBOSE,
+)
+_WCS = re.compile(
+    r"(WCSAXES|WCSNAME|WCSTY\d|CTYPE\d|CUNIT\d|CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|CD\d_\d|PC\d_\d|PV\d_\d+|PS\d_\d+"
+    r"|LONPOLE|LATPOLE|RADESYS|EQUINOX)[A-Z]?$|RADECSYS$|(LTV\d|LTM\d_\d)$"
+)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return value.strip() if isinstance(value, str) else value
+
+
+def keyword(hdu: Hdu, *names: str, default: Any = None) -> Any:
+    """Return the first of the keywords that the header has, numbers also where they are written as text."""
+    for name in names:
+        value = hdu.header.get(name)
+        if value is None or value == "":
+            continue
+        if isinstance(value, str) and not isinstance(default, str):
+            try:
+                return float(value)
+            except ValueError:
+                return value.strip()
+        return _plain(value)
+    return default
+
+
+def time_zero(hdu: Hdu) -> float:
+    """Return what must be added to the stored times of an HDU (TIMEZERO, OGIP 93-003)."""
+    whole = keyword(hdu, "TIMEZERO", "TIMEZERI", default=0.0)
+    fraction = keyword(hdu, "TIMEZERF", default=0.0) if "TIMEZERO" not in hdu.header else 0.0
+    total = [value for value in (whole, fraction) if isinstance(value, (int, float))]
+    return float(sum(total))
+
+
+def _reference(header: Any) -> dict[str, float]:
+    """Return integer and fraction of the MJD of MET 0."""
+    try:
+        whole = float(header["MJDREFI"]) if "MJDREFI" in header else float(header["MJDREF"])
+        fraction = float(header.get("MJDREFF", 0.0)) if "MJDREFI" in header else 0.0
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {"mjdref_int": int(whole // 1), "mjdref_frac": whole % 1 + fraction}
+
+
+def _obs_id(value: Any) -> str:
+    """Return an observation id as text; one written as a number gets the zeros of a Swift id back."""
+    return value.strip() if isinstance(value, str) else f"{int(value):011d}"
+
+
+def _mapped(hdu: Hdu) -> dict[str, Any]:
+    header = hdu.header
+    attrs: dict[str, Any] = _reference(header)
+    if str(header.get("TIMESYS", "")).strip().upper() == "TT":
+        attrs["time_scale"] = "tt"
+    for key, value in header.items():
+        name = _MAPPED.get(key)
+        if name == "obs_id":
+            attrs[name] = _obs_id(value)
+        elif name in _NUMERIC:
+            try:
+                attrs[name] = float(value) + (time_zero(hdu) if name in ("tstart", "tstop") else 0.0)
+            except (TypeError, ValueError):
+                continue
+        elif name is not None:
+            attrs[name] = str(_plain(value)) if name in _TEXT else _plain(value)
+    return attrs
+
+
+def header_attrs(hdu: Hdu, primary: Hdu | None = None) -> dict[str, Any]:
+    """Return the keywords of an HDU as attributes that netCDF can hold.
+
+    Mission, observation and time keywords that the HDU lacks are taken from the primary header. Logical
+    values become 0 and 1, hyphens underscores; structure, scaling, checksums and comments are left out,
+    TIMEZERO is folded into the times, HISTORY cards become ``attrs["history"]``.
+    """
+    attrs = _mapped(primary) if primary is not None and primary is not hdu else {}
+    attrs |= _mapped(hdu)
+    is_image = hdu.type == "image"
+    for key, value in hdu.header.items():
+        if key in _MAPPED or key in _FOLDED or _STRUCTURAL.match(key) or (is_image and _WCS.match(key)):
+            continue
+        if isinstance(value, complex):
+            continue
+        name = key.lower().replace("-", "_").replace(" ", "_")
+        attrs[name] = str(_plain(value)) if name in _TEXT else _plain(value)
+    if "TIMESYS" in hdu.header and "time_scale" not in attrs:
+        attrs["timesys"] = str(hdu.header["TIMESYS"]).strip()
+    if hdu.header.history:
+        attrs["history"] = "\n".join(hdu.header.history)
+    return attrs
+
+
+def wcs_cards(hdu: Hdu) -> str:
+    """Return the world-coordinate cards of an image, one a line, as `Header.fromstring` reads them."""
+    return "\n".join(card for key, card in hdu.header.cards.items() if _WCS.match(key))

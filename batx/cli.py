@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batx.errors import BatxError, BatxWarning
+from batx.errors import BatxError, BatxWarning, MissingFileError, WriteError
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
     from rich.console import Console
 
 __all__ = ["main"]
 
-_FITS_SUFFIXES = (".fits", ".fit", ".lc", ".pha", ".pi", ".dpi", ".dph", ".evt", ".gz")
+_FITS_SUFFIXES = (".fits", ".fit", ".lc", ".pha", ".pi", ".dpi", ".dph", ".gz")
+_PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 _INTERRUPTED = 130
 
 
@@ -52,6 +54,20 @@ class _Edges(click.ParamType):
         if len(edges) < 2:
             self.fail(f"found {value!r}, expected at least two edges", param, ctx)
         return edges
+
+
+class _NewFile(click.Path):
+    """A file to be written, whose suffix says what it will hold."""
+
+    def __init__(self, *suffixes: str) -> None:
+        super().__init__(path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        path = Path(value)
+        if path.suffix.lower() not in self.suffixes:
+            self.fail(f"found suffix '{path.suffix}', expected one of {', '.join(self.suffixes)}", param, ctx)
+        return path
 
 
 class _Command(click.Command):
@@ -120,7 +136,8 @@ def _progress(total: int | None = None) -> Iterator[Callable[[str], None]]:
 
     bar = [BarColumn(bar_width=24)] if total else []
     columns = (SpinnerColumn(), *bar, TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_console(stderr=True), transient=True) as progress:
+    console = _console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
         started = False
 
@@ -178,9 +195,14 @@ _source_options = _together(
 )
 _result_options = _together(
     click.option(
-        "--output", "-o", type=_new, help="File to write; .nc, .zarr, or .fits/.lc/.pha/.dpi (OGIP)."
+        "--output",
+        "-o",
+        type=_NewFile(".nc", ".zarr", *_FITS_SUFFIXES),
+        help="File to write; .nc, .zarr, or .fits/.lc/.pha/.dpi (OGIP FITS).",
     ),
-    click.option("--plot", "-p", type=_new, help="Picture to write; .png, .pdf or .svg."),
+    click.option(
+        "--plot", "-p", type=_NewFile(*_PICTURE_SUFFIXES), help="Picture to write; .png, .pdf or .svg."
+    ),
     click.option("--overwrite", is_flag=True, help="Replace files that exist."),
 )
 
@@ -208,12 +230,10 @@ def info(path: Path) -> None:
     if path.is_dir() and not is_store(path):
         _observation_info(batx.open_observation(path))
         return
+    _dataset_info(batx.open_dataset(path), path.name)
     tree = batx.open_datatree(path)
-    for node in tree.subtree:
-        if node.has_data:
-            _dataset_info(
-                node.to_dataset(inherit=False), f"{path.name}{node.path if node.path != '/' else ''}"
-            )
+    if len(tree.children) > 1:
+        _node_table(tree, "also in the file")
 
 
 def _dataset_info(ds: xr.Dataset, title: str) -> None:
@@ -222,8 +242,26 @@ def _dataset_info(ds: xr.Dataset, title: str) -> None:
     _table(describe(ds), title)
 
 
-def _observation_info(tree: xr.DataTree) -> None:
+def _node_table(tree: xr.DataTree, title: str, files: bool = False) -> None:
+    """List the parts of a tree, one a line, and the files they come from."""
     from rich.table import Table
+    from rich.text import Text
+
+    from batx.schema import identify
+    from batx.summary import sizes
+
+    table = Table(box=None, pad_edge=False, header_style="cyan", title=title or None, title_justify="left")
+    for heading in ("part", "kind", "dimensions", *(["file"] if files else [])):
+        table.add_column(heading, overflow="fold")
+    for node in tree.subtree:
+        if node.has_data:
+            ds = node.to_dataset(inherit=False)
+            source = [Path(str(ds.encoding.get("source", ""))).name] if files else []
+            table.add_row(node.path, identify(ds) or "unknown", *map(Text, [sizes(ds), *source]))
+    _console().print(table)
+
+
+def _observation_info(tree: xr.DataTree) -> None:
     from rich.text import Text
 
     from batx.summary import describe, describe_times
@@ -233,16 +271,7 @@ def _observation_info(tree: xr.DataTree) -> None:
     rows = {"observation": str(tree.attrs.get("obs_id", "")), "object": str(tree.attrs.get("object", ""))}
     rows |= describe_times(events) | {"exposure": describe(events).get("exposure", "")}
     _table({label: text for label, text in rows.items() if text}, "Observation")
-    table = Table(box=None, pad_edge=False, header_style="cyan")
-    for heading in ("node", "kind", "dimensions", "file"):
-        table.add_column(heading, overflow="fold")
-    for node in tree.subtree:
-        if node.has_data:
-            ds = node.to_dataset(inherit=False)
-            about = describe(ds)
-            source = Path(str(ds.encoding.get("source", ""))).name
-            table.add_row(node.path, about["kind"], Text(about.get("dimensions", "")), Text(source))
-    _console().print(table)
+    _node_table(tree, "", files=True)
     missing = tree.attrs.get("missing")
     if missing:
         _console().print(Text(f"missing: {missing}", style="yellow"))
@@ -272,14 +301,14 @@ def _events(
             nodes[name] = batx.open_dataset(options[key])
     events = nodes.get("events") if source.is_dir() else batx.open_dataset(source)
     if events is None:
-        raise batx.errors.MissingFileError(
-            f"{source}: found no event file (bat/event/*.evt*) in the observation"
-        )
+        raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*) in the observation")
     mask = nodes.get("detector_mask")
     if ra is not None:
         step(f"mask weights of {events.sizes.get('event', 0)} events")
         frame = {name: nodes.get(name) for name in ("attitude", "aperture", "detector_mask", "alignment")}
         events = batx.mask_weight(events, ra, dec, **frame)
+    elif "mask_weight" in events and not events["mask_weight"].any():
+        events = events.drop_vars("mask_weight")
     return events, mask
 
 
@@ -291,16 +320,9 @@ def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, overwrite: b
     written = []
     if output is not None:
         step(f"writing {output.name}")
-        writers = {
-            ".nc": batx.to_netcdf,
-            ".zarr": batx.to_zarr,
-            **dict.fromkeys(_FITS_SUFFIXES, batx.to_fits),
-        }
-        if output.suffix.lower() not in writers:
-            raise click.BadParameter(
-                f"found suffix '{output.suffix}', expected one of {', '.join(writers)}", param_hint="--output"
-            )
-        writers[output.suffix.lower()](ds, output, overwrite=overwrite)
+        writers = {".nc": batx.to_netcdf, ".zarr": batx.to_zarr}
+        write = writers.get(output.suffix.lower(), batx.to_fits)
+        write(ds, output, overwrite=overwrite)
         written.append(output)
     if plot is not None:
         from batx.plots.page import save
@@ -313,6 +335,9 @@ def _finish(ds: xr.Dataset, output: Path | None, plot: Path | None, overwrite: b
 def _product(source: Path, make: Callable[..., xr.Dataset], options: dict[str, Any]) -> None:
     """Open, weight, make the product, write it and say what it is."""
     results = {name: options.pop(name) for name in ("output", "plot", "overwrite")}
+    for path in (results["output"], results["plot"]):
+        if path is not None and path.exists() and not results["overwrite"]:
+            raise WriteError(f"{path} exists; give --overwrite to replace it, or choose another name")
     with _progress() as step:
         events, mask = _events(source, step, **options)
         step("binning")
@@ -322,6 +347,19 @@ def _product(source: Path, make: Callable[..., xr.Dataset], options: dict[str, A
     _dataset_info(product, source.name)
     for path in written:
         click.echo(f"wrote {path}")
+
+
+def _sequence(
+    events: xr.Dataset, dt: float, tstart: Any = None, tstop: Any = None, t0: Any = None
+) -> np.ndarray:
+    """Return MET edges every `dt` seconds from `tstart` to `tstop`, by default those of the good time."""
+    import numpy as np
+
+    from batx.met import to_met
+
+    start = to_met(tstart, events.attrs, t0) if tstart is not None else events["gti_start"].min()
+    stop = to_met(tstop, events.attrs, t0) if tstop is not None else events["gti_stop"].max()
+    return np.append(np.arange(float(start), float(stop) - 1e-6, dt), float(stop))
 
 
 @main.command()
@@ -365,8 +403,10 @@ def spectrum(source: Path, energy: list[float] | None, dt: float | None, **optio
     """
     import batx
 
-    def make(events: xr.Dataset, **limits: Any) -> xr.Dataset:
-        return batx.spectrum(events, energy=energy, **({} if dt is None else {"dt": dt}), **limits)
+    def make(events: xr.Dataset, detector_mask: xr.Dataset | None, **limits: Any) -> xr.Dataset:
+        if dt is not None:
+            limits = {"time": _sequence(events, dt, **limits)}
+        return batx.spectrum(events, energy=energy, detector_mask=detector_mask, **limits)
 
     _product(source, make, options)
 
@@ -381,9 +421,43 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
     import batx
 
     def make(events: xr.Dataset, **limits: Any) -> xr.Dataset:
-        return batx.detector_plane(events, energy=energy, **({} if dt is None else {"dt": dt}), **limits)
+        return batx.detector_plane(events, dt=dt, energy=energy, **limits)
 
     _product(source, make, options)
+
+
+@main.command()
+@click.argument("folder", type=_new)
+@click.option("--obs-id", default="00012345000", show_default=True, help="Observation id, eleven digits.")
+@click.option("--duration", type=float, default=200.0, show_default=True, help="Length, s.")
+@click.option("--trigger", type=float, help="Trigger and start of the burst, s.  [default: duration / 4]")
+@click.option(
+    "--ra", type=float, default=165.0, show_default=True, help="Right ascension of the burst, degrees."
+)
+@click.option("--dec", type=float, default=24.0, show_default=True, help="Declination of the burst, degrees.")
+@click.option("--rate", type=float, default=0.4, show_default=True, help="Its peak, count/s per detector.")
+@click.option("--background", type=float, default=0.25, show_default=True, help="count/s per detector.")
+@click.option(
+    "--pointing",
+    type=(float, float, float),
+    default=(150.0, 30.0, 40.0),
+    show_default=True,
+    help="Right ascension, declination and roll of the telescope, degrees.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same observation.")
+def simulate(folder: Path, rate: float, ra: float, dec: float, background: float, **options: Any) -> None:
+    """Write a simulated burst observation, in the archive's layout, into FOLDER."""
+    from batx.simulate import Background, Fred, Source, observation
+
+    with _progress() as step:
+        step(f"simulating {options['duration']:g} s")
+        folder.mkdir(parents=True, exist_ok=True)
+        options["trigger"] = options["duration"] / 4 if options["trigger"] is None else options["trigger"]
+        pulse = Fred(options["trigger"], 1.0, 8.0)
+        burst = Source(rate, ra=ra, dec=dec, light_curve=pulse, name="burst")
+        target = options.pop("pointing")
+        made = observation(folder, burst, Background(rate=background), target=target, **options)
+    click.echo(f"wrote {made}")
 
 
 @main.command()
@@ -413,3 +487,36 @@ def doctor() -> None:
     if broken:
         raise BatxError(f"{broken} of these must be mended first")
     click.echo("\nNative analysis works: events to light curves, spectra and detector images.")
+
+
+@main.command()
+@click.option(
+    "--output", "-o", type=_new, default="batx_demo", show_default=True, help="Folder for the results."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
+def demo(output: Path, seed: int) -> None:
+    """Simulate a burst in the archive's layout, analyse it, and leave files and pictures."""
+    from time import perf_counter
+
+    from batx.demo import STEPS, run
+
+    begin = perf_counter()
+    times: list[tuple[float, str]] = []
+    with _progress(STEPS) as advance:
+
+        def step(text: str) -> None:
+            times.append((perf_counter(), text))
+            advance(text)
+
+        done = run(output, step, seed)
+    ends = [start for start, _ in times[1:]] + [perf_counter()]
+    _table(done.facts, "Simulated GRB")
+    _table(
+        {text: f"{end - start:6.2f} s" for (start, text), end in zip(times, ends, strict=True)}, "Time spent"
+    )
+    _table(
+        {"observation": str(done.observation), "products": f"{len(done.files)} files in {output}"}, "Files"
+    )
+    for path in done.files:
+        click.echo(f"  {path.name}")
+    click.echo(f"Done in {perf_counter() - begin:.1f} s. Next: batx info {done.observation}")

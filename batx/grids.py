@@ -311,8 +311,8 @@ def good_time(
                 f"{'gti' if number else 'events'}: the list of good-time intervals holds no time at all"
             )
     good = (np.array([start]), np.array([stop]))
-    for one in lists:
-        good = intervals.intersection(good, one)
+    for pair in lists:
+        good = intervals.intersection(good, pair)
     if good[0].size == 0:
         extents = " and ".join(f"{one[0][0]} to {one[1][-1]}" for one in lists)
         raise EmptySelectionError(

@@ -291,7 +291,7 @@ def _parts(old: _Axis, new: _Axis, split: bool) -> Overlaps:
         k = int(np.argmax(inside))
         raise RebinError(
             f"rebin_{old.name}: an edge of the new bin {new.show(parts.new[k])} is inside the bin "
-            f"{old.show(parts.old[k])}, which cannot be divided exactly; choose edges among those of the data, "
+            f"{old.show(parts.old[k])}, which cannot be divided exactly; choose edges of the data, "
             "or pass split=True to share bins out in proportion"
         )
     return parts
@@ -326,8 +326,14 @@ def _sums_of(ds: xr.Dataset, kind: str) -> tuple[xr.DataArray, xr.DataArray]:
     name = "counts" if "counts" in ds.variables else "rate"
     factor = ds["exposure"] if name == "rate" else 1
     value = (ds[name] * factor).fillna(0)
-    error = ds.get(_ERRORS[kind][name])
-    return value, value if error is None else ((error * factor) ** 2).fillna(0)
+    error = _error_of(ds, kind, name)
+    return value, ((ds[error] * factor) ** 2).fillna(0) if error else value
+
+
+def _error_of(ds: xr.Dataset, kind: str, name: str) -> str | None:
+    """Return the name of the error of counts or rate, if there is one."""
+    error = _ERRORS.get(kind, {}).get(name)
+    return error if error in ds.variables else None
 
 
 def _summer(dim: str, parts: Overlaps, size: int) -> Callable[[xr.DataArray], xr.DataArray]:
@@ -370,7 +376,7 @@ def _rebin_time(
         made["totcounts"] = add(_bare(ds["totcounts"]))
     if "counts" in ds.variables:
         made["counts"] = add(_bare(ds["counts"]))
-        if (error := _ERRORS.get(kind, {}).get("counts")) in ds.variables:
+        if error := _error_of(ds, kind, "counts"):
             made[error] = np.sqrt(add(_bare(ds[error]) ** 2))
     if "rate" in ds.variables:
         old_exposure, new_exposure = _exposure_of(ds), made["exposure"].where(made["exposure"] > 0)
@@ -379,7 +385,7 @@ def _rebin_time(
             return add((array * old_exposure).fillna(0)) / new_exposure
 
         made["rate"] = mean(_bare(ds["rate"]))
-        if (error := _ERRORS.get(kind, {}).get("rate")) in ds.variables and error not in made:
+        if error := _error_of(ds, kind, "rate"):
             made[error] = np.sqrt(add(((_bare(ds[error]) * old_exposure) ** 2).fillna(0))) / new_exposure
     if "sys_err" in ds.variables and "time" in ds["sys_err"].dims:
         weight = _exposure_of(ds)
@@ -439,8 +445,7 @@ def _rebin_energy(ds: xr.Dataset, kind: str, dim: str, old: _Axis, new: _Axis, p
     for name in ("counts", "rate"):
         if name in ds.variables:
             made[name] = add(_bare(ds[name]))
-            error = _ERRORS.get(kind, {}).get(name)
-            if error in ds.variables and error not in made:
+            if error := _error_of(ds, kind, name):
                 made[error] = np.sqrt(add(_bare(ds[error]) ** 2))
     if "totcounts" in ds.variables:
         whole = np.bincount(parts.old, parts.fraction, old.size).min() >= 1 - 1e-9
@@ -461,10 +466,10 @@ def _rebin_energy(ds: xr.Dataset, kind: str, dim: str, old: _Axis, new: _Axis, p
 
 def _worst(array: xr.DataArray, dim: str, parts: Overlaps, size: int) -> xr.DataArray:
     """Return the largest value among the old bins of each new one."""
-    values = np.zeros((*array.transpose(..., dim).shape[:-1], size), array.dtype)
-    np.maximum.at(values, (..., parts.new), array.transpose(..., dim).values[..., parts.old])
-    others = [name for name in array.dims if name != dim]
-    return xr.DataArray(values, dims=[*others, dim]).transpose(*array.dims)
+    moved = array.transpose(dim, ...)
+    values = np.zeros((size, *moved.shape[1:]), array.dtype)
+    np.maximum.at(values, parts.new, moved.values[parts.old])
+    return xr.DataArray(values, dims=moved.dims).transpose(*array.dims)
 
 
 def _assemble(ds: xr.Dataset, kind: str, dim: str, made: dict[str, Any], line: str) -> xr.Dataset:

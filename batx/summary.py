@@ -9,7 +9,7 @@ import xarray as xr
 
 from batx.schema import identify
 
-__all__ = ["describe", "describe_times"]
+__all__ = ["describe", "describe_times", "sizes"]
 
 
 def describe(ds: xr.Dataset) -> dict[str, str]:
@@ -47,6 +47,11 @@ def describe(ds: xr.Dataset) -> dict[str, str]:
         "variables": ", ".join(str(name) for name in ds.data_vars),
     }
     return {label: text for label, text in rows.items() if text}
+
+
+def sizes(ds: xr.Dataset) -> str:
+    """Return the dimensions and their sizes, without those of edges and quaternions."""
+    return ", ".join(f"{name} {size}" for name, size in ds.sizes.items() if name not in ("bnds", "q"))
 
 
 def describe_times(ds: xr.Dataset) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import batx
@@ -29,6 +29,8 @@ from batx.intervals import (
 from batx.kernels import gti as kernel
 from batx.schema import build
 
+#: the first call compiles
+UNTIMED = settings(deadline=None)
 REFERENCE = Path(__file__).parent / "reference"
 SURVEY_FILTERS = (
     "array_on",
@@ -90,10 +92,7 @@ def test_intersection_of_three_lists_is_exact(reference: dict[str, np.ndarray]):
 def test_combined_filters_of_the_survey_are_exact(reference: dict[str, np.ndarray], mode: str):
     raw = gti_intersection(*(reference[f"{mode}_{name}"] for name in SURVEY_FILTERS))
     np.testing.assert_array_equal(pairs(raw), reference[f"{mode}_raw"])
-    if mode == "gti":
-        master = gti_union(raw, max_gap=5.0)
-    else:
-        master = gti_pad(raw, 1.0, 1.0)
+    master = gti_union(raw, max_gap=5.0) if mode == "gti" else gti_pad(raw, 1.0, 1.0)
     master = master.isel(gti=(master["stop"] - master["start"]).values > 30.0)
     np.testing.assert_array_equal(pairs(master), reference[f"{mode}_master"])
 
@@ -113,7 +112,8 @@ def test_filters_of_the_survey_from_housekeeping_are_exact(reference: dict[str, 
         "earthconstraints": gti_from_housekeeping(orbit, ("value", ">", 30), prefr=0, postfr=0),
         "startracker_locked": gti_pad(
             gti_from_housekeeping(tracker, lambda ds: ((ds["value"] // 32) % 2 == 1) & (ds["aderr"] < 0.2)),
-            35, 35
+            35,
+            35,
         ),
         "startracker_lossfcn": gti_pad(gti_from_housekeeping(loss, [("value", "<", 1e-9)]), 35, 35),
     }
@@ -139,6 +139,7 @@ def stacked(intervals: kernel.Intervals) -> np.ndarray:
     return np.column_stack(intervals)
 
 
+@UNTIMED
 @given(LISTS, LISTS)
 def test_set_operations_are_those_of_membership(a: np.ndarray, b: np.ndarray):
     both = stacked(kernel.intersection(a.T, b.T))
@@ -151,6 +152,7 @@ def test_set_operations_are_those_of_membership(a: np.ndarray, b: np.ndarray):
     np.testing.assert_array_equal(kernel.membership(GRID, *a.T), holds(a))
 
 
+@UNTIMED
 @given(LISTS, LISTS)
 def test_laws(a: np.ndarray, b: np.ndarray):
     def length(intervals: kernel.Intervals) -> float:
@@ -178,13 +180,17 @@ def test_laws(a: np.ndarray, b: np.ndarray):
         assert length(kernel.gaps(*a.T)) + length((starts, stops)) == stops[-1] - starts[0]
 
 
+@UNTIMED
 @given(LISTS, st.lists(st.tuples(SECOND, SECOND).map(sorted), max_size=8))
 def test_exposure_of_bins_is_their_overlap(a: np.ndarray, bins: list):
     lo, hi = np.array(bins, dtype=float).reshape(-1, 2).T
-    expected = [np.sum(holds(a) & (lo_ <= GRID) & (hi_ > GRID)) * 0.5 for lo_, hi_ in zip(lo, hi,
-    strict=True)] np.testing.assert_array_equal(kernel.overlap(lo, hi, *a.T), expected)
+    times = GRID
+    inside = [holds(a) & (times >= first) & (times < last) for first, last in zip(lo, hi, strict=True)]
+    expected = [0.5 * np.sum(part) for part in inside]
+    np.testing.assert_array_equal(kernel.overlap(lo, hi, *a.T), expected)
 
 
+@UNTIMED
 @given(LISTS, st.integers(0, 5), st.integers(0, 5))
 def test_padding_and_shrinking(a: np.ndarray, before: int, after: int):
     grown = kernel.pad(*a.T, before, after)
@@ -193,6 +199,7 @@ def test_padding_and_shrinking(a: np.ndarray, before: int, after: int):
     np.testing.assert_array_equal(stacked(inside), kept[kept[:, 1] > kept[:, 0]])
 
 
+@UNTIMED
 @given(LISTS, st.integers(0, 10))
 def test_joining_over_short_gaps(a: np.ndarray, max_gap: int):
     start, stop = kernel.union(*a.T, max_gap)
@@ -202,6 +209,7 @@ def test_joining_over_short_gaps(a: np.ndarray, max_gap: int):
     np.testing.assert_array_equal(start[1:], gaps[1][long])
 
 
+@UNTIMED
 @given(
     st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=30),
     st.sampled_from([0.0, 0.5, 1.0]),
@@ -257,8 +265,14 @@ def test_big_endian_arrays_from_fits():
 
 # ---------------------------------------------------------------- labelled functions
 
-ATTRS = {"telescope": "SWIFT", "obs_id": "00012345000", "utcf": -25.0, "tstart": 612352000.0, "statistic":
-"poisson"} T = Time("2020-05-28T10:00:00")
+ATTRS = {
+    "telescope": "SWIFT",
+    "obs_id": "00012345000",
+    "utcf": -25.0,
+    "tstart": 612352000.0,
+    "statistic": "poisson",
+}
+T = Time("2020-05-28T10:00:00")
 
 
 def events() -> xr.Dataset:
@@ -390,8 +404,9 @@ def test_only_the_columns_of_the_condition_are_read():
     lazy = HK.assign(big=("time", da.ones(6, chunks=2)))
     with dask.config.set(scheduler=refuse):
         assert gti_from_housekeeping(lazy, ("rate", ">", 0)).sizes["gti"] == 1
-    np.testing.assert_array_equal(pairs(gti_from_housekeeping(lazy.chunk(time=2), ("elv", ">", 65))), [[4.5,
-    5]])
+    np.testing.assert_array_equal(
+        pairs(gti_from_housekeeping(lazy.chunk(time=2), ("elv", ">", 65))), [[4.5, 5]]
+    )
 
 
 # ---------------------------------------------------------------- errors

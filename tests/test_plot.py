@@ -286,7 +286,7 @@ def test_counts_have_square_root_errors():
     ds = light_curve(gap=None, statistic="poisson", weighting="none").drop_vars(["rate", "rate_err"])
     ds["counts"] = (("time", "energy"), np.full((40, 4), 25), {"units": "count"})
     ax = ds.bat.plot()[0]
-    assert ax.get_ylabel() == "Counts\n(count)"
+    assert ax.get_ylabel() == "Counts per bin"
     segments = np.array(ax.containers[0][2][0].get_segments())
     np.testing.assert_allclose(segments[:, :, 1], np.tile([20.0, 30.0], (40, 1)))
 
@@ -392,7 +392,7 @@ def test_detector_plane_tells_gaps_masked_and_good_apart():
     n_masked = int((active & ~mask["good"].values).sum())
     assert ax.get_legend().get_texts()[0].get_text() == f"masked ({n_masked} of 32768)"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("DETX", "DETY")
-    assert ax.figure.axes[-1].get_ylabel() == "Counts (count)"
+    assert ax.figure.axes[-1].get_ylabel() == "Counts per detector"
 
 
 def test_a_hot_pixel_does_not_set_the_scale():
@@ -465,6 +465,18 @@ def test_right_ascension_runs_on_through_zero():
     assert axes[0].yaxis.get_major_formatter()(361.0, 0) == "1"
     spans = [path.get_extents().intervalx.tolist() for path in axes[3].collections[0].get_paths()]
     assert spans == [[-10.0, -8.0], [-7.0, -6.0]]
+
+
+def test_attitude_is_not_drawn_across_gaps_or_jumps():
+    time = T0 + np.r_[0:50.0, 500:550.0]
+    ra = np.linspace(0.0, 1000.0, 100) % 360.0
+    quaternion = np.tile([0.0, 0.0, 0.0, 1.0], (100, 1))
+    ds = batx.build("attitude", {"time": time, "quaternion": quaternion, "ra": ra, "dec": ra / 10}, ATTRS)
+    axes = ds.bat.plot()
+    drawn = axes[0].lines[0].get_ydata()
+    assert np.isnan(drawn).sum() == 3  # two turns and the gap
+    assert np.nanmax(drawn) <= 360
+    assert np.isnan(axes[1].lines[0].get_ydata()).sum() == 1
 
 
 def test_ray_trace_panels():

@@ -1,0 +1,1 @@
+"""The telescope as plain numpy: detector plane, coded mask, directions."""

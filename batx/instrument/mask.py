@@ -15,6 +15,7 @@ from numba import njit
 
 from batx.errors import PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR, NX, NY
+from batx.instrument.sky import FAR
 
 __all__ = [
     "DEFAULT_CORRECTIONS",
@@ -26,9 +27,6 @@ __all__ = [
     "weight_map",
     "weight_normalisation",
 ]
-
-#: height given to a source that is far away, cm
-FAR = 1.0e7
 
 #: allowance for the technique in the weight normalisation of events and weight images
 MASK_WEIGHT_GAIN = 0.04

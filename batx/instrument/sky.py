@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "FAR",
     "NOMINAL_ALIGNMENT",
     "matrix_to_quaternion",
     "normalised_alignment",
@@ -30,6 +31,9 @@ __all__ = [
 #: spacecraft X
 NOMINAL_ALIGNMENT = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
 NOMINAL_ALIGNMENT.flags.writeable = False
+
+#: BAT_Z given to a source that is far away, cm
+FAR = 1.0e7
 
 _SMALL_ANGLE = 1e-8
 
@@ -194,7 +198,7 @@ def segment_rotations(quaternions: Any) -> tuple[np.ndarray, np.ndarray]:
     q = q / np.linalg.norm(q, axis=-1, keepdims=True)
     v0, w0, v1, w1 = q[:-1, :3], q[:-1, 3:], q[1:, :3], q[1:, 3:]
     scalar = w0 * w1 + np.sum(v0 * v1, axis=-1, keepdims=True)
-    vector = w0 * v1 - w1 * v0 + np.cross(v0, v1)
+    vector = w0 * v1 - w1 * v0 - np.cross(v0, v1)
     vector = np.where(scalar < 0, -vector, vector)
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     angle = 2 * np.arctan2(length[..., 0], np.abs(scalar[..., 0]))

@@ -168,7 +168,7 @@ def stacked(
 def decode_planes(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
     """Return the detector-plane images of a file as one array; weight images as `weight`."""
     first = hdus[0]
-    if str(first.header.get("CREATOR", "")).startswith("batmaskwtimg"):
+    if first.name == "BAT_WEIGHT" or str(first.header.get("CREATOR", "")).startswith("batmaskwtimg"):
         variables: dict[str, Any] = {"weight": lazy_variable(("dety", "detx"), first.array(dtype=np.float64))}
         return build("detector_plane", variables | _plane_coords(), file.attrs(first))
     made = stacked(hdus)

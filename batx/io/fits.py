@@ -18,7 +18,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from batx.errors import FileFormatError, MissingVariableError
-from batx.io.lazy import LazyArray, StridedArray, TextTableArray, VariableLengthArray
+from batx.io.lazy import RAW_TYPES, LazyArray, StridedArray, TextTableArray, VariableLengthArray
 from batx.io.source import Source
 
 __all__ = ["Column", "Hdu", "lazy_variable", "read_hdus"]
@@ -26,20 +26,6 @@ __all__ = ["Column", "Hdu", "lazy_variable", "read_hdus"]
 _RECORD = 2880
 _TFORM = re.compile(r"\s*(\d*)\s*([LXBIJKAEDCMPQ])(.*)")
 _TEXT_FORM = re.compile(r"\s*([AIFED])(\d+)(?:\.\d+)?")
-_RAW = {
-    "L": "u1",
-    "X": "u1",
-    "B": "u1",
-    "I": ">i2",
-    "J": ">i4",
-    "K": ">i8",
-    "E": ">f4",
-    "D": ">f8",
-    "C": ">c8",
-    "M": ">c16",
-    "P": ">i4",
-    "Q": ">i8",
-}
 _IMAGE_RAW = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _CHUNK_ROWS = 2**20
 _CHUNK_BYTES = 2**25
@@ -350,14 +336,14 @@ def _column(hdu: Hdu, number: int, offset: int) -> Column:
     if code in "PQ":
         shape: tuple[int, ...] = (2,)
         element = match[3].strip()[:1]
-        raw, width = _RAW[code], 2 * (4 if code == "P" else 8) * min(repeat, 1)
+        raw, width = RAW_TYPES[code], 2 * (4 if code == "P" else 8) * min(repeat, 1)
     elif code == "A":
         shape, raw, width = _text_shape(header, number, repeat, match[3])
     elif code == "X":
         shape, raw, width = (-(-repeat // 8),), "u1", -(-repeat // 8)
         element = str(repeat)
     else:
-        shape, raw = () if repeat == 1 else (repeat,), _RAW[code]
+        shape, raw = () if repeat == 1 else (repeat,), RAW_TYPES[code]
         width = repeat * np.dtype(raw).itemsize
         shape = _tdim(header, number, repeat) or shape
     return Column(

@@ -20,6 +20,9 @@ _MAPPED = {
     "TSTART": "tstart",
     "TSTOP": "tstop",
     "FILTER": "filter",
+    "EQUINOX": "equinox",
+    "RADECSYS": "radecsys",
+    "BATXPROV": "provenance",
 }
 _NUMERIC = {"utcf", "trigger_time", "tstart", "tstop"}
 _TEXT = {"telescope", "instrument", "obs_id", "object", "provenance", "conventions"}

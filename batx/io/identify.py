@@ -187,7 +187,7 @@ def _plane_image(hdu: Hdu) -> str:
     """
     if "GOODVAL" in hdu.header or hdu.name == "DETMASK":
         return "detector_mask"
-    if hdu.name.startswith("BAT_DPI"):
+    if hdu.name.startswith(("BAT_DPI", "BAT_WEIGHT")):
         return "detector_plane"
     weights = _text(hdu, "CREATOR").startswith("BATMASKWTIMG") and "DATAMIN" in hdu.header
     return "detector_plane" if weights or _text(hdu, "BUNIT").startswith("COUNT") else "detector_mask"

@@ -13,16 +13,16 @@ __all__ = ["open_dataset", "open_datatree"]
 def open_dataset(
     path: str | os.PathLike[str], chunks: Any = None, hdu: int | str | None = None, **kwargs: Any
 ) -> xr.Dataset:
-    """Open a FITS file as the kind of data that it is about; energies and good times of the file are merged
-    in.
+    """Open a file as the kind of data that it is about; energies and good times of a FITS file are merged in.
 
-    The kind is recognised from the headers, never from the name. The same as ``xr.open_dataset(path,
-    engine="batx")``.
+    The kind is recognised from the headers, never from the name. For FITS this is the same as
+    ``xr.open_dataset(path, engine="batx")``; what `batx.to_netcdf` and `batx.to_zarr` wrote is given back as
+    it was.
 
     Parameters
     ----------
     path
-        A FITS file, plain or gzipped.
+        A FITS file, plain or gzipped; or a netCDF file or Zarr directory.
     chunks
         `None` for lazy NumPy-backed variables (read once, when used); ``{}`` for dask arrays with chunks of
         about a million rows; or chunks as xarray takes them.
@@ -61,7 +61,10 @@ def open_dataset(
     ('gti', array([10., 30.]))
     """
     from batx.io.engine import BatxBackendEntrypoint
+    from batx.io.store import is_store, open_store
 
+    if is_store(path):
+        return open_store(path, chunks)
     return xr.open_dataset(path, engine=BatxBackendEntrypoint, chunks=chunks, hdu=hdu, **kwargs)
 
 
@@ -83,5 +86,8 @@ def open_datatree(path: str | os.PathLike[str], chunks: Any = None, **kwargs: An
     ('image', (4, 5))
     """
     from batx.io.engine import BatxBackendEntrypoint
+    from batx.io.store import is_store, open_store_tree
 
+    if is_store(path):
+        return open_store_tree(path, chunks)
     return xr.open_datatree(path, engine=BatxBackendEntrypoint, chunks=chunks, **kwargs)

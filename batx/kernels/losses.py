@@ -12,8 +12,8 @@ __all__ = ["live", "within_capacity"]
 def live(time: np.ndarray, group: np.ndarray, n_groups: int, dead_time: float) -> np.ndarray:
     """Return which events are recorded when each group is blind for `dead_time` after every recorded event.
 
-    The non-paralysable model: events that come while the group is blind are lost and do not prolong it, so a true
-    rate r is recorded as ``r / (1 + r dead_time)``.
+    The non-paralysable model: events that come while the group is blind are lost and do not prolong it, so a
+    true rate r is recorded as ``r / (1 + r dead_time)``.
 
     Parameters
     ----------

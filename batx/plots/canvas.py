@@ -121,10 +121,12 @@ def figure_title(ds: xr.Dataset, *more: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def quantity_label(name: str, array: xr.DataArray, extra: str = "") -> str:
-    """Return ``Rate (count/s per detector)``: what is on the axis and in which unit."""
+def quantity_label(name: str, array: xr.DataArray, extra: str = "", each: str = "bin") -> str:
+    """Return ``Rate (count/s per detector)``: what is on the axis, in which unit; or ``Counts per bin``."""
     units = str(array.attrs.get("units", "1"))
     per = array.attrs.get("per")
+    if units == "count" and not extra:
+        return f"Counts per {each}{f' and {per}' if per else ''}"
     text = f"{'' if units == '1' and not extra else units}{extra}{f' per {per}' if per else ''}".strip()
     return f"{name} ({text})" if text else name
 
@@ -197,7 +199,7 @@ def draw_bins(
             fmt="none",
             ecolor=color,
             elinewidth=0.7 * width,
-            alpha=0.5,
+            alpha=0.5 if width == LINE_WIDTH else 0.3,
             zorder=2,
         )
 

@@ -88,9 +88,10 @@ def plot_detector_plane(
         panels.flat[0].figure.colorbar(
             drawn,
             ax=list(panels.flat),
-            label=quantity_label(name.capitalize(), ds[name]),
+            label=quantity_label(name.capitalize(), ds[name], each="detector"),
             extend=_extend(values.min() < low, values.max() > high),
             shrink=0.9,
+            aspect=20 * rows,
             pad=0.015,
         )
     n_masked = int(active.sum() - good.sum())

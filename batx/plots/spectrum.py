@@ -105,7 +105,7 @@ def plot_spectrum(
             label=labels[row],
             floor=0.0,
         )
-    panel.set_ylabel(quantity_label(name.capitalize(), ds[name], "/keV" if density else ""))
+    panel.set_ylabel(quantity_label(name.capitalize(), ds[name], "/keV" if density else "", "channel"))
     panel.set_title(figure_title(ds) if title is None else title, loc="left", fontsize=10)
     panel.set_xlim(edges[0, 0], edges[-1, 1])
     panel.set_ylim(*_limits(values, sigma))

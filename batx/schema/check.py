@@ -12,6 +12,7 @@ import xarray as xr
 from batx.errors import KindError, SchemaError
 from batx.schema.kinds import KINDS
 from batx.schema.spec import Kind, Variable
+from batx.units import to_value
 
 __all__ = ["CONVENTIONS", "SCHEMA_VERSION", "Issue", "build", "check", "identify", "require_kind", "validate"]
 
@@ -19,6 +20,7 @@ SCHEMA_VERSION = "1"
 CONVENTIONS = "CF-1.13 batx-1"
 
 _DTYPE_KINDS = {"float": "f", "real": "iuf", "integer": "iu", "bool": "b", "string": "UOST"}
+_SIZES = {"bnds": 2, "q": 4, "bat": 3, "spacecraft": 3}
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Issue:
 def identify(ds: xr.Dataset) -> str | None:
     """Return the kind of a Dataset from its structure, `None` if it is none that batx knows.
 
-    Attributes are only used where the structure fits several kinds, because arithmetic on xarray objects carries
-    them to results that are something else.
+    Attributes are only used where the structure fits several kinds, because arithmetic on xarray objects
+    carries them to results that are something else.
 
     Parameters
     ----------
@@ -51,9 +53,9 @@ def identify(ds: xr.Dataset) -> str | None:
     'gti'
     """
     hint = ds.attrs.get("batx_kind")
-    if hint == "table" and "row" in ds.dims:
-        return "table"
     fitting = [name for name, kind in KINDS.items() if _fits(ds, kind)]
+    if "row" in ds.dims:
+        fitting.append("table")
     if hint in fitting:
         return str(hint)
     return fitting[0] if fitting else None
@@ -90,7 +92,8 @@ def check(obj: xr.Dataset | xr.DataTree, kind: str | None = None) -> list[Issue]
     Parameters
     ----------
     obj
-        A Dataset, or a DataTree of which every node that holds variables is checked.
+        A Dataset, or a DataTree of which every node that holds variables is checked (with the coordinates
+        that it inherits); the path then begins with that of the node.
     kind
         The kind that it should be; recognised from the structure if not given.
 
@@ -104,7 +107,7 @@ def check(obj: xr.Dataset | xr.DataTree, kind: str | None = None) -> list[Issue]
             Issue(f"{node.path}:{issue.path}", issue.found, issue.expected)
             for node in obj.subtree
             if node.has_data
-            for issue in check(node.to_dataset(inherit=False))
+            for issue in check(node.to_dataset())
         ]
     name = kind or identify(obj)
     if name is None:
@@ -119,9 +122,9 @@ def _issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
         if variable.name in ds.variables:
             yield from _variable_issues(ds, variable)
         elif variable.required:
-            group = "coords" if variable.coord else "data_vars"
+            place = "coords" if variable.coord else "data_vars"
             yield Issue(
-                f"{group}['{variable.name}']", "nothing", f"dimensions {variable.dims}: {variable.doc}"
+                f"{place}['{variable.name}']", "nothing", f"dimensions {variable.dims}: {variable.doc}"
             )
     for group in kind.one_of:
         if not any(name in ds.variables for name in group):
@@ -142,6 +145,11 @@ def _variable_issues(ds: xr.Dataset, spec: Variable) -> Iterator[Issue]:
         yield Issue(path, "a data variable" if spec.coord else "a coordinate", "the other of the two")
     if not spec.allows(tuple(map(str, array.dims))):
         yield Issue(f"{path}.dims", f"{array.dims}", f"{spec.dims}")
+    for dim in array.dims:
+        if dim in _SIZES and array.sizes[dim] != _SIZES[dim]:
+            yield Issue(f"{path}.sizes['{dim}']", f"{array.sizes[dim]}", f"{_SIZES[dim]}")
+    if _is_quantity(array.variable):
+        yield Issue(path, "an astropy Quantity", "plain numbers with attrs['units']")
     wanted = _DTYPE_KINDS.get(spec.dtype)
     if wanted and array.dtype.kind not in wanted:
         yield Issue(f"{path}.dtype", f"{array.dtype}", spec.dtype)
@@ -189,7 +197,7 @@ def storable(value: Any) -> bool:
 
 
 def validate(obj: xr.Dataset | xr.DataTree, kind: str | None = None) -> xr.Dataset | xr.DataTree:
-    """Return the object unchanged if it follows the data model; raise `SchemaError` with every departure if not.
+    """Return the object unchanged if it follows the data model; raise `SchemaError` otherwise.
 
     Parameters
     ----------
@@ -209,27 +217,32 @@ def validate(obj: xr.Dataset | xr.DataTree, kind: str | None = None) -> xr.Datas
 
 
 def build(kind: str, variables: Mapping[str, Any], attrs: Mapping[str, Any] | None = None) -> xr.Dataset:
-    """Return a Dataset of a kind: dimensions, dtype, units and descriptions are filled in from the specification.
+    """Return a Dataset of a kind, with dimensions, dtypes, units and descriptions from the specification.
 
     Parameters
     ----------
     kind
         Name of the kind.
     variables
-        Variable or coordinate name to an array, or to ``(dims, array)`` or ``(dims, array, attrs)``. A plain array
-        takes the dimensions of the specification (all of them, or those not in brackets).
+        Variable or coordinate name to an array, or to ``(dims, array)`` or ``(dims, array, attrs)``. A plain
+        array takes the dimensions of the specification (all of them, or those not in brackets). A
+        ``Quantity`` is converted to the unit of the specification.
     attrs
         Dataset attributes; entries that are `None` are left out.
 
     Returns
     -------
     xarray.Dataset
-        Checked; lazy arrays stay lazy.
+        Checked; dask arrays stay lazy, and so do columns of files unless they must become float64.
 
     Raises
     ------
     SchemaError
         If the result does not follow the data model.
+    KindError
+        If there is no such kind.
+    UnitsError
+        If a quantity cannot be converted.
 
     Examples
     --------
@@ -237,6 +250,8 @@ def build(kind: str, variables: Mapping[str, Any], attrs: Mapping[str, Any] | No
     >>> gti["start"].attrs["units"]
     's'
     """
+    if kind not in KINDS:
+        raise KindError(f"build: found kind {kind!r}, expected one of {', '.join(KINDS)}")
     spec = KINDS[kind]
     made = {name: _variable(spec, name, value) for name, value in variables.items() if value is not None}
     coords = {
@@ -245,7 +260,10 @@ def build(kind: str, variables: Mapping[str, Any], attrs: Mapping[str, Any] | No
     data = {name: variable for name, variable in made.items() if name not in coords}
     kept = {key: value for key, value in (attrs or {}).items() if value is not None}
     kept |= {"Conventions": CONVENTIONS, "batx_kind": kind, "batx_schema": SCHEMA_VERSION}
-    ds = xr.Dataset(data, coords, kept)
+    try:
+        ds = xr.Dataset(data, coords, kept)
+    except ValueError as error:
+        raise SchemaError(f"{kind}: the variables do not go together: {error}") from error
     for name in list(ds.coords):
         bounds = f"{name}_bnds"
         if bounds in ds.variables:
@@ -256,27 +274,47 @@ def build(kind: str, variables: Mapping[str, Any], attrs: Mapping[str, Any] | No
 
 def _variable(kind: Kind, name: str, value: Any) -> xr.Variable:
     spec = kind.by_name.get(name)
-    if isinstance(value, (xr.Variable, xr.DataArray)):
-        variable = value.variable if isinstance(value, xr.DataArray) else value
-        variable = variable.copy(deep=False)
-    elif isinstance(value, tuple):
-        variable = xr.Variable(*value)
-    else:
-        array = value if hasattr(value, "dtype") else np.asarray(value)
-        dims = spec.default_dims(array.ndim) if spec else None
-        if dims is None:
-            raise SchemaError(
-                f"{kind.name}: variable '{name}' with {array.ndim} axes has no dimensions in the specification; "
-                "give (dims, array)"
-            )
-        variable = xr.Variable(dims, array)
-    if spec is not None:
-        if spec.dtype == "float" and variable.dtype != np.float64 and variable.dtype.kind in "iuf":
-            variable = variable.astype(np.float64)
-        described = {"long_name": spec.doc}
-        if spec.units is not None:
-            described["units"] = spec.units
-        if spec.fits:
-            described["fits_name"] = spec.fits
-        variable.attrs = {**described, **variable.attrs}
+    try:
+        variable = _undescribed(kind, name, value)
+    except ValueError as error:
+        raise SchemaError(f"{kind.name}: variable '{name}': {error}") from error
+    if _is_quantity(variable):
+        quantity = variable.data
+        units = (spec.units if spec else None) or str(quantity.unit)
+        variable = xr.Variable(
+            variable.dims, to_value(quantity, units, name), {"units": units, **variable.attrs}
+        )
+    if spec is None:
+        return variable
+    if spec.dtype == "float" and variable.dtype != np.float64 and variable.dtype.kind in "iuf":
+        variable = variable.astype(np.float64)
+    described = {"long_name": spec.doc}
+    if spec.units is not None:
+        described["units"] = spec.units
+    if spec.fits:
+        described["fits_name"] = spec.fits
+    variable.attrs = {**described, **variable.attrs}
     return variable
+
+
+def _undescribed(kind: Kind, name: str, value: Any) -> xr.Variable:
+    """Return what was given for a variable as one, with its dimensions."""
+    if isinstance(value, xr.DataArray):
+        return value.variable.copy(deep=False)
+    if isinstance(value, xr.Variable):
+        return value.copy(deep=False)
+    if isinstance(value, tuple):
+        return xr.Variable(*value)
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    spec = kind.by_name.get(name)
+    dims = spec.default_dims(array.ndim) if spec else None
+    if dims is None:
+        raise ValueError(
+            f"found {array.ndim} axes, for which the specification names no dimensions; give (dims, array)"
+        )
+    return xr.Variable(dims, array)
+
+
+def _is_quantity(variable: xr.Variable) -> bool:
+    """Whether a variable wraps a Quantity; looks at the wrapped array: ``.data`` would load a lazy one."""
+    return hasattr(variable._data, "unit")

@@ -10,7 +10,9 @@ _V = Variable
 _A = Attribute
 
 
-def _axis(name: str, units: str, doc: str, required: bool = True, optional: bool = False) -> tuple[Variable, ...]:
+def _axis(
+    name: str, units: str, doc: str, required: bool = True, optional: bool = False
+) -> tuple[Variable, ...]:
     """Return the centre coordinate of an interval axis and its CF bounds."""
     dim = f"[{name}]" if optional else name
     return (
@@ -30,7 +32,14 @@ EVENTS = Kind(
         _V("detid", ("event",), "1", "detector number, 0 to 32767", "integer", fits="DET_ID"),
         _V("detx", ("event",), None, "detector column, 0 to 285", "integer", fits="DETX"),
         _V("dety", ("event",), None, "detector row, 0 to 172", "integer", fits="DETY"),
-        _V("event_flags", ("event",), "1", "0 good, 16 good, others calibration or bad", "integer", fits="EVENT_FLAGS"),
+        _V(
+            "event_flags",
+            ("event",),
+            "1",
+            "0 good, 16 good, others calibration or bad",
+            "integer",
+            fits="EVENT_FLAGS",
+        ),
         _V("mask_weight", ("[source]", "event"), "1", "mask weight", "real", fits="MASK_WEIGHT"),
         *GTI_VARIABLES,
     ),
@@ -54,7 +63,14 @@ ATTITUDE = Kind(
     "spacecraft attitude against time",
     (
         _V("time", ("time",), "s", "time (MET)", coord=True, required=True, fits="TIME"),
-        _V("quaternion", ("time", "q"), "1", "sky to spacecraft rotation, scalar last", required=True, fits="QPARAM"),
+        _V(
+            "quaternion",
+            ("time", "q"),
+            "1",
+            "sky to spacecraft rotation, scalar last",
+            required=True,
+            fits="QPARAM",
+        ),
         _V("ra", ("time",), "deg", "right ascension of the pointing", "real", fits="POINTING(1)"),
         _V("dec", ("time",), "deg", "declination of the pointing", "real", fits="POINTING(2)"),
         _V("roll", ("time",), "deg", "roll of the pointing", "real", fits="POINTING(3)"),
@@ -100,7 +116,14 @@ APERTURE = Kind(
     "aperture",
     "coded mask",
     (
-        _V("mask", ("mask_y", "mask_x"), "1", "+1 open, -1 closed, 0 outside the mask", "integer", required=True),
+        _V(
+            "mask",
+            ("mask_y", "mask_x"),
+            "1",
+            "+1 open, -1 closed, 0 outside the mask",
+            "integer",
+            required=True,
+        ),
         _V("mask_x", ("mask_x",), "cm", "cell centre X in the BAT frame", coord=True, required=True),
         _V("mask_y", ("mask_y",), "cm", "cell centre Y in the BAT frame", coord=True, required=True),
         _V("mask_x_bnds", ("mask_x", "bnds"), "cm", "cell edges X", coord=True, required=True),
@@ -182,7 +205,14 @@ LIGHTCURVE = Kind(
         _V("rate_err", ("[source]", "time", "energy"), "count/s", "1-sigma error of rate", fits="ERROR"),
         _V("exposure", ("time",), "s", "good time in the bin", required=True),
         _V("fracexp", ("time",), "1", "good fraction of the bin", required=True, fits="FRACEXP"),
-        _V("totcounts", ("[source]", "time"), "count", "accepted events in all bands", "real", fits="TOTCOUNTS"),
+        _V(
+            "totcounts",
+            ("[source]", "time"),
+            "count",
+            "accepted events in all bands",
+            "real",
+            fits="TOTCOUNTS",
+        ),
         *GTI_VARIABLES,
     ),
     marks=({"counts": ("time", "energy")}, {"rate": ("time", "energy")}),
@@ -199,15 +229,38 @@ SPECTRUM = Kind(
     "counts or rates against energy channel",
     (
         *_axis("time", "s", "time of the spectrum (MET)", required=False, optional=True),
-        _V("channel", ("channel",), "1", "channel number", "integer", coord=True, required=True, fits="CHANNEL"),
+        _V(
+            "channel",
+            ("channel",),
+            "1",
+            "channel number",
+            "integer",
+            coord=True,
+            required=True,
+            fits="CHANNEL",
+        ),
         _V("energy", ("channel",), "keV", "nominal energy (centre)", coord=True),
-        _V("energy_bnds", ("channel", "bnds"), "keV", "nominal energy (edges)", coord=True, fits="E_MIN, E_MAX"),
+        _V(
+            "energy_bnds",
+            ("channel", "bnds"),
+            "keV",
+            "nominal energy (edges)",
+            coord=True,
+            fits="E_MIN, E_MAX",
+        ),
         _V("counts", ("[source]", "[time]", "channel"), "count", "counts", "real", fits="COUNTS"),
         _V("rate", ("[source]", "[time]", "channel"), "count/s", "rate", fits="RATE"),
         _V("stat_err", ("[source]", "[time]", "channel"), None, "statistical error", fits="STAT_ERR"),
         _V("sys_err", ("[source]", "[time]", "channel"), "1", "fractional systematic error", fits="SYS_ERR"),
         _V("quality", ("[time]", "channel"), "1", "0 good, other bad", "integer", fits="QUALITY"),
-        _V("grouping", ("[time]", "channel"), "1", "1 starts a group, -1 continues it", "integer", fits="GROUPING"),
+        _V(
+            "grouping",
+            ("[time]", "channel"),
+            "1",
+            "1 starts a group, -1 continues it",
+            "integer",
+            fits="GROUPING",
+        ),
         _V("exposure", ("[time]",), "s", "good time", required=True, fits="EXPOSURE"),
         *GTI_VARIABLES,
     ),
@@ -227,8 +280,22 @@ RESPONSE = Kind(
         *_axis("energy_in", "keV", "incident energy"),
         _V("channel", ("channel",), "1", "channel number", "integer", coord=True, fits="CHANNEL"),
         _V("energy", ("channel",), "keV", "nominal energy (centre)", coord=True),
-        _V("energy_bnds", ("channel", "bnds"), "keV", "nominal energy (edges)", coord=True, fits="E_MIN, E_MAX"),
-        _V("matrix", ("energy_in", "channel"), None, "response (cm**2) or redistribution (1)", "real", fits="MATRIX"),
+        _V(
+            "energy_bnds",
+            ("channel", "bnds"),
+            "keV",
+            "nominal energy (edges)",
+            coord=True,
+            fits="E_MIN, E_MAX",
+        ),
+        _V(
+            "matrix",
+            ("energy_in", "channel"),
+            None,
+            "response (cm**2) or redistribution (1)",
+            "real",
+            fits="MATRIX",
+        ),
         _V("area", ("energy_in",), "cm**2", "effective area", "real", fits="SPECRESP"),
     ),
     marks=({"matrix": ("energy_in", "channel")}, {"area": ("energy_in",)}),

@@ -20,7 +20,7 @@ class Variable:
         Dimensions in order. One in square brackets may be absent: ``("[time]", "[energy]", "dety", "detx")``.
         ``("...",)`` leaves them free.
     units
-        Canonical unit, or `None` where it is free (``attrs["units"]`` must then still be there if numeric).
+        Canonical unit, or `None` where it depends on the product.
     doc
         One line for the generated tables and for ``attrs["long_name"]``.
     dtype
@@ -58,7 +58,7 @@ class Variable:
         return position == len(dims)
 
     def default_dims(self, ndim: int) -> tuple[str, ...] | None:
-        """Return the dimensions of a plain array with `ndim` axes, or `None` if that is not settled by `ndim`."""
+        """Return the dimensions of a plain array with `ndim` axes, `None` if `ndim` does not settle them."""
         names = [spec.strip("[]") for spec in self.dims]
         if self.dims == ("...",):
             return None
@@ -90,8 +90,8 @@ class Kind:
     variables, attributes
         The specification; a Dataset may hold further variables.
     marks
-        The structure by which the kind is recognised: a tuple of alternatives, each a mapping from variable name to
-        the dimensions that it must have (a subset, in any order).
+        The structure by which the kind is recognised: a tuple of alternatives, each a mapping from variable
+        name to the dimensions that it must have (a subset, in any order).
     one_of
         Groups of variable names of which at least one must be present.
     """

@@ -1,5 +1,6 @@
 """Forward model of BAT: masks, attitude, detectors, events, and observations in the archive's layout."""
 
+from batx.simulate.archive import event_file, observation
 from batx.simulate.background import Background
 from batx.simulate.detectors import detector_mask, detector_table
 from batx.simulate.energies import Cutoff, Folded, Line, Mixture, PowerLaw, Spectrum
@@ -33,5 +34,7 @@ __all__ = [
     "attitude",
     "detector_mask",
     "detector_table",
+    "event_file",
     "events",
+    "observation",
 ]

@@ -47,8 +47,8 @@ class Background:
             finite(value, "1", "background shape")
         if (self._factors()[DETECTOR] < 0).any():
             raise ValueRangeError(
-                f"background: gradient {self.gradient}, curvature {self.curvature} and edge {self.edge} make it "
-                "negative somewhere on the detector plane; use smaller values"
+                f"background: gradient {self.gradient}, curvature {self.curvature} and edge {self.edge} make "
+                "it negative somewhere on the detector plane; use smaller values"
             )
 
     def _factors(self) -> np.ndarray:
@@ -61,7 +61,7 @@ class Background:
         return smooth * (1 + self.edge * at_edge)
 
     def shape(self) -> np.ndarray:
-        """Return the relative rate of every detector, ``(173, 286)`` with mean 1 over detectors and 0 in the gaps."""
+        """Return the relative rate of every detector, ``(173, 286)``: mean 1, and 0 in the gaps."""
         factors = np.where(DETECTOR, self._factors(), 0.0)
         return factors / factors[DETECTOR].mean()
 

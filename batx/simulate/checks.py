@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from batx.errors import GtiError, ValueRangeError
+from batx.intervals import gti_arrays
 from batx.units import to_value
 
 __all__ = ["finite", "good_time", "positive", "stream"]
@@ -31,15 +32,17 @@ def positive(value: Any, unit: str, name: str, zero: bool = False) -> float:
     return number
 
 
-def good_time(gti: Any, start: float, stop: float) -> np.ndarray:
+def good_time(gti: Any, start: float, stop: float, attrs: dict[str, Any]) -> np.ndarray:
     """Return good time as ``(n, 2)`` float64 inside ``[start, stop)``; without `gti` all of it.
 
     Parameters
     ----------
     gti
-        Dataset of kind ``gti``, a sequence of ``(start, stop)`` pairs in MET s, or `None`.
+        Good time in any form that `batx.intervals` takes, or `None`.
     start, stop
         The observation, MET s.
+    attrs
+        With ``utcf``, for dates.
 
     Raises
     ------
@@ -48,31 +51,22 @@ def good_time(gti: Any, start: float, stop: float) -> np.ndarray:
     """
     if gti is None:
         return np.array([[start, stop]])
-    if hasattr(gti, "variables"):
-        intervals = np.stack([gti["start"].values, gti["stop"].values], axis=1).astype(np.float64)
-    else:
-        intervals = np.asarray(gti, dtype=np.float64)
-    if (
-        intervals.ndim != 2
-        or intervals.shape[1] != 2
-        or not len(intervals)
-        or not np.isfinite(intervals).all()
-    ):
-        raise GtiError(
-            f"gti: found an array of shape {intervals.shape}, expected pairs of finite start and stop"
-        )
-    if (intervals[:, 1] <= intervals[:, 0]).any():
-        raise GtiError("gti: an interval stops at or before its start; expected start < stop")
-    if (intervals[1:, 0] < intervals[:-1, 1]).any():
-        raise GtiError("gti: intervals overlap or are not in order; unite and sort them first")
+    first, last = gti_arrays(gti, attrs)
+    intervals = np.stack([first, last], axis=1)
+    if not len(intervals) or not np.isfinite(intervals).all() or (last <= first).any():
+        raise GtiError(f"gti: found {intervals.tolist()}, expected intervals with finite start < stop")
+    if (first[1:] < last[:-1]).any():
+        raise GtiError("gti: intervals overlap or are not in order; unite them with batx.intervals.gti_union")
     if intervals[0, 0] < start or intervals[-1, 1] > stop:
         raise GtiError(
-            f"gti: found {intervals[0, 0]:.3f} to {intervals[-1, 1]:.3f} s, expected it inside the observation, "
-            f"{start:.3f} to {stop:.3f} s"
+            f"gti: found {intervals[0, 0]:.3f} to {intervals[-1, 1]:.3f} s, expected it inside the "
+            f"observation, {start:.3f} to {stop:.3f} s"
         )
     return intervals
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
     """Return the random stream of one component: adding a source leaves the others' photons as they are."""
+    if seed != int(seed) or seed < 0:
+        raise ValueRangeError(f"seed: found {seed}, expected a whole number of at least 0")
     return np.random.default_rng([crc32(name.encode()), int(seed)])

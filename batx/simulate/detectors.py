@@ -31,8 +31,8 @@ def detector_table(
     disabled
         Number of detectors switched off on board; they give no events and are marked in the enable map.
     hot, cold, noisy
-        Numbers of enabled detectors that give `hot_rate` count/s of noise all the time, that see nothing, and that
-        give `noisy_rate` count/s of noise in random spells of 1 s, half of the time.
+        Numbers of enabled detectors that give `hot_rate` count/s of noise all the time, that see nothing, and
+        that give `noisy_rate` count/s of noise in random spells of 1 s, half of the time.
     efficiency_scatter
         Standard deviation of the detectors' efficiency about 1.
     seed
@@ -41,10 +41,10 @@ def detector_table(
     Returns
     -------
     xarray.Dataset
-        Kind ``detector_table`` on ``(dety, detx)``: ``enabled``, ``hot``, ``cold``, ``noisy`` (bool), ``efficiency``,
-        ``noise_rate`` (count/s), ``gain`` (keV/ADU) and ``offset`` (ADU), and the pulser calibration of the energy
-        scale (``pulser_gain``, ``pulser_offset``, ``flight_pulser_gain``, ``flight_pulser_offset``). In the gaps
-        everything is false, 0 or 1 (gains).
+        Kind ``detector_table`` on ``(dety, detx)``: ``enabled``, ``hot``, ``cold``, ``noisy`` (bool),
+        ``efficiency``, ``noise_rate`` (count/s), ``gain`` (keV/ADU) and ``offset`` (ADU), and the pulser
+        calibration of the energy scale (``pulser_gain``, ``pulser_offset``, ``flight_pulser_gain``,
+        ``flight_pulser_offset``). In the gaps everything is false, 0 or 1 (gains).
 
     Raises
     ------

@@ -28,7 +28,7 @@ class Spectrum:
         raise NotImplementedError
 
     def channels(self) -> np.ndarray:
-        """Return the relative number of counts in each PI channel (midpoint rule on five points a channel)."""
+        """Return the relative number of counts in each PI channel (midpoint rule, five points a channel)."""
         fine = (np.arange(5 * N_PI) + 0.5) * 0.02
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             density = np.asarray(self(fine), dtype=np.float64)
@@ -45,7 +45,7 @@ class Spectrum:
         weights = self.channels()
         if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
             raise ValueRangeError(
-                f"spectrum {self!r}: expected finite values, none negative and some positive, between 0 and 500 keV"
+                f"spectrum {self!r}: expected finite values, none negative and some positive, below 500 keV"
             )
         return weights / weights.sum()
 
@@ -75,7 +75,7 @@ class PowerLaw(Spectrum):
 
 @dataclass(frozen=True)
 class Cutoff(Spectrum):
-    """``norm * (E / 1 keV)**-index * exp(-E (2 - index) / peak)``: `peak` (keV) is where E² N(E) is largest."""
+    """``norm * (E / 1 keV)**-index * exp(-E (2 - index) / peak)``; E² N(E) is largest at `peak` keV."""
 
     index: float = 1.0
     peak: float = 120.0
@@ -154,7 +154,7 @@ class Folded(Spectrum):
         require_kind(self.response, "response", operation="folding a spectrum")
         if "matrix" not in self.response or "energy_bnds" not in self.response.variables:
             raise ValueRangeError(
-                "response: found no matrix or no channel energies, expected both; open the full response (rsp)"
+                "response: found no matrix or no channel energies, expected both; open a full response"
             )
 
     def channel_rates(self) -> np.ndarray:
@@ -171,7 +171,7 @@ class Folded(Spectrum):
         return float(self.channel_rates().sum())
 
     def channels(self) -> np.ndarray:
-        """Return the counts of each PI channel: those of a response channel spread evenly over its energies."""
+        """Return the counts of each PI channel; those of a response channel are spread evenly."""
         bounds = np.clip(self.response["energy_bnds"].values, 0.0, _EDGES[-1])
         rates = self.channel_rates()
         width = np.maximum(bounds[:, 1] - bounds[:, 0], 1e-9)
@@ -195,7 +195,7 @@ def as_spectrum(value: Any, response: xr.Dataset | None = None) -> Spectrum:
         spectrum = _Function(value)
     else:
         raise ValueRangeError(
-            f"spectrum: found {value!r}, expected a spectrum of batx.simulate (PowerLaw, Cutoff, Line, Mixture, "
-            "Folded) or a function of energy in keV"
+            f"spectrum: found {value!r}, expected a spectrum of batx.simulate (PowerLaw, Cutoff, Line, "
+            "Mixture, Folded) or a function of energy in keV"
         )
     return spectrum if response is None else Folded(spectrum, response)

@@ -43,7 +43,7 @@ class MaskForm:
     geometry: dict[str, float] = field(default_factory=dict)
 
     def outline(self) -> np.ndarray:
-        """Return which cells are inside: a rectangle without its lower corners, cut at 45 degrees, hence the D."""
+        """Return which cells are inside: a rectangle whose lower corners are cut at 45 degrees."""
         row, column = np.arange(self.ny)[:, None], np.arange(self.nx)
         return (column >= self.chamfer - row) & (column <= self.nx - 1 - self.chamfer + row)
 
@@ -80,7 +80,8 @@ def aperture(form: str = "reference", *, open_fraction: float = 0.5, seed: int =
     Returns
     -------
     xarray.Dataset
-        Kind ``aperture``: ``mask(mask_y, mask_x)`` +1 open, −1 closed, 0 outside; geometry in cm as attributes.
+        Kind ``aperture``: ``mask(mask_y, mask_x)`` +1 open, −1 closed, 0 outside; geometry in cm as
+        attributes.
 
     Raises
     ------
@@ -137,7 +138,8 @@ def alignment(misalignment: tuple[float, float, float] = (0.020, 0.675, 11.643))
     Returns
     -------
     xarray.Dataset
-        Kind ``alignment``: ``matrix_file`` to the nine digits of a teldef file, and ``matrix`` normalised from it.
+        Kind ``alignment``: ``matrix_file`` to the nine digits of a teldef file, and ``matrix`` normalised
+        from it.
 
     Examples
     --------

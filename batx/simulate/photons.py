@@ -12,6 +12,7 @@ import xarray as xr
 
 from batx.errors import AttitudeError, PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR, DETID, NX
+from batx.met import to_met
 from batx.schema import build, require_kind
 from batx.simulate import mask as masks
 from batx.simulate import pointing
@@ -33,8 +34,14 @@ TIME_STEP = 1e-4
 #: length of the slots in which saturation counts events, s
 _SLOT = 0.01
 
+#: UTC - MET of an observation that does not say, s
+UTCF = -22.5
+
 #: longest cell of the time grid of a component whose brightness changes, s
 _CELL = 1e-3
+
+#: events stay at least this far from the end of good time, beyond the rounding of MET, s
+_CLOSE = 1e-6
 
 _CALIBRATION = Mixture(((0.75, Line(59.5, 2.5)), (0.25, Line(17.8, 1.5))))
 
@@ -55,7 +62,7 @@ def events(
     sources: Source | Sequence[Source] = (),
     background: Background | None = None,
     *,
-    start: float = 6e8,
+    start: Any = 6e8,
     duration: float = 200.0,
     trigger: float | None = None,
     gti: Any = None,
@@ -72,7 +79,7 @@ def events(
     seed: int = 0,
     obs_id: str = "00012345000",
     object_name: str = "SIMGRB",
-    utcf: float = -22.5,
+    utcf: float = UTCF,
 ) -> xr.Dataset:
     """Return simulated BAT events.
 
@@ -83,19 +90,20 @@ def events(
     background
         `Background`; the default one if not given, none with ``Background(rate=0)``.
     start, duration
-        The observation, MET s and s.
+        The observation: MET s (or a Time or date) and s.
     trigger
         Trigger time, s from the start; the keyword TRIGTIME.
     gti
-        Good time: Dataset of kind ``gti`` or pairs of MET s; all of the observation if not given. There are no events
-        outside it.
+        Good time: Dataset of kind ``gti`` or pairs of MET s; all of the observation if not given. There are
+        no events outside it.
     attitude, alignment, aperture, detectors
-        From the functions of the same name (`detectors` from `detector_table`); made with `seed` if not given.
+        From the functions of the same name (`detectors` from `detector_table`); made with `seed` if not
+        given.
     glitches
         Any number of `Glitch`.
     calibration
-        Events of the tagged calibration source (EVENT_FLAGS 1; lines at 59.5 and 17.8 keV), as a fraction of the
-        background.
+        Events of the tagged calibration source (EVENT_FLAGS 1; lines at 59.5 and 17.8 keV), as a fraction of
+        the background.
     graded
         Fraction of all other events that carry EVENT_FLAGS 16, which is good.
     dead_time
@@ -103,8 +111,8 @@ def events(
     saturation
         Largest rate of the whole instrument, count/s, imposed in slots of 10 ms; `None` for none.
     angular_step
-        While the instrument turns, the shadow of the mask is drawn anew when a source has moved this far on the
-        tangent plane.
+        While the instrument turns, the shadow of the mask is drawn anew when a source has moved this far on
+        the tangent plane.
     seed
         Same seed, same events. Every component has a random stream of its own.
     obs_id, object_name, utcf
@@ -113,8 +121,9 @@ def events(
     Returns
     -------
     xarray.Dataset
-        Kind ``events``, in memory, with ``simlabel``: 0 background, k source k, 253 noise of hot and noisy detectors,
-        254 calibration source, 255 glitch. ``attrs["provenance"]`` is JSON with what was put in (``truth``).
+        Kind ``events``, in memory, with ``simlabel``: 0 background, k source k, 253 noise of hot and noisy
+        detectors, 254 calibration source, 255 glitch. ``attrs["provenance"]`` is JSON with what was put in
+        (``truth``).
 
     Raises
     ------
@@ -133,10 +142,12 @@ def events(
     >>> sorted(set(ev["simlabel"].values.tolist()) & {0, 1})
     [0, 1]
     """
-    start, duration = finite(start, "s", "start"), positive(duration, "s", "duration")
-    good = good_time(gti, start, start + duration) - start
+    utcf = finite(utcf, "s", "utcf")
+    start = finite(to_met(start, {"utcf": utcf}, name="start"), "s", "start")
+    duration = positive(duration, "s", "duration")
+    good = good_time(gti, start, start + duration, {"utcf": utcf}) - start
     chosen = [sources] if isinstance(sources, Source) else list(sources)
-    if len(chosen) >= min(LABELS["noise"], 253):
+    if len(chosen) >= LABELS["noise"]:
         raise ValueRangeError(f"found {len(chosen)} sources, expected at most {LABELS['noise'] - 1}")
     background = Background() if background is None else background
     detectors = detector_table(seed=seed) if detectors is None else detectors
@@ -164,6 +175,7 @@ def events(
 
     columns = _merge(batches, positive(graded, "1", "graded", zero=True), seed)
     _lose(columns, dead_time, saturation)
+    columns["time"] = _clock(columns["time"], good)
     return _dataset(
         columns,
         detectors,
@@ -176,7 +188,7 @@ def events(
             "mjdref_int": 51910,
             "mjdref_frac": 0.00074287037,
             "time_scale": "tt",
-            "utcf": finite(utcf, "s", "utcf"),
+            "utcf": utcf,
             "trigger_time": None if trigger is None else start + finite(trigger, "s", "trigger"),
             "tstart": start,
             "tstop": start + duration,
@@ -216,8 +228,8 @@ def _telescope(
     times = telescope.attitude["time"].values
     if times[0] > start or times[-1] < start + duration:
         raise AttitudeError(
-            f"attitude: found rows from {times[0]:.3f} to {times[-1]:.3f} s, expected them to cover the observation, "
-            f"{start:.3f} to {start + duration:.3f} s"
+            f"attitude: found rows from {times[0]:.3f} to {times[-1]:.3f} s, expected them to cover the "
+            f"observation, {start:.3f} to {start + duration:.3f} s"
         )
     return telescope
 
@@ -248,33 +260,38 @@ def _cells(
     return first, width, 0.5 * values * width
 
 
-def _draw(rng: np.random.Generator, n: int, weights: np.ndarray, dtype: type) -> np.ndarray:
+def _draw(rng: np.random.Generator, n: int, weights: np.ndarray, dtype: Any) -> np.ndarray:
     """Return `n` independent indices with probabilities in proportion to `weights`, in random order."""
     if n < len(weights):
         total = np.cumsum(weights)
         return np.searchsorted(total, rng.random(n) * total[-1], side="right").astype(dtype)
-    drawn = np.repeat(np.arange(len(weights), dtype=dtype), rng.multinomial(n, weights / weights.sum()))
+    drawn: np.ndarray = np.repeat(
+        np.arange(len(weights), dtype=dtype), rng.multinomial(n, weights / weights.sum())
+    )
     rng.shuffle(drawn)
     return drawn
 
 
 def _times(
-    rng: np.random.Generator, cells: tuple[np.ndarray, np.ndarray, np.ndarray], rate: float, good: np.ndarray
+    rng: np.random.Generator, cells: tuple[np.ndarray, np.ndarray, np.ndarray], rate: float
 ) -> np.ndarray:
-    """Return Poisson times, ascending and on the grid of the clock."""
+    """Return Poisson times, ascending."""
     first, width, integral = cells
     counts = rng.poisson(rate * integral)
     time = rng.random(int(counts.sum()))
     time *= np.repeat(width, counts)
     time += np.repeat(first, counts)
+    time.sort()
+    return time
+
+
+def _clock(time: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Return times as the clock of the instrument counts them, still in order and inside good time."""
+    interval = np.clip(np.searchsorted(good[:, 0], time, side="right") - 1, 0, None)
     ticks = np.floor(time / TIME_STEP)
     ticks += 0.5
     ticks *= TIME_STEP
-    interval = np.clip(np.searchsorted(good[:, 0], ticks, side="right") - 1, 0, None)
-    outside = (ticks < good[interval, 0]) | (ticks >= good[interval, 1])
-    ticks[outside] = time[outside]
-    ticks.sort()
-    return ticks
+    return np.clip(ticks, good[interval, 0], good[interval, 1] - _CLOSE, out=ticks)
 
 
 def _steady(
@@ -284,7 +301,7 @@ def _steady(
     rng = stream(seed, name or kind)
     cells = _cells(as_profile(component.light_curve), good[0, 0], good[-1, 1], good)
     total = float(rate.sum())
-    time = _times(rng, cells, total, good)
+    time = _times(rng, cells, total)
     pixel = _draw(rng, len(time), rate.ravel(), np.uint16)
     pi = _draw(rng, len(time), as_spectrum(component.spectrum).probabilities(), np.int16)
     return _Batch(LABELS[kind], time, pixel, pi, flag, total * float(cells[2].sum()))
@@ -318,32 +335,36 @@ def _source(
     profile = as_profile(source.light_curve)
     tolerance = positive(angular_step, "1", "angular_step")
     pieces = list(stretches(telescope, source, start, start + good[-1, 1], tolerance))
-    lit = [
-        telescope.illuminate(imx, imy) if front else np.zeros_like(efficiency)
-        for *_, imx, imy, front in pieces
-    ]
-    best = max(pattern.sum() for pattern in lit)
-    if best == 0:
-        where = f"imx {pieces[0][2]:.3f}, imy {pieces[0][3]:.3f}" if pieces[0][4] else "behind the mask"
-        raise PositionError(
-            f"{source.name}: found it outside the field of view throughout ({where} at the start), expected it to "
-            "light some detectors; move the source or the pointing"
-        )
-    assert source.rate is not None
-    rate = source.rate / (best if source.per == "total" else 1.0)
-    times, pixels, expected = [], [], 0.0
-    for (begin, end, *_), pattern in zip(pieces, lit, strict=True):
-        cells = _cells(profile, begin - start, end - start, good)
-        seen = pattern * efficiency
+    rate = float(source.rate or 0.0)
+    if source.per == "total":
+        rate /= max(float(_lit(telescope, piece).sum()) for piece in pieces) or np.inf
+    times, pixels, expected, seen_at_all = [], [], 0.0, False
+    for piece in pieces:
+        seen = _lit(telescope, piece)
+        seen_at_all |= bool(seen.any())
+        seen *= efficiency
+        cells = _cells(profile, piece[0] - start, piece[1] - start, good)
         total = rate * float(seen.sum())
-        time = _times(rng, cells, total, good)
-        times.append(time)
-        pixels.append(_draw(rng, len(time), seen.ravel(), np.uint16))
+        times.append(_times(rng, cells, total))
+        pixels.append(_draw(rng, len(times[-1]), seen.ravel(), np.uint16))
         expected += total * float(cells[2].sum())
+    if not seen_at_all:
+        imx, imy, front = (value[0] for value in telescope.place(source, np.array([start])))
+        where = f"at imx {imx:.3f}, imy {imy:.3f}" if front else "behind the instrument"
+        raise PositionError(
+            f"{source.name}: found it outside the field of view throughout ({where} at the start), expected "
+            "it to light some detectors; move the source or the pointing"
+        )
     time = np.concatenate(times)
     spectrum = as_spectrum(source.spectrum, source.response)
     pi = _draw(rng, len(time), spectrum.probabilities(), np.int16)
     return _Batch(number, time, np.concatenate(pixels), pi, 0, expected)
+
+
+def _lit(telescope: Telescope, piece: tuple[float, float, float, float, bool]) -> np.ndarray:
+    """Return the relative counts of the detectors during a stretch; 0 while the source is out of view."""
+    *_, imx, imy, in_field = piece
+    return telescope.illuminate(imx, imy) if in_field else np.zeros(DETECTOR.shape)
 
 
 def _merge(batches: Sequence[_Batch], graded: float, seed: int) -> dict[str, np.ndarray]:
@@ -413,20 +434,11 @@ def _dataset(
 
 
 def _pointing_attrs(telescope: Telescope, sources: Sequence[Source], time: float) -> dict[str, float]:
-    row = int(
-        np.clip(
-            np.searchsorted(telescope.attitude["time"].values, time), 0, telescope.attitude.sizes["time"] - 1
-        )
-    )
-    ra, dec, roll = (float(telescope.attitude[name].values[row]) for name in ("ra", "dec", "roll"))
-    on_sky = next((source for source in sources if source.ra is not None), None)
-    return {
-        "ra_obj": ra if on_sky is None else on_sky.ra,
-        "dec_obj": dec if on_sky is None else on_sky.dec,
-        "ra_pnt": ra,
-        "dec_pnt": dec,
-        "pa_pnt": roll,
-    }
+    """Return where the instrument points at a time, and where the first source is."""
+    row = telescope.attitude.sel(time=time, method="nearest")
+    ra, dec, roll = (float(row[name]) for name in ("ra", "dec", "roll"))
+    ra_obj, dec_obj = telescope.sky(sources[0], time) if sources else (ra, dec)
+    return {"ra_obj": ra_obj, "dec_obj": dec_obj, "ra_pnt": ra, "dec_pnt": dec, "pa_pnt": roll}
 
 
 def _truth(
@@ -439,12 +451,9 @@ def _truth(
 ) -> dict[str, Any]:
     """Return what was put in, for the provenance of the events."""
     recorded = np.bincount(columns["label"], minlength=256)
-    by_label: dict[int, list[_Batch]] = {}
-    for batch in batches:
-        by_label.setdefault(batch.label, []).append(batch)
 
     def numbers(label: int) -> dict[str, Any]:
-        drawn = by_label.get(label, [])
+        drawn = [batch for batch in batches if batch.label == label]
         return {
             "label": label,
             "expected": sum(batch.expected for batch in drawn),

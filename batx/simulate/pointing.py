@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class Slew:
 def axes_of(ra: Any, dec: Any, roll: Any) -> np.ndarray:
     """Return the sky-to-spacecraft matrix of a pointing: rows are the spacecraft axes in the sky frame.
 
-    SC_X is the boresight; `roll` is the position angle of SC_Z, from north through east (this is how the POINTING
-    and QPARAM columns of attitude files belong together).
+    SC_X is the boresight; `roll` is the position angle of SC_Z, from north through east (this is how the
+    POINTING and QPARAM columns of attitude files belong together).
 
     Parameters
     ----------
@@ -114,7 +115,8 @@ def attitude(
         After each slew the boresight swings with an initial amplitude (arcsec) that falls by e in a third of
         `settle_time`; the flag ``settled`` is set `settle_time` s after the slew.
     saa
-        Passages of the South Atlantic Anomaly, pairs of s from the start of the observation; sets the flag only.
+        Passages of the South Atlantic Anomaly, pairs of s from the start of the observation; sets the flag
+        only.
     seed
         Same seed, same attitude.
 
@@ -140,7 +142,7 @@ def attitude(
     jitter = positive(jitter, "arcsec", "jitter", zero=True)
     settle_amplitude = positive(settle_amplitude, "arcsec", "settle_amplitude", zero=True)
     settle_time = positive(settle_time, "s", "settle_time", zero=True)
-    if any(later.start < earlier.stop for earlier, later in zip(slews, slews[1:], strict=False)):
+    if any(later.start < earlier.stop for earlier, later in pairwise(slews)):
         raise ValueRangeError(
             "slews overlap or are not in order; expected each to start after the one before ends"
         )

@@ -1,4 +1,4 @@
-"""Light curves of simulated components: relative brightness against seconds from the start of the observation."""
+"""Light curves of simulated components: relative brightness against seconds from the start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Profile:
         raise NotImplementedError
 
     def breaks(self) -> list[float]:
-        """Return the times at which the profile is not smooth; the time grid of the simulation takes them up."""
+        """Return the times at which the profile is not smooth, for the time grid of the simulation."""
         return []
 
 
@@ -180,8 +180,8 @@ def as_profile(value: Any) -> Profile:
     Parameters
     ----------
     value
-        A `Profile`; a callable that takes float64 seconds from the start of the observation; a pair of arrays;
-        or a list of profiles, which are added.
+        A `Profile`; a callable that takes float64 seconds from the start of the observation; a pair of
+        arrays; or a list of profiles, which are added.
 
     Raises
     ------
@@ -202,6 +202,6 @@ def as_profile(value: Any) -> Profile:
     if isinstance(value, (list, tuple)) and len(value) == 2 and np.ndim(value[0]) == 1:
         return Sampled(*value)
     raise ValueRangeError(
-        f"light curve: found {value!r}, expected a profile of batx.simulate (Constant, Box, Gaussian, Fred, Drift, "
-        "Sampled, Sum), a function of time, a list of profiles, or a pair (times, values)"
+        f"light curve: found {value!r}, expected a profile of batx.simulate (Constant, Box, Gaussian, Fred, "
+        "Drift, Sampled, Sum), a function of time, a list of profiles, or a pair (times, values)"
     )

@@ -12,12 +12,15 @@ import xarray as xr
 from batx.errors import PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, weight_map
-from batx.instrument.sky import sky_to_tangent, slerp
+from batx.instrument.sky import sky_to_tangent, slerp, tangent_to_sky
 from batx.simulate.checks import finite, positive
 from batx.simulate.energies import Cutoff, Folded, as_spectrum
 from batx.simulate.profiles import Constant
 
 __all__ = ["Glitch", "Source", "Telescope", "stretches"]
+
+#: most parts into which the time between two rows of an attitude is cut
+_MAX_PARTS = 100
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Source:
     Attributes
     ----------
     rate
-        Count/s at light-curve value 1, over all energies. With a `response` it may be left out: the rate is then
-        that of the photon spectrum folded through it.
+        Count/s at light-curve value 1, over all energies. With a `response` it may be left out: the rate is
+        then that of the photon spectrum folded through it.
     ra, dec
         Sky position, degrees (or Quantity; or a SkyCoord as `ra`).
     imx, imy
@@ -39,7 +42,8 @@ class Source:
         Dataset of kind ``response`` (cm**2 per detector); `spectrum` is then photon cm**-2 s**-1 keV**-1.
     per
         ``"detector"``: `rate` is that of a fully illuminated detector that faces the source, the unit of
-        mask-weighted rates. ``"total"``: of all detectors together, where the source is best coded in the observation.
+        mask-weighted rates. ``"total"``: of all detectors together, where the source is best coded in the
+        observation.
     name
         For the record of the simulation.
     """
@@ -64,7 +68,7 @@ class Source:
         given = [all(value is not None for value in pair) for pair in (sky, plane)]
         if given.count(True) != 1 or any(value is not None for value in (plane if given[0] else sky)):
             raise PositionError(
-                f"{self.name}: found ra, dec = {sky} and imx, imy = {plane}; expected exactly one of the two pairs"
+                f"{self.name}: found ra, dec = {sky} and imx, imy = {plane}; expected exactly one pair"
             )
         if given[0]:
             object.__setattr__(self, "ra", finite(self.ra, "deg", "ra"))
@@ -135,10 +139,16 @@ class Telescope:
         algorithms 2.1, steps 1 and 2).
         """
         mask = self.aperture["mask"].values
-        geometry = MaskGeometry.from_attrs(self.aperture.attrs, mask.shape)
         corrections = ("forward", "unbalanced", "flatfield")
         source = (imx * FAR, imy * FAR, FAR)
-        return weight_map(mask, geometry, source, corrections=corrections, rebalance=False)[0]
+        return weight_map(mask, self._geometry(), source, corrections=corrections, rebalance=False)[0]
+
+    def field_radius(self) -> float:
+        """Return the distance on the tangent plane beyond which a source lights no detector."""
+        return self._geometry().field_radius()
+
+    def _geometry(self) -> MaskGeometry:
+        return MaskGeometry.from_attrs(self.aperture.attrs, self.aperture["mask"].values.shape)
 
     def place(self, source: Source, time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return where a source is on the tangent plane at times (MET s), and whether it is in front."""
@@ -152,11 +162,19 @@ class Telescope:
         quaternion = slerp(time, self.attitude["time"].values, self.attitude["quaternion"].values)
         return sky_to_tangent(source.ra, source.dec, quaternion, self.alignment["matrix"].values)
 
+    def sky(self, source: Source, time: float) -> tuple[float, float]:
+        """Return right ascension and declination (degrees) of a source at a time (MET s)."""
+        if source.ra is not None:
+            return source.ra, source.dec
+        quaternion = slerp(time, self.attitude["time"].values, self.attitude["quaternion"].values)
+        ra, dec = tangent_to_sky(source.imx, source.imy, quaternion, self.alignment["matrix"].values)
+        return float(ra), float(dec)
+
 
 def stretches(
     telescope: Telescope, source: Source, start: float, stop: float, tolerance: float
 ) -> Iterator[tuple[float, float, float, float, bool]]:
-    """Yield ``(begin, end, imx, imy, front)`` within which a source moves by at most `tolerance`.
+    """Yield ``(begin, end, imx, imy, in_field)`` within which a source moves by at most `tolerance`.
 
     Parameters
     ----------
@@ -172,21 +190,17 @@ def stretches(
     rows = telescope.attitude["time"].values
     edges = np.concatenate([[start], rows[(rows > start) & (rows < stop)], [stop]])
     imx, imy, _ = telescope.place(source, edges)
-    steps = np.ceil(np.minimum(np.hypot(np.diff(imx), np.diff(imy)) / tolerance, 1000.0)).astype(int)
-    steps = np.maximum(steps, 1)
-    edges = np.append(
-        np.concatenate(
-            [a + (b - a) * np.arange(n) / n for a, b, n in zip(edges, edges[1:], steps, strict=False)]
-        ),
-        stop,
-    )
+    moved = np.hypot(np.diff(imx), np.diff(imy)) / tolerance
+    parts = np.clip(np.ceil(moved), 1, _MAX_PARTS).astype(int)
+    fraction = np.concatenate([np.arange(n) / n for n in parts])
+    edges = np.append(np.repeat(edges[:-1], parts) + fraction * np.repeat(np.diff(edges), parts), stop)
     imx, imy, front = telescope.place(source, 0.5 * (edges[1:] + edges[:-1]))
+    in_field = front & (np.hypot(imx, imy) < telescope.field_radius())
     first = 0
     for k in range(1, len(imx) + 1):
-        if k < len(imx) and front[k] == front[first]:
-            moved = np.hypot(imx[k] - imx[first], imy[k] - imy[first])
-            if moved <= tolerance or not front[k]:
-                continue
+        moved_on = k == len(imx) or np.hypot(imx[k] - imx[first], imy[k] - imy[first]) > tolerance
+        if k < len(imx) and in_field[k] == in_field[first] and not (in_field[k] and moved_on):
+            continue
         middle = (first + k - 1) // 2
-        yield edges[first], edges[k], float(imx[middle]), float(imy[middle]), bool(front[first])
+        yield edges[first], edges[k], float(imx[middle]), float(imy[middle]), bool(in_field[first])
         first = k

@@ -1,0 +1,195 @@
+"""A whole analysis on a simulated burst, from the archive's layout to files and pictures: ``batx demo``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["DURATION", "STEPS", "Demo", "run"]
+
+OBS_ID = "00012345000"
+RA, DEC = 165.0, 24.0
+DURATION = 120.0
+STEPS = 8
+_BANDS = [15, 25, 50, 100, 350]
+_TRIGGER = 30.0
+_START = 6e8
+
+
+@dataclass
+class Demo:
+    """What the demonstration made.
+
+    Attributes
+    ----------
+    observation
+        Folder of the simulated observation.
+    files
+        Products and pictures, in the order in which they were made.
+    facts
+        What came out, by label, to be read by a person.
+    products
+        The labelled objects by name.
+    """
+
+    observation: Path
+    files: list[Path] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    products: dict[str, xr.Dataset] = field(default_factory=dict)
+
+
+def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int = 1) -> Demo:
+    """Simulate an observation, analyse it, and leave files and pictures in a folder.
+
+    Parameters
+    ----------
+    directory
+        Made if it is not there; products of an earlier demonstration in it are replaced.
+    step
+        Called with the name of each of the `STEPS` steps when it begins.
+    seed
+        Seed of the simulation.
+
+    Returns
+    -------
+    Demo
+        Files, facts and objects.
+
+    Raises
+    ------
+    WriteError
+        If the folder cannot be written.
+    """
+    import batx
+    from batx.summary import describe_times
+
+    directory.mkdir(parents=True, exist_ok=True)
+    step("simulating an observation")
+    demo = Demo(simulate(directory, seed))
+
+    step("opening it")
+    obs = batx.open_observation(demo.observation)
+    events = obs["events"].to_dataset()
+    demo.facts = describe_times(events)
+    demo.facts["events"] = f"{events.sizes['event']} in {_exposure(events):.3f} s of good time"
+
+    step("finding hot detectors")
+    (enable_map,) = (demo.observation / "bat" / "hk").glob("*bdecb.hk*")
+    enabled = batx.open_dataset(enable_map)
+    mask = events.bat.detector_plane(energy=[15, 150]).bat.hot_pixels(detector_mask=enabled)
+    n_enabled, n_good = int(enabled["good"].sum()), int(mask["good"].sum())
+    demo.facts["detectors"] = f"{n_enabled} enabled, of which {n_enabled - n_good} found hot or dead"
+
+    step("mask weights for the burst, through the slew")
+    frame = {name: obs[name].to_dataset() for name in ("attitude", "aperture", "alignment")}
+    weighted = events.bat.mask_weight(RA, DEC, detector_mask=mask, **frame)
+    trace = events.bat.ray_trace(RA, DEC, detector_mask=mask, **frame)
+    demo.facts["coding"] = (
+        f"{float(trace['pcode'].min()):.2f} to {float(trace['pcode'].max()):.2f} of the detectors"
+    )
+
+    step("light curves")
+    fine = weighted.bat.lightcurve(dt=0.064, energy=_BANDS)
+    coarse = weighted.bat.lightcurve(dt=1.0, energy=_BANDS)
+    start, stop, peak = _burst(coarse)
+    demo.facts["burst"] = (
+        f"{_since(start, coarse)} to {_since(stop, coarse)} s from the trigger, "
+        f"peak {peak:.3f} count/s per detector in {_BANDS[0]}-{_BANDS[-1]} keV"
+    )
+
+    step("spectrum and detector images of the burst")
+    spectrum = weighted.bat.spectrum(tstart=start, tstop=stop)
+    images = events.bat.detector_plane(time=[start - 20.0, start, stop], energy=[15, 50, 150])
+    demo.facts["spectrum"] = _counts(spectrum)
+
+    step("writing netCDF and OGIP files")
+    demo.products = {
+        "lightcurve_64ms": fine,
+        "lightcurve_1s": coarse,
+        "spectrum": spectrum,
+        "detector_plane": images,
+        "detector_mask": mask,
+        "ray_trace": trace,
+    }
+    demo.products = {name: product.compute() for name, product in demo.products.items()}
+    for name, product in demo.products.items():
+        demo.files.append(batx.to_netcdf(product, directory / f"{name}.nc", overwrite=True))
+    for name, product in (("burst.lc", coarse), ("burst.pha", spectrum)):
+        demo.files.append(batx.to_fits(product, directory / name, overwrite=True))
+
+    step("drawing pictures")
+    demo.files += _pictures(directory, demo.products, obs["attitude"].to_dataset())
+    return demo
+
+
+def simulate(directory: Path, seed: int = 1) -> Path:
+    """Write the observation: a burst of two pulses, a steady source, a slew, a gap and noisy detectors."""
+    from batx.simulate import Cutoff, Fred, Slew, Source, Sum, detector_table, observation
+
+    pulses = Sum([(1.0, Fred(_TRIGGER - 1.0, 1.0, 6.0)), (0.6, Fred(_TRIGGER + 11.0, 3.0, 4.0))])
+    return observation(
+        directory,
+        [
+            Source(
+                0.4, ra=RA, dec=DEC, light_curve=pulses, spectrum=Cutoff(index=1.0, peak=180.0), name="burst"
+            ),
+            Source(0.02, ra=140.0, dec=20.0, name="steady source"),
+        ],
+        obs_id=OBS_ID,
+        start=_START,
+        duration=DURATION,
+        trigger=_TRIGGER,
+        target=(125.0, 35.0, 40.0),
+        slews=[Slew(70.0, 95.0, RA, DEC, 40.0)],
+        gti=[(_START, _START + 60.0), (_START + 63.5, _START + DURATION)],
+        detectors=detector_table(hot=60, cold=30, seed=seed),
+        object_name="Simulated GRB",
+        seed=seed,
+        overwrite=True,
+    )
+
+
+def _exposure(ds: xr.Dataset) -> float:
+    return float((ds["gti_stop"] - ds["gti_start"]).sum())
+
+
+def _since(met: float, ds: xr.Dataset) -> str:
+    return f"{met - ds.attrs['trigger_time']:.1f}"
+
+
+def _burst(lc: xr.Dataset) -> tuple[float, float, float]:
+    """Return start, stop (MET) and peak rate: from the first to the last bin above 5 sigma, all bands."""
+    total = lc["rate"].sum("energy").values
+    sigma = np.sqrt((lc["rate_err"].values ** 2).sum(axis=lc["rate_err"].get_axis_num("energy")))
+    bright = np.flatnonzero(total > 5.0 * sigma)
+    bounds = lc["time_bnds"].values
+    return float(bounds[bright[0], 0]), float(bounds[bright[-1], 1]), float(np.nanmax(total))
+
+
+def _counts(spectrum: xr.Dataset) -> str:
+    """Return the counts of a spectrum, all but the open-ended channels, and their error."""
+    inner = spectrum.isel(channel=slice(1, -1))
+    counts = float(inner["rate"].sum() * spectrum["exposure"])
+    error = float(np.sqrt((inner["stat_err"] ** 2).sum()) * spectrum["exposure"])
+    return f"{counts:.3f} +- {error:.3f} count per detector in {inner.sizes['channel']} channels"
+
+
+def _pictures(directory: Path, products: dict[str, xr.Dataset], attitude: xr.Dataset) -> list[Path]:
+    from batx.plots.page import save
+
+    mask = products["detector_mask"]
+    options: dict[str, dict[str, Any]] = {
+        "lightcurve_1s": {"utc_axis": True},
+        "spectrum": {"energy": (15, 195)},
+        "detector_plane": {"detector_mask": mask},
+    }
+    pictures = {**products, "attitude": attitude}
+    return [
+        save(product, directory / f"{name}.png", overwrite=True, **options.get(name, {}))
+        for name, product in pictures.items()
+    ]

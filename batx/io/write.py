@@ -1,0 +1,159 @@
+"""FITS files out: OGIP where OGIP defines the product, the layout of the BAT tools elsewhere."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from batx.errors import KindError, ValueRangeError
+from batx.io.atomic import atomic_path, input_files
+from batx.schema import require_kind, validate
+
+__all__ = ["to_fits"]
+
+_KINDS = (
+    "events",
+    "gti",
+    "lightcurve",
+    "spectrum",
+    "response",
+    "detector_plane",
+    "detector_mask",
+    "detector_table",
+    "aperture",
+    "alignment",
+    "attitude",
+    "ray_trace",
+    "housekeeping",
+    "catalog",
+    "table",
+)
+
+
+_FORMS = {"detector_plane": ("dpi", "dph", "dpitab"), "detector_mask": ("flags",)}
+
+
+def to_fits(
+    ds: xr.Dataset,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    form: Literal["dpi", "dph", "dpitab", "flags"] | None = None,
+) -> Path:
+    """Write a Dataset to a FITS file, all of it or nothing.
+
+    Extensions, columns and keywords are those of the BAT tools: EVENTS, RATE, SPECTRUM (type II where there
+    is a time axis), SPECRESP MATRIX or MATRIX, SPECRESP, images BAT_DPI or the table BAT_DPH, BAT_OBJ_POS,
+    ATTITUDE and ACS_DATA, with EBOUNDS and STDGTI where the Dataset holds bands and good time. Rates and
+    errors are doubles. Attributes go back to their keywords (``utcf`` is UTCFINIT, a name of its own is
+    written in capitals), 0 and 1 of known flags to logical values, ``attrs["history"]`` to HISTORY cards.
+    Every unit has CHECKSUM and DATASUM.
+
+    Parameters
+    ----------
+    ds
+        A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
+        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
+        catalog or table, for one source. All of it is read into memory.
+    path
+        File to write; compressed if it ends in ``.gz``.
+    overwrite
+        Whether an existing file may be replaced. A file that `ds` was read from never is.
+    form
+        For detector planes: ``"dpi"`` (default), an image for each time and energy; ``"dph"``, a table with
+        a row for each time; ``"dpitab"``, a table with a row for each time and energy. For detector masks
+        an image, or with ``"flags"`` the table BAT_FLAGS.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    KindError
+        If there is no FITS form of this kind, or `ds` holds several sources.
+    SchemaError
+        If `ds` does not follow the data model; every departure is named.
+    WriteError
+        If the file exists, is an input, or cannot be written.
+
+    Warns
+    -----
+    BatxWarning
+        For attributes that no FITS keyword can hold.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from batx.schema import build
+    >>> gti = build("gti", {"start": [0.0], "stop": [9.0]}, {"telescope": "SWIFT"})
+    >>> path = to_fits(gti, Path(tempfile.mkdtemp()) / "gti.fits")
+    >>> from astropy.io import fits
+    >>> fits.getval(path, "HDUCLAS1", "STDGTI")
+    'GTI'
+    """
+    kind = require_kind(ds, *_KINDS, operation="to_fits")
+    if "source" in ds.dims and kind != "catalog":
+        raise KindError(
+            f"to_fits writes one source a file; found {ds.sizes['source']}: choose one with .isel(source=0)"
+        )
+    if form not in (None, *_FORMS.get(kind, ())):
+        others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
+        raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
+    validate(ds, kind)
+    hdus = _hdus(ds, kind, form)
+    with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
+        _write(hdus, temporary, compressed=Path(path).suffix == ".gz")
+    return Path(path)
+
+
+def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
+    from batx.io import write_planes as planes
+    from batx.io import write_products as products
+
+    if kind == "detector_plane":
+        if "counts" not in ds and "rate" not in ds:
+            return planes.weight_hdus(ds)
+        return planes.dpi_hdus(ds) if form in (None, "dpi") else planes.histogram_hdus(ds, str(form))
+    if kind == "detector_mask" and form == "flags":
+        return planes.flags_hdus(ds)
+    if kind == "housekeeping":
+        return products.table_hdus(ds, "time", "HK", first="time")
+    if kind == "catalog":
+        return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
+    if kind == "table":
+        return products.table_hdus(ds, "row", "TABLE")
+    writers = {
+        "events": products.events_hdus,
+        "gti": products.gti_hdus,
+        "lightcurve": products.lightcurve_hdus,
+        "spectrum": products.spectrum_hdus,
+        "response": products.response_hdus,
+        "attitude": products.attitude_hdus,
+        "ray_trace": products.ray_trace_hdus,
+        "detector_mask": planes.detector_mask_hdus,
+        "detector_table": planes.calibration_hdus,
+        "aperture": planes.aperture_hdus,
+        "alignment": planes.alignment_hdus,
+    }
+    return writers[kind](ds)
+
+
+def _write(hdus: list[Any], path: Path, compressed: bool) -> None:
+    """Write units to a file, behind an empty primary unit if the first is a table."""
+    from astropy.io import fits
+
+    from batx.io.write_header import primary_header
+
+    if not isinstance(hdus[0], fits.PrimaryHDU):
+        hdus = [fits.PrimaryHDU(header=primary_header(hdus[0].header)), *hdus]
+    with path.open("wb") as plain:
+        if not compressed:
+            fits.HDUList(hdus).writeto(plain, checksum=True, output_verify="exception")
+            return
+        with gzip.GzipFile("", "wb", 6, plain, mtime=0) as packed:
+            fits.HDUList(hdus).writeto(packed, checksum=True, output_verify="exception")

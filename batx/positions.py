@@ -1,0 +1,153 @@
+"""Positions of sources, as people give them: sky or instrument coordinates, one or several, far or near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from batx.errors import PositionError
+from batx.instrument.sky import FAR, radec_to_vector, theta_phi_to_tangent
+from batx.units import to_value
+
+__all__ = ["FRAMES", "SourcePositions", "sky_position", "source_positions"]
+
+FRAMES = ("sky", "tangent", "thetaphi", "cartesian")
+
+
+@dataclass(frozen=True)
+class SourcePositions:
+    """One or several positions, checked.
+
+    Attributes
+    ----------
+    frame
+        One of `FRAMES`.
+    first, second
+        The two coordinates as given: degrees in the frames sky (ICRS right ascension, declination) and
+        thetaphi (azimuth, off-axis angle), pure numbers in tangent (IMX, IMY), cm in cartesian; shape
+        ``(n,)``.
+    height
+        BAT_Z of the sources, cm, shape ``(n,)``.
+    several
+        Whether they were given as arrays; a single position has no dimension `source` in results.
+    """
+
+    frame: str
+    first: np.ndarray
+    second: np.ndarray
+    height: np.ndarray
+    several: bool
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def moving(self) -> bool:
+        """Whether the place in the field depends on the attitude."""
+        return self.frame == "sky"
+
+    def directions(self) -> np.ndarray:
+        """Return unit vectors on the sky (frame sky) or ``(imx, imy, 1)`` (others), shape ``(n, 3)``."""
+        if self.frame == "sky":
+            return radec_to_vector(self.first, self.second)
+        if self.frame == "thetaphi":
+            imx, imy = theta_phi_to_tangent(self.second, self.first)
+        elif self.frame == "cartesian":
+            imx, imy = self.first / self.height, self.second / self.height
+        else:
+            imx, imy = self.first, self.second
+        return np.stack([imx, imy, np.ones_like(imx)], axis=-1)
+
+    def describe(self, index: int = 0) -> str:
+        """Return one position as text, for messages and the history."""
+        names = {"sky": ("ra", "dec"), "tangent": ("imx", "imy"), "thetaphi": ("phi", "theta")}
+        one, two = names.get(self.frame, ("x", "y"))
+        text = f"{one}={self.first[index]:.12g} {two}={self.second[index]:.12g}"
+        return text if self.height[index] == FAR else f"{text} z={self.height[index]:.10g}"
+
+
+def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return ICRS right ascension and declination in degrees, both of the same shape.
+
+    Parameters
+    ----------
+    ra, dec
+        Degrees or angle Quantity, scalars or arrays that broadcast; or an astropy ``SkyCoord`` as `ra` alone.
+
+    Raises
+    ------
+    PositionError
+        If `dec` is missing, or a value is not finite or a declination beyond the poles.
+
+    Examples
+    --------
+    >>> ra, dec = sky_position([10.0, 20.0], 5.0)
+    >>> dec.tolist()
+    [5.0, 5.0]
+    """
+    if hasattr(ra, "icrs"):
+        if dec is not None:
+            raise PositionError(f"position: found a SkyCoord and dec={dec!r}; give the SkyCoord alone")
+        ra, dec = ra.icrs.ra, ra.icrs.dec
+    if dec is None:
+        raise PositionError("position: found ra without dec; give both in degrees, or a SkyCoord as ra")
+    lon, lat = np.broadcast_arrays(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
+        raise PositionError(
+            f"position: found ra={lon.tolist()} dec={lat.tolist()}, "
+            "expected finite degrees with dec from -90 to 90"
+        )
+    return lon, lat
+
+
+def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any = None) -> SourcePositions:
+    """Return checked positions.
+
+    Parameters
+    ----------
+    ra, dec
+        The two coordinates of `frame`: sky, ICRS degrees or a SkyCoord as `ra`; tangent, IMX and IMY;
+        thetaphi, azimuth phi as `ra` and off-axis angle theta as `dec`, degrees; cartesian, BAT_X and
+        BAT_Y, cm. Scalars or 1-D arrays that broadcast.
+    frame
+        ``"sky"``, ``"tangent"``, ``"thetaphi"`` or ``"cartesian"``.
+    distance
+        BAT_Z of the source, cm or Quantity; far away if not given. Needed in the frame cartesian.
+
+    Raises
+    ------
+    PositionError
+        If the frame is unknown, a coordinate is missing, not finite or out of range, or arrays have more
+        than one dimension.
+
+    Examples
+    --------
+    >>> source_positions(0.25, 0.1, frame="tangent").directions().tolist()
+    [[0.25, 0.1, 1.0]]
+    """
+    if frame not in FRAMES:
+        raise PositionError(f"frame: found {frame!r}, expected one of {', '.join(FRAMES)}")
+    if frame == "sky":
+        first, second = sky_position(ra, dec)
+    else:
+        if dec is None:
+            raise PositionError(f"position: found one coordinate, expected two in the frame {frame}")
+        unit = {"tangent": "", "thetaphi": "deg", "cartesian": "cm"}[frame]
+        first, second = np.broadcast_arrays(to_value(ra, unit, "ra"), to_value(dec, unit, "dec"))
+    if distance is None and frame == "cartesian":
+        raise PositionError("position: found no distance, expected BAT_Z in cm in the frame cartesian")
+    height = np.asarray(FAR) if distance is None else to_value(distance, "cm", "distance")
+    first, second, height = np.broadcast_arrays(first, second, height)
+    if first.ndim > 1 or first.size == 0:
+        raise PositionError(f"position: found arrays of shape {first.shape}, expected numbers or 1-D arrays")
+    if not (np.isfinite(first).all() and np.isfinite(second).all() and (height > 0).all()):
+        raise PositionError(
+            f"position: found ({first.tolist()}, {second.tolist()}) at z={height.tolist()} cm, "
+            "expected finite coordinates and a positive distance"
+        )
+    if frame == "thetaphi" and not ((second >= 0) & (second < 90)).all():
+        raise PositionError(f"position: found theta={second.tolist()} deg, expected 0 to less than 90")
+    one, two, z = (np.atleast_1d(array).astype(np.float64) for array in (first, second, height))
+    return SourcePositions(frame, one, two, z, several=first.ndim == 1)

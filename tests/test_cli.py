@@ -1,0 +1,285 @@
+"""The command line: products can be read back, errors are one line and exit code 1, help is quick."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from astropy.io import fits
+from click.testing import CliRunner, Result
+from makers import make
+
+import batx
+from batx.cli import main
+from batx.doctor import findings
+from batx.summary import describe
+
+RA, DEC = 165.0, 24.0
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def good(*arguments: object) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def observation(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    good("simulate", folder, "--duration", 30, "--trigger", 10, "--background", 0.1, "--seed", 3)
+    return folder / "00012345000"
+
+
+@pytest.fixture(scope="module")
+def event_file(observation: Path) -> Path:
+    (path,) = (observation / "bat" / "event").iterdir()
+    return path
+
+
+# --- errors and help ---
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, batx.cli\n"
+        "from click.testing import CliRunner\n"
+        "assert CliRunner().invoke(batx.cli.main, ['--help']).exit_code == 0\n"
+        "heavy = {'astropy', 'numba', 'matplotlib', 'dask', 'scipy', 'healpy', 'netCDF4', 'zarr'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    before = subprocess.run(
+        [sys.executable, "-c", "import sys, xarray; print(sorted(sys.modules))"],
+        capture_output=True,
+        check=True,
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = [name for name in eval(done.stdout) if f"'{name}'" not in before.stdout.decode()]
+    assert loaded == []
+
+
+@pytest.mark.parametrize("command", ["info", "lightcurve", "spectrum", "dpi", "simulate", "doctor", "demo"])
+def test_every_command_has_help_and_debug(command):
+    assert "--debug" in good(command, "--help").output
+
+
+def test_module_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "batx", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("Usage: batx")
+
+
+def test_an_error_is_one_line_and_exit_code_1(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a FITS file")
+    result = run("info", path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "info"), ("info", "--debug")])
+def test_debug_shows_the_traceback(tmp_path, arguments):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a FITS file")
+    assert isinstance(run(*arguments, path).exception, batx.BatxError)
+
+
+def test_interrupt_is_clean(tmp_path, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batx.demo.run", interrupted)
+    result = run("demo", "-o", tmp_path / "demo")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+
+
+def test_usage_errors(event_file, tmp_path):
+    assert run("lightcurve", event_file, "--energy", "15").exit_code == 2
+    assert run("lightcurve", event_file, "--energy", "a,b").exit_code == 2
+    assert run("lightcurve", event_file, "--ra", 10).exit_code == 2
+    result = run("lightcurve", event_file, "-o", tmp_path / "burst.doc")
+    assert result.exit_code == 2
+    assert ".nc" in result.output
+    assert run("lightcurve", event_file, "-p", tmp_path / "burst.doc").exit_code == 2
+    assert run("lightcurve", tmp_path / "absent.evt").exit_code == 2
+
+
+def test_library_errors_reach_the_user(observation, event_file, tmp_path):
+    result = run("lightcurve", event_file, "--energy", "50,15")
+    assert result.exit_code == 1
+    assert "increasing" in result.stderr
+    result = run("lightcurve", observation, "--ra", RA + 180, "--dec", -DEC)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert run("lightcurve", tmp_path).exit_code == 1
+
+
+# --- info and doctor ---
+
+
+def test_info_of_an_event_file(event_file):
+    text = good("info", event_file).stdout
+    for expected in ("kind", "events", "MET 600000000 = 2020-", "UTC", "30 s in 1 good-time interval"):
+        assert expected in text
+
+
+def test_info_of_an_observation(observation):
+    text = good("info", observation).stdout
+    for expected in ("00012345000", "events", "attitude", "detector_mask", "trigger"):
+        assert expected in text
+
+
+def test_info_of_a_netcdf_file(tmp_path):
+    path = batx.to_netcdf(make("lightcurve"), tmp_path / "lc.nc")
+    text = good("info", path).stdout
+    assert "lightcurve" in text
+    assert "15-25-50-100-350 keV" in text
+
+
+def test_description_of_times_energies_and_exposure():
+    rows = describe(make("lightcurve"))
+    assert rows["kind"] == "lightcurve"
+    assert rows["values"] == "gaussian mask-weighted"
+    assert rows["exposure"] == "199.5 s in 2 good-time intervals"
+    assert rows["stop"].endswith("(200 s later)")
+    utc = str(batx.met.met_to_utc(6e8, attrs=make("lightcurve").attrs)).replace("T", " ")
+    assert rows["start"] == f"MET 600000000 = {utc} UTC"
+
+
+def test_description_of_what_has_no_kind():
+    assert describe(xr.Dataset({"a": ("b", [1, 2])})) == {
+        "kind": "unknown",
+        "dimensions": "b 2",
+        "variables": "a",
+    }
+
+
+def test_doctor_reports_and_names_the_remedy():
+    result = good("doctor")
+    assert "HEASoft" in result.stdout
+    assert "$HEADAS is not set" in result.stdout
+
+
+def test_doctor_finds_tools_and_faults(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADAS", str(tmp_path))
+    monkeypatch.setenv("CALDB", str(tmp_path))
+    found = {finding.name: finding for finding in findings()}
+    assert found["HEASoft"].status == "broken"
+    assert "set-up" in found["HEASoft"].remedy
+    assert found["CALDB"].status == "broken"
+    assert run("doctor").exit_code == 1
+    for place in (tmp_path / "bin" / "batbinevt", tmp_path / "data" / "swift" / "bat"):
+        place.mkdir(parents=True)
+    found = {finding.name: finding for finding in findings()}
+    assert found["HEASoft"].status == "ok"
+    assert found["CALDB"].status == "ok"
+
+
+# --- products ---
+
+
+def test_light_curve_of_an_observation(observation, tmp_path):
+    out, picture = tmp_path / "burst.nc", tmp_path / "burst.png"
+    text = good("lightcurve", observation, "--ra", RA, "--dec", DEC, "-o", out, "-p", picture).stdout
+    assert f"wrote {out}" in text
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    written = batx.open_dataset(out)
+    obs = batx.open_observation(observation)
+    expected = obs.bat.mask_weight(RA, DEC).bat.lightcurve(dt=1.0, energy=[15, 25, 50, 100, 350])
+    np.testing.assert_array_equal(written["rate"], expected["rate"])
+    assert written.attrs["weighting"] == "mask"
+    assert float(written["rate"].sum("energy").max()) > 0.1
+
+
+def test_ogip_light_curve(observation, tmp_path):
+    out = tmp_path / "burst.lc"
+    good("lightcurve", observation, "--ra", RA, "--dec", DEC, "--dt", 2, "--energy", "15,150", "-o", out)
+    with fits.open(out) as hdus:
+        assert hdus["RATE"].header["HDUCLAS1"] == "LIGHTCURVE"
+        assert len(hdus["RATE"].data) == 15
+    assert batx.open_dataset(out).bat.kind == "lightcurve"
+
+
+def test_times_from_the_trigger_and_dates(event_file, tmp_path):
+    limits = ("--tstart", "-5", "--tstop", "5", "--t0", "trigger")
+    good("lightcurve", event_file, *limits, "-o", tmp_path / "a.nc")
+    a = batx.open_dataset(tmp_path / "a.nc")
+    assert a["time_bnds"].values[[0, -1], [0, 1]].tolist() == [6e8 + 5, 6e8 + 15]
+    start = str(batx.met.met_to_utc(6e8 + 5, attrs=a.attrs, precision=6))
+    stop = str(batx.met.met_to_utc(6e8 + 15, attrs=a.attrs, precision=6))
+    good("lightcurve", event_file, "--tstart", start, "--tstop", stop, "-o", tmp_path / "b.nc")
+    b = batx.open_dataset(tmp_path / "b.nc")
+    assert abs(int(a["counts"].sum()) - int(b["counts"].sum())) <= 2
+
+
+def test_files_are_replaced_only_when_asked(event_file, tmp_path):
+    out = tmp_path / "raw.nc"
+    good("lightcurve", event_file, "-o", out)
+    result = run("lightcurve", event_file, "-o", out)
+    assert result.exit_code == 1
+    assert "exists" in result.stderr
+    good("lightcurve", event_file, "-o", out, "--overwrite")
+
+
+def test_spectrum_and_sequence(observation, tmp_path):
+    limits = ("--tstart", 0, "--tstop", 10, "--t0", "trigger")
+    out = tmp_path / "burst.pha"
+    good("spectrum", observation, "--ra", RA, "--dec", DEC, *limits, "-o", out, "-p", tmp_path / "burst.pdf")
+    ds = batx.open_dataset(out)
+    assert ds.sizes["channel"] == 80
+    assert float(ds["exposure"]) == pytest.approx(10.0)
+    good("spectrum", observation, *limits, "--dt", 2, "--energy", "15,50,150", "-o", tmp_path / "five.nc")
+    assert dict(batx.open_dataset(tmp_path / "five.nc").sizes)["time"] == 5
+
+
+def test_detector_images(event_file, tmp_path):
+    out = tmp_path / "plane.nc"
+    good("dpi", event_file, "--energy", "15,50,150", "--dt", 10, "-o", out, "-p", tmp_path / "plane.png")
+    ds = batx.open_dataset(out)
+    assert (ds.sizes["time"], ds.sizes["energy"]) == (3, 2)
+    events = batx.open_dataset(event_file)
+    chosen = (events["energy"] >= 15) & (events["energy"] < 150) & events["event_flags"].isin([0, 16])
+    assert int(ds["counts"].sum()) == pytest.approx(int(chosen.sum()), abs=2)
+
+
+def test_zarr_output(event_file, tmp_path):
+    good("lightcurve", event_file, "-o", tmp_path / "raw.zarr")
+    assert batx.open_dataset(tmp_path / "raw.zarr").bat.kind == "lightcurve"
+
+
+# --- demo ---
+
+
+def test_demo_leaves_readable_products_and_pictures(tmp_path):
+    folder = tmp_path / "demo"
+    text = good("demo", "-o", folder).stdout
+    assert "Done in" in text
+    for name in (
+        "lightcurve_64ms",
+        "lightcurve_1s",
+        "spectrum",
+        "detector_plane",
+        "detector_mask",
+        "ray_trace",
+    ):
+        ds = batx.open_dataset(folder / f"{name}.nc")
+        assert not ds.bat.check()
+        assert (folder / f"{name}.png").stat().st_size > 10_000
+    fine = batx.open_dataset(folder / "lightcurve_64ms.nc")
+    assert fine.sizes["energy"] == 4
+    assert fine.attrs["weighting"] == "mask"
+    assert fits.getheader(folder / "burst.lc", 1)["HDUCLAS1"] == "LIGHTCURVE"
+    assert fits.getheader(folder / "burst.pha", 1)["HDUCLAS1"] == "SPECTRUM"
+    good("demo", "-o", folder)  # again, over itself

@@ -98,3 +98,17 @@ def test_files_join(tmp_path, heasoft):
     assert joined.sizes["event"] == ds.sizes["event"]
     xr.testing.assert_equal(joined["energy"].load(), ds["energy"].load())
     assert joined.attrs["exposure"] == 199.5
+
+
+def test_events_of_other_instruments_are_told_apart_by_position():
+    """All events of a camera frame have one time; the pulse height alone does not identify them."""
+    frame = {"time": [1.0, 1.0, 1.0], "pha": [9, 9, 9], "detx": [5, 6, 5], "dety": [1, 1, 1]}
+    one = build("events", frame)
+    assert batx.join_events(one).sizes["event"] == 2
+    nowhere = one.drop_vars(["detx", "dety"])
+    assert batx.join_events(nowhere).sizes["event"] == 3
+
+
+def test_no_events():
+    empty = build("events", {"time": np.empty(0), "detid": np.empty(0, np.int16)})
+    assert batx.join_events(empty, empty).sizes["event"] == 0

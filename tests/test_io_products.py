@@ -45,7 +45,7 @@ def _gti(name="STDGTI"):
     return _table(name, [_col("START", "D", [0.0, 20.0]), _col("STOP", "D", [10.0, 30.0])])
 
 
-# --- events, good time, attitude -------------------------------------------------------------------------------------
+# --- events, good time, attitude ------------------------------------------------------------------
 
 
 def test_detector_positions_follow_from_numbers(tmp_path):
@@ -85,16 +85,17 @@ def test_good_time_of_every_extension(heasoft):
 
 @pytest.mark.parametrize(("form", "same"), [("8X", True), ("8L", True), ("8X", False)])
 def test_attitude_flags(tmp_path, form, same):
-    """Flags as bits or as logical values join the attitude where their times are its times, else stay apart."""
+    """Flags, bits or logical values, join the attitude where their times are its times."""
     n = 5
     rng = np.random.default_rng(2)
     quaternion = rng.normal(size=(n, 4))
     pointing = rng.normal(size=(n, 3))
     flags = rng.integers(0, 2, (n, 8)).astype(bool)
     times = np.arange(n, dtype=float)
+    pointings = _col("POINTING", "3D", pointing)
     path = _write(
         tmp_path / "sat.fits",
-        _table("ATTITUDE", [_col("TIME", "D", times), _col("QPARAM", "4D", quaternion), _col("POINTING", "3D", pointing)]),
+        _table("ATTITUDE", [_col("TIME", "D", times), _col("QPARAM", "4D", quaternion), pointings]),
         _table("ACS_DATA", [_col("TIME", "D", times + (0 if same else 0.1)), _col("FLAGS", form, flags)]),
     )  # fmt: skip
     ds = batx.open_dataset(path)
@@ -107,7 +108,7 @@ def test_attitude_flags(tmp_path, form, same):
         np.testing.assert_array_equal((ds if same else acs)[name], flags[:, position])
 
 
-# --- detector plane --------------------------------------------------------------------------------------------------
+# --- detector plane -------------------------------------------------------------------------------
 
 
 def test_detector_mask_image_and_table(tmp_path, shared):
@@ -226,7 +227,7 @@ def test_histogram_without_interval(tmp_path):
         batx.open_dataset(path)
 
 
-# --- light curves ----------------------------------------------------------------------------------------------------
+# --- light curves ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("pixr", [0.0, 0.5, 1.0])
@@ -302,7 +303,7 @@ def test_on_board_rates(shared, tmp_path):
     np.testing.assert_array_equal(made["quadrant_counts"].transpose("quadrant", "time", "energy"), quadrants)
 
 
-# --- spectra and responses -------------------------------------------------------------------------------------------
+# --- spectra and responses ------------------------------------------------------------------------
 
 
 def test_spectra(heasoft, shared):
@@ -418,7 +419,7 @@ def test_response_without_groups(tmp_path):
         batx.open_dataset(path)
 
 
-# --- images ----------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 
 def test_sky_image_coordinates(heasoft):
@@ -497,7 +498,7 @@ def test_catalogue_bands(heasoft):
 
 
 def test_of_no_known_kind(tmp_path):
-    """A plain image and a plain table open as such; a column named like the dimension does not become its index."""
+    """A plain image and table open as such; a column named like the dimension is no index."""
     table = _table("THING", [_col("ROW", "J", [5, 6]), _col("A B", "E", [1.0, 2.0], unit="counts/sec")])
     path = _write(tmp_path / "plain.fits", table, primary=fits.PrimaryHDU(np.zeros((3, 4))))
     ds = batx.open_dataset(path)

@@ -44,7 +44,7 @@ def _events(path, start, stop, n=100):
 
 @pytest.fixture
 def observation(tmp_path):
-    """Write one observation with everything that a full analysis needs, by content and not by the usual names."""
+    """Write one observation with everything that a full analysis needs."""
     root = tmp_path / OBS
     _events(root / "bat/event" / f"sw{OBS}bevshsp_uf.evt", 0.0, 100.0)
     _events(root / "bat/event" / f"sw{OBS}bevshsl_uf.evt", 150.0, 200.0)

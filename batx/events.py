@@ -25,9 +25,9 @@ def join_events(
 ) -> xr.Dataset:
     """Join the event lists of an observation: sorted by time, every event once, gaps kept.
 
-    An observation comes in several files (pointings, slews, telemetry that was sent twice). Rows with the same TIME,
-    DET_ID and PHA are the same event. The good time of the result is the union of the lists': where two files have a
-    gap between them it stays, and the exposure is the sum of the good time.
+    An observation comes in several files (pointings, slews, telemetry that was sent twice). Rows with the
+    same TIME, DET_ID and PHA are the same event. The good time of the result is the union of the lists':
+    where two files have a gap between them it stays, and the exposure is the sum of the good time.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def join_events(
     Returns
     -------
     xarray.Dataset
-        Kind ``events``, with the columns that all lists have (a warning names the others). Only time and identity of
-        the events are read; dask-backed columns stay lazy, others are loaded.
+        Kind ``events``, with the columns that all lists have (a warning names the others). Only time and
+        identity of the events are read; dask-backed columns stay lazy, others are loaded.
 
     Raises
     ------
@@ -79,7 +79,9 @@ def join_events(
     note = f"batx.join_events: {len(lists)} list(s), {dropped} event(s) that occur twice dropped"
     attrs["history"] = "\n".join(filter(None, [attrs.get("history"), note]))
     if starts is not None:
-        joined = joined.assign(gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"}))
+        joined = joined.assign(
+            gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"})
+        )
     joined.attrs = attrs
     validate(joined, "events")
     return joined
@@ -98,7 +100,8 @@ def _same(lists: Sequence[xr.Dataset], *names: str) -> None:
         if len(found) > 1:
             hint = "; other_observations=True joins them all the same" if name == "obs_id" else ""
             raise ValueRangeError(
-                f"join_events: found events of different {name} {', '.join(sorted(found))}, expected one{hint}"
+                f"join_events: found events of different {name} ({', '.join(sorted(found))}), "
+                f"expected one{hint}"
             )
 
 
@@ -120,7 +123,9 @@ def _common_columns(lists: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     lacking = sorted(set.union(*(set(map(str, ds.variables)) for ds in lists)) - common)
     if lacking:
         warnings.warn(
-            f"join_events: left out {', '.join(lacking)}, which not all event lists have", BatxWarning, stacklevel=3
+            f"join_events: left out {', '.join(lacking)}, which not all event lists have",
+            BatxWarning,
+            stacklevel=3,
         )
     return [ds.drop_vars([name for name in ds.variables if name not in common]) for ds in lists]
 
@@ -169,5 +174,5 @@ def _joined_attrs(
             attrs[name] = choose(found)
     if starts is not None and stops is not None:
         exposure = float(np.sum(stops - starts))
-        attrs |= {name: exposure for name in ("exposure", "ontime")}
+        attrs |= dict.fromkeys(("exposure", "ontime"), exposure)
     return attrs

@@ -56,14 +56,15 @@ def plot_attitude(
     ratios = [1.0] * len(curves) + ([0.25 * len(flags)] if flags else [])
     panels = make_axes(ax, len(ratios), size=(7.2, 0.9 + 1.35 * sum(ratios)), height_ratios=ratios)
     x = axis(met)
+    broken = _gaps(met)
     for panel, (label, values) in zip(panels[:, 0], curves.items(), strict=False):
-        _line(
-            panel, x, values if label.startswith("Q") else np.unwrap(values, period=360.0), color=PALETTE[0]
-        )
-        panel.set_ylabel(label)
-        panel.ticklabel_format(axis="y", useOffset=False)
-        if not label.startswith(("Q", "Dec")):
+        if label.startswith(("RA", "Roll")):
+            values, jumps = _continuous(values)
             panel.yaxis.set_major_formatter(lambda angle, _: f"{angle % 360.0:g}")
+            _line(panel, x, values, broken=broken | jumps, color=PALETTE[0])
+        else:
+            _line(panel, x, values, broken=broken, color=PALETTE[0])
+        panel.set_ylabel(label)
     if flags:
         _draw_flags(panels[-1, 0], x, {_FLAGS[name]: ds[name].values for name in flags})
     _finish(panels, ds, axis, x, utc_axis, title)
@@ -161,6 +162,19 @@ def _times(ds: xr.Dataset) -> np.ndarray:
     return ds["time"].values
 
 
+def _gaps(met: np.ndarray) -> np.ndarray:
+    """Return after which rows there is none for much longer than usual."""
+    step = np.diff(met)
+    return step > 20.0 * np.median(step) if step.size else np.zeros(0, dtype=bool)
+
+
+def _continuous(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an angle that runs on through 360 degrees, or, if it turns further, as it is; and its jumps."""
+    smooth = np.unwrap(angle.astype(float), period=360.0)
+    drawn = smooth if np.ptp(smooth) < 360.0 else angle % 360.0
+    return drawn, np.abs(np.diff(drawn)) > 180.0
+
+
 def _line(
     panel: Axes,
     x: np.ndarray,
@@ -168,8 +182,12 @@ def _line(
     *,
     color: str,
     label: str | None = None,
+    broken: np.ndarray | None = None,
 ) -> None:
-    """Draw a line; a single row is a point."""
+    """Draw a line, interrupted after the rows where `broken` is true; a single row is a point."""
+    if broken is not None and broken.any():
+        after = np.flatnonzero(broken) + 1
+        x, y = np.insert(x, after, np.nan), np.insert(y.astype(float), after, np.nan)
     panel.plot(x, y, color=color, linewidth=LINE_WIDTH, marker="." if len(x) == 1 else "", label=label)
 
 

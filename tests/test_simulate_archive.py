@@ -304,9 +304,9 @@ def test_benchmark_file_has_an_exact_number_of_events(
     import batx
     from batx.simulate import benchmark
 
-    whole = simulate.benchmark_events(tmp_path / "whole.evt", 200_000, seed=1)
+    whole = simulate.event_file(tmp_path / "whole.evt", 200_000, seed=1)
     monkeypatch.setattr(benchmark, "_AT_ONCE", 60_000)
-    parts = simulate.benchmark_events(tmp_path / "parts.evt", 200_000, seed=1)
+    parts = simulate.event_file(tmp_path / "parts.evt", 200_000, seed=1)
     for path in (whole, parts):
         with fits.open(path) as hdus:
             hdus.verify("exception")
@@ -322,16 +322,7 @@ def test_benchmark_file_has_an_exact_number_of_events(
             assert 0.95 * 1000 < good["STOP"][0] - good["START"][0] <= 1000
             assert np.histogram(time, 20)[0].std() < 3 * np.sqrt(10_000)
         stored = batx.open_dataset(path)
-        made = stored.bat.mask_weight(**simulate.benchmark_calibration(seed=1))
+        made = stored.bat.mask_weight(0.25, 0.10, frame="tangent", aperture=simulate.aperture(seed=1))
         flagged = ~np.isin(made["event_flags"].values, (0, 16))
         assert not flagged.any()
         assert np.allclose(made["mask_weight"].values, stored["mask_weight"].values, rtol=1e-4, atol=1e-9)
-
-
-def test_benchmark_slew_takes_some_four_hundred_traces() -> None:
-    import batx
-
-    calibration = simulate.benchmark_calibration(slew=True)
-    events = simulate.events((), Background(0.001), duration=999.0, calibration=0.0)
-    table = batx.ray_trace(events, **calibration)
-    assert 350 < table.sizes["time"] < 450

@@ -36,18 +36,16 @@ __all__ = [
     "alignment",
     "aperture",
     "attitude",
-    "benchmark_calibration",
-    "benchmark_events",
     "detector_mask",
     "detector_table",
+    "event_file",
     "events",
     "observation",
 ]
 
 #: what writes FITS files is loaded on use
 _WRITERS = {
-    "benchmark_calibration": "batx.simulate.benchmark",
-    "benchmark_events": "batx.simulate.benchmark",
+    "event_file": "batx.simulate.benchmark",
     "observation": "batx.simulate.archive",
 }
 

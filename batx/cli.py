@@ -274,7 +274,8 @@ def _observation_info(tree: xr.DataTree) -> None:
     _node_table(tree, "", files=True)
     missing = tree.attrs.get("missing")
     if missing:
-        _console().print(Text(f"missing: {missing}", style="yellow"))
+        lines = [f"  {line}" for line in str(missing).splitlines()]
+        _console().print(Text("\n".join(["missing:", *lines]), style="yellow"))
 
 
 def _events(

@@ -64,7 +64,7 @@ class SourcePositions:
         """Return one position as text, for messages and the history."""
         names = {"sky": ("ra", "dec"), "tangent": ("imx", "imy"), "thetaphi": ("phi", "theta")}
         one, two = names.get(self.frame, ("x", "y"))
-        text = f"{one}={self.first[index]:.10g} {two}={self.second[index]:.10g}"
+        text = f"{one}={self.first[index]:.12g} {two}={self.second[index]:.12g}"
         return text if self.height[index] == FAR else f"{text} z={self.height[index]:.10g}"
 
 

@@ -7,7 +7,6 @@ BAT tools.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np

@@ -148,6 +148,23 @@ def test_library_errors_reach_the_user(observation, event_file, tmp_path):
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     assert run("lightcurve", tmp_path).exit_code == 1
+    result = run("lightcurve", event_file, "--ra", RA, "--dec", DEC)
+    assert result.exit_code == 1
+    assert "give --attitude" in result.stderr
+    assert run("lightcurve", event_file, "--calibration", tmp_path).exit_code == 2
+
+
+def test_event_file_with_its_own_calibration_files(observation, event_file, tmp_path):
+    files = {
+        "--attitude": "auxil/sw00012345000sat.fits",
+        "--aperture": "caldb/aperture.fits",
+        "--teldef": "caldb/teldef.fits",
+    }
+    given = [item for option, name in files.items() for item in (option, observation / name)]
+    good("lightcurve", event_file, "--ra", RA, "--dec", DEC, *given, "-o", tmp_path / "a.nc")
+    ds = batx.open_dataset(tmp_path / "a.nc")
+    assert ds.attrs["weighting"] == "mask"
+    assert float(ds["rate"].sum("energy").max()) > 0.1
 
 
 # --- info and doctor ---

@@ -66,6 +66,7 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
         If the folder cannot be written.
     """
     import batx
+    from batx.summary import describe_times
 
     directory.mkdir(parents=True, exist_ok=True)
     step("simulating an observation")
@@ -74,15 +75,15 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     step("opening it")
     obs = batx.open_observation(demo.observation)
     events = obs["events"].to_dataset()
-    demo.facts["events"] = f"{events.sizes['event']}, {_exposure(events):.3f} s of good time"
+    demo.facts = describe_times(events)
+    demo.facts["events"] = f"{events.sizes['event']} in {_exposure(events):.3f} s of good time"
 
     step("finding hot detectors")
-    plane = events.bat.detector_plane(energy=[15, 150], detector_mask=obs["detector_mask"].to_dataset())
-    mask = plane.bat.hot_pixels(detector_mask=obs["detector_mask"].to_dataset())
-    known = int(obs["detector_mask"]["good"].sum())
-    demo.facts["detectors"] = (
-        f"{int(mask['good'].sum())} good; {known - int(mask['good'].sum())} found hot or dead"
-    )
+    (enable_map,) = (demo.observation / "bat" / "hk").glob("*bdecb.hk*")
+    enabled = batx.open_dataset(enable_map)
+    mask = events.bat.detector_plane(energy=[15, 150]).bat.hot_pixels(detector_mask=enabled)
+    n_enabled, n_good = int(enabled["good"].sum()), int(mask["good"].sum())
+    demo.facts["detectors"] = f"{n_enabled} enabled, of which {n_enabled - n_good} found hot or dead"
 
     step("mask weights for the burst, through the slew")
     frame = {name: obs[name].to_dataset() for name in ("attitude", "aperture", "alignment")}
@@ -104,8 +105,7 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     step("spectrum and detector images of the burst")
     spectrum = weighted.bat.spectrum(tstart=start, tstop=stop)
     images = events.bat.detector_plane(time=[start - 20.0, start, stop], energy=[15, 50, 150])
-    total = spectrum["rate"].sel(channel=spectrum["channel"][1:-1]).sum()
-    demo.facts["fluence"] = f"{float(total * spectrum['exposure']):.3f} count per detector in the spectrum"
+    demo.facts["spectrum"] = _counts(spectrum)
 
     step("writing netCDF and OGIP files")
     demo.products = {
@@ -129,7 +129,7 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
 
 def simulate(directory: Path, seed: int = 1) -> Path:
     """Write the observation: a burst of two pulses, a steady source, a slew, a gap and noisy detectors."""
-    from batx.simulate import Cutoff, Fred, Slew, Source, Sum, observation
+    from batx.simulate import Cutoff, Fred, Slew, Source, Sum, detector_table, observation
 
     pulses = Sum([(1.0, Fred(_TRIGGER - 1.0, 1.0, 6.0)), (0.6, Fred(_TRIGGER + 11.0, 3.0, 4.0))])
     return observation(
@@ -144,11 +144,13 @@ def simulate(directory: Path, seed: int = 1) -> Path:
         start=_START,
         duration=DURATION,
         trigger=_TRIGGER,
-        target=(150.0, 30.0, 40.0),
+        target=(125.0, 35.0, 40.0),
         slews=[Slew(70.0, 95.0, RA, DEC, 40.0)],
         gti=[(_START, _START + 60.0), (_START + 63.5, _START + DURATION)],
+        detectors=detector_table(hot=60, cold=30, seed=seed),
         object_name="Simulated GRB",
         seed=seed,
+        overwrite=True,
     )
 
 
@@ -167,6 +169,14 @@ def _burst(lc: xr.Dataset) -> tuple[float, float, float]:
     bright = np.flatnonzero(total > 5.0 * sigma)
     bounds = lc["time_bnds"].values
     return float(bounds[bright[0], 0]), float(bounds[bright[-1], 1]), float(np.nanmax(total))
+
+
+def _counts(spectrum: xr.Dataset) -> str:
+    """Return the counts of a spectrum, all but the open-ended channels, and their error."""
+    inner = spectrum.isel(channel=slice(1, -1))
+    counts = float(inner["rate"].sum() * spectrum["exposure"])
+    error = float(np.sqrt((inner["stat_err"] ** 2).sum()) * spectrum["exposure"])
+    return f"{counts:.3f} +- {error:.3f} count per detector in {inner.sizes['channel']} channels"
 
 
 def _pictures(directory: Path, products: dict[str, xr.Dataset], attitude: xr.Dataset) -> list[Path]:

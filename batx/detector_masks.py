@@ -101,7 +101,7 @@ def hot_pixels(
     --------
     >>> import numpy as np
     >>> from batx.schema import build
-    >>> counts = np.full((173, 286), 50)
+    >>> counts = np.random.default_rng(1).poisson(50, (173, 286))
     >>> counts[3, 0] = 900
     >>> plane = build("detector_plane", {"counts": counts, "exposure": ((), 10.0)})
     >>> hot_pixels(plane).attrs["n_hot"]

@@ -16,8 +16,10 @@ from batx.schema import require_kind, validate
 
 __all__ = ["join_events"]
 
-#: what makes two rows the same event, where both lists have it
-_IDENTITY = ("detid", "pha")
+#: what makes two rows of one time the same event: where it fell (one of these), and what it deposited
+_PLACES = (("detid",), ("detx", "dety"), ("x", "y"))
+_DEPOSIT = ("pha",)
+_MAX_SLICES = 1000
 
 
 def join_events(
@@ -25,9 +27,9 @@ def join_events(
 ) -> xr.Dataset:
     """Join the event lists of an observation: sorted by time, every event once, gaps kept.
 
-    An observation comes in several files (pointings, slews, telemetry that was sent twice). Rows with the same TIME,
-    DET_ID and PHA are the same event. The good time of the result is the union of the lists': where two files have a
-    gap between them it stays, and the exposure is the sum of the good time.
+    An observation comes in several files (pointings, slews, telemetry that was sent twice). Rows with the
+    same TIME, DET_ID and PHA are the same event. The good time of the result is the union of the lists':
+    where two files have a gap between them it stays, and the exposure is the sum of the good time.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ def join_events(
     Returns
     -------
     xarray.Dataset
-        Kind ``events``, with the columns that all lists have (a warning names the others). Only time and identity of
-        the events are read; dask-backed columns stay lazy, others are loaded.
+        Kind ``events``, with the columns that all lists have (a warning names the others). Only time and
+        identity of the events are read; dask-backed columns stay lazy, others are loaded.
 
     Raises
     ------
@@ -73,13 +75,14 @@ def join_events(
     joined = lists[0] if len(lists) == 1 else _concatenated(lists)
     kept = _order(joined)
     dropped = joined.sizes["event"] - kept.size
-    if not np.array_equal(kept, np.arange(joined.sizes["event"])):
-        joined = joined.isel(event=kept)
+    joined = _taken(joined, kept)
     attrs = _joined_attrs([ds.attrs for ds in lists], starts, stops)
     note = f"batx.join_events: {len(lists)} list(s), {dropped} event(s) that occur twice dropped"
     attrs["history"] = "\n".join(filter(None, [attrs.get("history"), note]))
     if starts is not None:
-        joined = joined.assign(gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"}))
+        joined = joined.assign(
+            gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"})
+        )
     joined.attrs = attrs
     validate(joined, "events")
     return joined
@@ -98,7 +101,8 @@ def _same(lists: Sequence[xr.Dataset], *names: str) -> None:
         if len(found) > 1:
             hint = "; other_observations=True joins them all the same" if name == "obs_id" else ""
             raise ValueRangeError(
-                f"join_events: found events of different {name} {', '.join(sorted(found))}, expected one{hint}"
+                f"join_events: found events of different {name} ({', '.join(sorted(found))}), "
+                f"expected one{hint}"
             )
 
 
@@ -120,7 +124,9 @@ def _common_columns(lists: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     lacking = sorted(set.union(*(set(map(str, ds.variables)) for ds in lists)) - common)
     if lacking:
         warnings.warn(
-            f"join_events: left out {', '.join(lacking)}, which not all event lists have", BatxWarning, stacklevel=3
+            f"join_events: left out {', '.join(lacking)}, which not all event lists have",
+            BatxWarning,
+            stacklevel=3,
         )
     return [ds.drop_vars([name for name in ds.variables if name not in common]) for ds in lists]
 
@@ -132,6 +138,17 @@ def _concatenated(lists: Sequence[xr.Dataset]) -> xr.Dataset:
     )  # fmt: skip
 
 
+def _taken(joined: xr.Dataset, kept: np.ndarray) -> xr.Dataset:
+    """Return the rows `kept`, as slices where these are few, which leaves dask with a small graph."""
+    breaks = np.flatnonzero(np.diff(kept) != 1) + 1
+    if breaks.size >= _MAX_SLICES:
+        return joined.isel(event=kept)
+    runs = [slice(run[0], run[-1] + 1) for run in np.split(kept, breaks) if run.size]
+    if len(runs) == 1:
+        return joined.isel(event=runs[0])
+    return _concatenated([joined.isel(event=run) for run in runs or [slice(0, 0)]])
+
+
 def _order(joined: xr.Dataset) -> np.ndarray:
     """Return the rows of the events in order of time, each event once."""
     time = joined["time"].values
@@ -140,9 +157,10 @@ def _order(joined: xr.Dataset) -> np.ndarray:
     tied = np.zeros(time.size, bool)
     tied[1:] = time[1:] == time[:-1]
     tied[:-1] |= tied[1:]
-    identity = [name for name in _IDENTITY if name in joined]
-    if not identity or not tied.any():
+    place = next((names for names in _PLACES if all(name in joined for name in names)), None)
+    if place is None or not tied.any():
         return order
+    identity = [*place, *(name for name in _DEPOSIT if name in joined)]
     rows = order[tied]
     keys = [joined[name].values[rows] for name in identity]
     grouped = np.lexsort([*keys, time[tied]])
@@ -169,5 +187,5 @@ def _joined_attrs(
             attrs[name] = choose(found)
     if starts is not None and stops is not None:
         exposure = float(np.sum(stops - starts))
-        attrs |= {name: exposure for name in ("exposure", "ontime")}
+        attrs |= dict.fromkeys(("exposure", "ontime"), exposure)
     return attrs

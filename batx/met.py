@@ -195,7 +195,7 @@ def to_met(
     Parameters
     ----------
     value
-        Numbers or a time ``Quantity``: MET, or seconds relative to `t0` if that is given. An astropy
+        Numbers, a time ``Quantity`` or ``timedelta``: MET, or relative to `t0` if that is given. An astropy
         ``Time``, ``datetime``, ``datetime64`` or ISO string is an instant (UTC unless it says otherwise),
         whatever `t0`. ``"trigger"`` is the trigger time. Lists may mix these.
     attrs
@@ -351,6 +351,8 @@ def met_to_mjd(
 
 def _seconds(value: Any, name: str) -> np.ndarray:
     """Return plain numbers, a quantity or a difference of times in seconds."""
+    if isinstance(value, datetime.timedelta):
+        return np.asarray(value.total_seconds())
     if hasattr(value, "jd1"):
         return np.asarray(value.to_value("s"), dtype=np.float64)
     if getattr(getattr(value, "dtype", None), "kind", None) == "m":

@@ -94,8 +94,7 @@ def product_values(
     Parameters
     ----------
     sums
-        Of `batx.reduction.sum_events`: counts (and totals, where these are not their sum), or Σw, Σw² and
-        totals with a source axis.
+        Of `batx.reduction.sum_events`: counts and totals, or Σw, Σw² and totals with a source axis.
     exposure
         (bin,) s.
     dims

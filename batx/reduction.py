@@ -231,9 +231,9 @@ def sum_events(
     columns, bins, bands, gti
         From `columns_of` and `batx.grids`.
     task
-        ``"count"`` gives counts (bin, band); ``"weigh"`` gives Σw, Σw² (source, bin, band) and the number
-        of events (source, bin), with a source axis of length 1 where the weights have none; ``"plane"``
-        gives counts (bin, band, dety, detx).
+        ``"count"`` gives counts (bin, band) and totals (bin); ``"weigh"`` gives Σw, Σw² (source, bin, band)
+        and the number of events (source, bin), with a source axis of length 1 where the weights have none;
+        ``"plane"`` gives counts (bin, band, dety, detx).
 
     Returns
     -------
@@ -268,7 +268,7 @@ def sum_events(
         (counts,) = arrays
         segments = np.moveaxis(counts, 1, -1)
         return (np.moveaxis(bands.combine(segments), -1, 1),)
-    return arrays if task == "plane" else (bands.combine(arrays[0]),)
+    return arrays if task == "plane" else (bands.combine(arrays[0]), arrays[0].sum(axis=-1))
 
 
 def _read(variable: xr.Variable, start: int, stop: int) -> np.ndarray:

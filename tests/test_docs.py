@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import batx
+
 TOP = Path(__file__).resolve().parent.parent
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(?:python|\{code-cell\} \S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -38,3 +40,15 @@ def test_links_between_pages_lead_somewhere():
         if not (page.parent / target).exists()
     ]
     assert not broken
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("functions.md", [name for name in batx._PUBLIC if name[0].islower()]),
+        ("errors.md", batx.errors.__all__),
+    ],
+)
+def test_reference_names_everything(page: str, names: list[str]):
+    text = (TOP / "docs" / "reference" / page).read_text(encoding="utf-8")
+    assert [name for name in names if f"`{name}`" not in text and f"`batx.{name}`" not in text] == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import batx
@@ -29,6 +29,8 @@ from batx.intervals import (
 from batx.kernels import gti as kernel
 from batx.schema import build
 
+#: the first call compiles
+UNTIMED = settings(deadline=None)
 REFERENCE = Path(__file__).parent / "reference"
 SURVEY_FILTERS = (
     "array_on",
@@ -137,6 +139,7 @@ def stacked(intervals: kernel.Intervals) -> np.ndarray:
     return np.column_stack(intervals)
 
 
+@UNTIMED
 @given(LISTS, LISTS)
 def test_set_operations_are_those_of_membership(a: np.ndarray, b: np.ndarray):
     both = stacked(kernel.intersection(a.T, b.T))
@@ -149,6 +152,7 @@ def test_set_operations_are_those_of_membership(a: np.ndarray, b: np.ndarray):
     np.testing.assert_array_equal(kernel.membership(GRID, *a.T), holds(a))
 
 
+@UNTIMED
 @given(LISTS, LISTS)
 def test_laws(a: np.ndarray, b: np.ndarray):
     def length(intervals: kernel.Intervals) -> float:
@@ -176,6 +180,7 @@ def test_laws(a: np.ndarray, b: np.ndarray):
         assert length(kernel.gaps(*a.T)) + length((starts, stops)) == stops[-1] - starts[0]
 
 
+@UNTIMED
 @given(LISTS, st.lists(st.tuples(SECOND, SECOND).map(sorted), max_size=8))
 def test_exposure_of_bins_is_their_overlap(a: np.ndarray, bins: list):
     lo, hi = np.array(bins, dtype=float).reshape(-1, 2).T
@@ -185,6 +190,7 @@ def test_exposure_of_bins_is_their_overlap(a: np.ndarray, bins: list):
     np.testing.assert_array_equal(kernel.overlap(lo, hi, *a.T), expected)
 
 
+@UNTIMED
 @given(LISTS, st.integers(0, 5), st.integers(0, 5))
 def test_padding_and_shrinking(a: np.ndarray, before: int, after: int):
     grown = kernel.pad(*a.T, before, after)
@@ -193,6 +199,7 @@ def test_padding_and_shrinking(a: np.ndarray, before: int, after: int):
     np.testing.assert_array_equal(stacked(inside), kept[kept[:, 1] > kept[:, 0]])
 
 
+@UNTIMED
 @given(LISTS, st.integers(0, 10))
 def test_joining_over_short_gaps(a: np.ndarray, max_gap: int):
     start, stop = kernel.union(*a.T, max_gap)
@@ -202,6 +209,7 @@ def test_joining_over_short_gaps(a: np.ndarray, max_gap: int):
     np.testing.assert_array_equal(start[1:], gaps[1][long])
 
 
+@UNTIMED
 @given(
     st.lists(st.tuples(st.floats(0, 5), st.booleans()), max_size=30),
     st.sampled_from([0.0, 0.5, 1.0]),

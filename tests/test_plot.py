@@ -467,9 +467,23 @@ def test_right_ascension_runs_on_through_zero():
     assert spans == [[-10.0, -8.0], [-7.0, -6.0]]
 
 
+def test_attitude_is_not_drawn_across_gaps_or_jumps():
+    time = T0 + np.r_[0:50.0, 500:550.0]
+    ra = np.linspace(0.0, 1000.0, 100) % 360.0
+    quaternion = np.tile([0.0, 0.0, 0.0, 1.0], (100, 1))
+    ds = batx.build("attitude", {"time": time, "quaternion": quaternion, "ra": ra, "dec": ra / 10}, ATTRS)
+    axes = ds.bat.plot()
+    drawn = axes[0].lines[0].get_ydata()
+    assert np.isnan(drawn).sum() == 3  # two turns and the gap
+    assert np.nanmax(drawn) <= 360
+    assert np.isnan(axes[1].lines[0].get_ydata()).sum() == 1
+
+
 def test_ray_trace_panels():
     axes = make("ray_trace").bat.plot()
     assert [ax.get_ylabel() for ax in axes] == ["IMX", "IMY", "Partial coding"]
+    bare = make("ray_trace").drop_vars("pcode")
+    assert [ax.get_ylabel() for ax in bare.bat.plot()] == ["IMX", "IMY"]
 
 
 def test_good_time_can_be_laid_under_a_light_curve():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -454,6 +456,16 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "data-mod
 def test_page_of_the_data_model_is_up_to_date():
     page = PAGE.read_text(encoding="utf-8")
     assert tables.renew(page) == page, "run: python -m batx.schema.tables docs/reference/data-model.md"
+
+
+def test_command_renews_the_page(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"By hand.\n\n{tables.MARK}\nstale")
+    run = subprocess.run(
+        [sys.executable, "-m", "batx.schema.tables", str(page)], check=False, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert page.read_text() == tables.renew(f"By hand.\n\n{tables.MARK}")
 
 
 def test_tables_name_everything():

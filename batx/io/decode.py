@@ -50,8 +50,20 @@ def decode_hdu(file: FitsFile, index: int, alone: bool = False) -> xr.Dataset:
         ds = decode_images.decode_image(file, images)
     else:
         ds = _BY_KIND[kind](file, hdu)
+    _share_chunks(ds)
     ds.encoding["source"] = file.path
     return ds
+
+
+def _share_chunks(ds: xr.Dataset) -> None:
+    """Give all variables along a dimension the chunks that one of them prefers."""
+    wanted: dict[str, int] = {}
+    for variable in ds.variables.values():
+        wanted |= variable.encoding.get("preferred_chunks", {})
+    for name, variable in ds.variables.items():
+        own = {dim: size for dim, size in wanted.items() if dim in variable.dims and name not in ds.indexes}
+        if own:
+            variable.encoding["preferred_chunks"] = own
 
 
 def _listing(file: FitsFile) -> str:

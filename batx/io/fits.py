@@ -18,7 +18,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from batx.errors import FileFormatError, MissingVariableError
-from batx.io.lazy import LazyArray, StridedArray, TextTableArray, VariableLengthArray
+from batx.io.lazy import RAW_TYPES, LazyArray, StridedArray, TextTableArray, VariableLengthArray
 from batx.io.source import Source
 
 __all__ = ["Column", "Hdu", "lazy_variable", "read_hdus"]
@@ -26,23 +26,52 @@ __all__ = ["Column", "Hdu", "lazy_variable", "read_hdus"]
 _RECORD = 2880
 _TFORM = re.compile(r"\s*(\d*)\s*([LXBIJKAEDCMPQ])(.*)")
 _TEXT_FORM = re.compile(r"\s*([AIFED])(\d+)(?:\.\d+)?")
-_RAW = {
-    "L": "u1",
-    "X": "u1",
-    "B": "u1",
-    "I": ">i2",
-    "J": ">i4",
-    "K": ">i8",
-    "E": ">f4",
-    "D": ">f8",
-    "C": ">c8",
-    "M": ">c16",
-    "P": ">i4",
-    "Q": ">i8",
-}
 _IMAGE_RAW = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 _CHUNK_ROWS = 2**20
 _CHUNK_BYTES = 2**25
+
+
+class Header(dict[str, Any]):
+    """The keywords of a header; `cards` holds them as written, `history` the HISTORY lines.
+
+    A malformed card is left out: what it would have said is then absent.
+    """
+
+    def __init__(self, text: str) -> None:
+        from astropy.io.fits import Header as Cards
+        from astropy.io.fits import VerifyError
+        from astropy.io.fits.card import Undefined
+
+        super().__init__()
+        self.history: list[str] = []
+        self.cards: dict[str, str] = {}
+        for card in Cards.fromstring(text).cards:
+            try:
+                key, value, image = card.keyword, card.value, str(card)
+            except (VerifyError, ValueError):
+                continue
+            if key == "HISTORY":
+                self.history.append(str(value))
+            elif key not in ("COMMENT", "", "END") and not isinstance(value, Undefined) and value is not None:
+                self[key] = value
+                self.cards[key] = image.rstrip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _header_again, (dict(self), self.history, self.cards)
+
+    def integer(self, key: str, default: int) -> int:
+        """Return a count; raise `FileFormatError` where the keyword is something else."""
+        value = self.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 0:
+            raise FileFormatError(f"found {key} = {value!r} in a FITS header, expected a count")
+        return int(value)
+
+
+def _header_again(values: dict[str, Any], history: list[str], cards: dict[str, str]) -> Header:
+    header = Header("")
+    header.update(values)
+    header.history, header.cards = history, cards
+    return header
 
 
 @dataclass(frozen=True)
@@ -71,7 +100,7 @@ class Column:
 class Hdu:
     """One header and the place of its data; `columns` and `array` give lazy access to them."""
 
-    def __init__(self, source: Source, index: int, header: Any, start: int) -> None:
+    def __init__(self, source: Source, index: int, header: Header, start: int) -> None:
         self.source = source
         self.index = index
         self.header = header
@@ -115,7 +144,8 @@ class Hdu:
         axes = self.shape
         if self.header.get("GROUPS") and axes[-1] == 0:
             axes = axes[:-1]
-        count = int(self.header.get("GCOUNT", 1)) * (int(self.header.get("PCOUNT", 0)) + math.prod(axes))
+        header = self.header
+        count = header.integer("GCOUNT", 1) * (header.integer("PCOUNT", 0) + math.prod(axes))
         return abs(_length(self, "BITPIX")) // 8 * count
 
     @property
@@ -128,11 +158,11 @@ class Hdu:
         """Columns by upper-case name, in file order; a name that repeats gets its number added."""
         found: dict[str, Column] = {}
         offset = 0
-        for number in range(1, int(self.header.get("TFIELDS", 0)) + 1):
+        for number in range(1, self.header.integer("TFIELDS", 0) + 1):
             column = _text_column(self, number) if self.type == "text" else _column(self, number, offset)
             name = column.name if column.name not in found else f"{column.name}_{number}"
             found[name] = column
-            offset = column.offset + column.width
+            offset = max(offset, column.offset + column.width)
         if offset > (self.shape[-1] if self.shape else 0):
             raise FileFormatError(
                 f"{self.label}: the columns take {offset} bytes a row, NAXIS1 says "
@@ -181,7 +211,7 @@ class Hdu:
         else:
             column = self.column(name)
             if column.code in "PQ":
-                heap = self.start + int(self.header.get("THEAP", math.prod(self.shape)))
+                heap = self.start + self.header.integer("THEAP", math.prod(self.shape))
                 return VariableLengthArray(self.source, self.start, self.rows, self.shape[-1], heap, column)
             if self.type == "text":
                 return TextTableArray(self.source, self.start, self.rows, self.shape[-1], column)
@@ -253,9 +283,7 @@ def read_hdus(path: str | os.PathLike[str]) -> list[Hdu]:
     return hdus
 
 
-def _read_header(source: Source, position: int) -> tuple[Any, int]:
-    from astropy.io.fits import Header
-
+def _read_header(source: Source, position: int) -> tuple[Header, int]:
     buffer = source.buffer
     stop = position
     while True:
@@ -268,16 +296,15 @@ def _read_header(source: Source, position: int) -> tuple[Any, int]:
         cards = (record[i : i + 80] for i in range(0, _RECORD, 80))
         if any(card.rstrip() == b"END" for card in cards):
             break
-    return Header.fromstring(bytes(buffer[position:stop]).decode("latin-1")), stop
+    return Header(bytes(buffer[position:stop]).decode("latin-1")), stop
 
 
 def _length(hdu: Hdu, key: str) -> int:
-    try:
-        return int(hdu.header[key])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"{hdu.source.path} HDU {hdu.index}: {key} is absent or not a number"
-        ) from error
+    value: Any = hdu.header.get(key)
+    count = isinstance(value, int) and not isinstance(value, bool)
+    if not count or (key != "BITPIX" and value < 0):
+        raise FileFormatError(f"{hdu.source.path} HDU {hdu.index}: found {key} = {value!r}, expected a count")
+    return int(value)
 
 
 def _contiguous(shape: tuple[int, ...], raw: str) -> tuple[int, ...]:
@@ -285,14 +312,14 @@ def _contiguous(shape: tuple[int, ...], raw: str) -> tuple[int, ...]:
     return tuple(size * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _number(header: Any, key: str, default: float) -> float:
+def _number(header: Header, key: str, default: float) -> float:
     try:
         return float(header.get(key, default))
     except (TypeError, ValueError):
         return default
 
 
-def _null(header: Any, key: str) -> int | None:
+def _null(header: Header, key: str) -> int | None:
     value = header.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -309,14 +336,14 @@ def _column(hdu: Hdu, number: int, offset: int) -> Column:
     if code in "PQ":
         shape: tuple[int, ...] = (2,)
         element = match[3].strip()[:1]
-        raw, width = _RAW[code], 2 * (4 if code == "P" else 8) * min(repeat, 1)
+        raw, width = RAW_TYPES[code], 2 * (4 if code == "P" else 8) * min(repeat, 1)
     elif code == "A":
         shape, raw, width = _text_shape(header, number, repeat, match[3])
     elif code == "X":
         shape, raw, width = (-(-repeat // 8),), "u1", -(-repeat // 8)
         element = str(repeat)
     else:
-        shape, raw = () if repeat == 1 else (repeat,), _RAW[code]
+        shape, raw = () if repeat == 1 else (repeat,), RAW_TYPES[code]
         width = repeat * np.dtype(raw).itemsize
         shape = _tdim(header, number, repeat) or shape
     return Column(
@@ -335,18 +362,18 @@ def _column(hdu: Hdu, number: int, offset: int) -> Column:
     )
 
 
-def _unit(header: Any, number: int) -> str | None:
+def _unit(header: Header, number: int) -> str | None:
     unit = header.get(f"TUNIT{number}")
     return str(unit).strip() or None if unit is not None else None
 
 
-def _tdim(header: Any, number: int, repeat: int) -> tuple[int, ...] | None:
+def _tdim(header: Header, number: int, repeat: int) -> tuple[int, ...] | None:
     """Return the axes of TDIM, slowest first; `None` if it is absent or does not describe the column."""
     axes = tuple(int(n) for n in re.findall(r"\d+", str(header.get(f"TDIM{number}", ""))))[::-1]
     return axes if axes and math.prod(axes) == repeat else None
 
 
-def _text_shape(header: Any, number: int, repeat: int, rest: str) -> tuple[tuple[int, ...], str, int]:
+def _text_shape(header: Header, number: int, repeat: int, rest: str) -> tuple[tuple[int, ...], str, int]:
     axes = _tdim(header, number, repeat)
     width = int(re.match(r"\d*", rest.strip())[0] or 0)  # type: ignore[index]
     if axes and len(axes) > 1:

@@ -40,22 +40,6 @@ _WCS = re.compile(
 )
 
 
-def _items(header: Any) -> list[tuple[str, Any]]:
-    """Return the cards whose value can be understood; a malformed card is left out."""
-    from astropy.io.fits import VerifyError
-    from astropy.io.fits.card import Undefined
-
-    items = []
-    for card in header.cards:
-        try:
-            value = card.value
-        except (VerifyError, ValueError):
-            continue
-        if not isinstance(value, (Undefined, complex)) and value is not None:
-            items.append((card.keyword, value))
-    return items
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
@@ -105,7 +89,7 @@ def _mapped(hdu: Hdu) -> dict[str, Any]:
     attrs: dict[str, Any] = _reference(header)
     if str(header.get("TIMESYS", "")).strip().upper() == "TT":
         attrs["time_scale"] = "tt"
-    for key, value in _items(header):
+    for key, value in header.items():
         name = _MAPPED.get(key)
         if name == "obs_id":
             attrs[name] = _obs_id(value)
@@ -129,19 +113,20 @@ def header_attrs(hdu: Hdu, primary: Hdu | None = None) -> dict[str, Any]:
     attrs = _mapped(primary) if primary is not None and primary is not hdu else {}
     attrs |= _mapped(hdu)
     is_image = hdu.type == "image"
-    for key, value in _items(hdu.header):
+    for key, value in hdu.header.items():
         if key in _MAPPED or key in _FOLDED or _STRUCTURAL.match(key) or (is_image and _WCS.match(key)):
+            continue
+        if isinstance(value, complex):
             continue
         name = key.lower().replace("-", "_").replace(" ", "_")
         attrs[name] = str(_plain(value)) if name in _TEXT else _plain(value)
     if "TIMESYS" in hdu.header and "time_scale" not in attrs:
         attrs["timesys"] = str(hdu.header["TIMESYS"]).strip()
-    history = [str(line) for line in hdu.header.get("HISTORY", [])]
-    if history:
-        attrs["history"] = "\n".join(history)
+    if hdu.header.history:
+        attrs["history"] = "\n".join(hdu.header.history)
     return attrs
 
 
 def wcs_cards(hdu: Hdu) -> str:
     """Return the world-coordinate cards of an image, one a line, as `Header.fromstring` reads them."""
-    return "\n".join(str(card).rstrip() for card in hdu.header.cards if _WCS.match(card.keyword))
+    return "\n".join(card for key, card in hdu.header.cards.items() if _WCS.match(key))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from batx.io.fits import Column
 
 __all__ = [
+    "RAW_TYPES",
     "ComputedArray",
     "LazyArray",
     "StackedArray",
@@ -32,6 +34,21 @@ __all__ = [
     "flat_variable_length",
 ]
 
+#: letter of a binary column -> type of its elements in the file
+RAW_TYPES = {
+    "L": "u1",
+    "X": "u1",
+    "B": "u1",
+    "I": ">i2",
+    "J": ">i4",
+    "K": ">i8",
+    "E": ">f4",
+    "D": ">f8",
+    "C": ">c8",
+    "M": ">c16",
+    "P": ">i4",
+    "Q": ">i8",
+}
 _SCALE_ROWS = 2**16  # rows converted at a time where a temporary is needed
 _THREAD_BYTES = 2**22  # columns larger than this are read by several threads
 
@@ -193,7 +210,7 @@ def _parts(raw: np.ndarray) -> list[Any]:
     if raw.ndim == 0 or workers < 2 or len(raw) < workers:
         return [...]
     edges = np.linspace(0, len(raw), workers + 1).astype(int)
-    return [slice(lo, hi) for lo, hi in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(lo, hi) for lo, hi in pairwise(edges)]
 
 
 def _text(raw: np.ndarray) -> np.ndarray:
@@ -246,8 +263,6 @@ class VariableLengthArray(LazyArray):
     def __init__(
         self, source: Source, start: int, rows: int, row_bytes: int, heap: int, column: Column
     ) -> None:
-        from batx.io.fits import _RAW
-
         self.source = source
         self.start = start + column.offset
         self.rows = rows
@@ -255,7 +270,7 @@ class VariableLengthArray(LazyArray):
         self.heap = heap
         self.descriptor = np.dtype(column.raw)
         self.code = column.element
-        self.raw = np.dtype("S1" if self.code == "A" else _RAW[self.code])
+        self.raw = np.dtype("S1" if self.code == "A" else RAW_TYPES[self.code])
         self.scale, self.zero = column.scale, column.zero
         longest = int(self.lengths().max(initial=0)) if rows else 0
         if self.code == "A":

@@ -48,11 +48,16 @@ class _Found:
     index: int
     file: FitsFile
 
+    @property
+    def columns(self) -> set[str]:
+        """Names of the columns of the principal HDU."""
+        return set(self.file.hdus[self.index].columns)
+
     def header(self, key: str) -> str:
         return str(self.file.hdus[self.index].header.get(key, "")).strip()
 
     def name(self, obs_id: str) -> str:
-        """Return the name of the file without mission, observation id and extension, for a node of the tree."""
+        """Return the name of the file without mission, observation id and extension."""
         stem = self.path.name.split(".")[0]
         return stem.removeprefix("sw").removeprefix(obs_id) or stem
 
@@ -65,7 +70,8 @@ def open_observation(
     """Open an observation in the archive's layout as a tree.
 
     Files are recognised by content in ``bat/event``, ``bat/hk``, ``bat/survey``, ``bat/rate``, ``auxil`` and
-    ``tdrss``. Calibration is looked for in `calibration`, then in ``<directory>/caldb``, then under ``$CALDB``.
+    ``tdrss``. Calibration is looked for in `calibration`, then in ``<directory>/caldb``, then under
+    ``$CALDB``.
 
     Parameters
     ----------
@@ -79,10 +85,11 @@ def open_observation(
     Returns
     -------
     xarray.DataTree
-        ``/events`` (all event files joined) and ``/gti``, ``/attitude``, ``/detector_mask`` (enabled *and* of good
-        quality), ``/gain_offset``, ``/alignment``, ``/aperture``; under ``/rates``, ``/survey``, ``/housekeeping`` and
-        ``/tdrss`` a node for every file, named after it. ``attrs["missing"]`` says what a full analysis would need
-        that was not found, one item a line, empty if nothing is.
+        ``/events`` (all event files joined) and ``/gti``, ``/attitude``, ``/detector_mask`` (enabled *and*
+        of good quality), ``/gain_offset``, ``/alignment``, ``/aperture``; under ``/rates``, ``/survey``,
+        ``/housekeeping``, ``/calibration`` and ``/tdrss`` a node for every file, named after it.
+        ``attrs["missing"]`` says what a full analysis would need that was not found, one item a line, empty
+        if nothing is.
 
     Raises
     ------
@@ -101,7 +108,8 @@ def open_observation(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     os.makedirs(f"{folder}/auxil")
     ...     sky = fits.Column("QPARAM", "4D", array=[[0, 0, 0, 1.0]])
-    ...     table = fits.BinTableHDU.from_columns([fits.Column("TIME", "D", array=[5.0]), sky], name="ATTITUDE")
+    ...     columns = [fits.Column("TIME", "D", array=[5.0]), sky]
+    ...     table = fits.BinTableHDU.from_columns(columns, name="ATTITUDE")
     ...     table.writeto(f"{folder}/auxil/sat.fits")
     ...     obs = open_observation(folder).load()
     >>> obs["attitude/quaternion"].shape, obs.attrs["missing"].splitlines()[0]
@@ -114,15 +122,13 @@ def open_observation(
     if not found:
         raise MissingFileError(f"{root}: found no FITS files in {', '.join(_FOLDERS)}; is it an observation?")
     obs_id = _obs_id(found)
-    nodes = _main_nodes(found, chunks)
-    nodes |= _calibration_nodes(root, calibration, found)
-    used = {path for ds in nodes.values() for path in ds.encoding.get("batx_sources", ())}
+    chosen = _chosen(found) | _calibration(calibration, found)
+    nodes = _main_nodes(chosen, chunks)
+    used = [item for items in chosen.values() for item in items]
     for item in found:
-        if item.path not in used and item.folder != "caldb":
+        if item not in used and item.kind not in ("aperture", "alignment"):
             nodes |= _other_nodes(item, obs_id, chunks)
     missing = [f"{name}: {what}" for name, what in _NEEDED.items() if name not in nodes]
-    for ds in nodes.values():
-        ds.encoding.pop("batx_sources", None)
     tree = xr.DataTree.from_dict({f"/{name}": ds for name, ds in nodes.items()})
     tree.attrs = {"obs_id": obs_id, "missing": "\n".join(missing)} | _shared_attrs(nodes)
     tree.encoding["source"] = os.fspath(root)
@@ -133,7 +139,7 @@ def _survey(root: Path) -> Iterator[_Found]:
     """Yield every readable FITS file of an observation."""
     for path in sorted(root.rglob("*")):
         folder = path.relative_to(root).parts[:-1]
-        if folder and folder[0] in _OTHER_INSTRUMENTS or not path.is_file():
+        if (folder and folder[0] in _OTHER_INSTRUMENTS) or not path.is_file():
             continue
         yield from _identified(path, "/".join(folder))
 
@@ -153,70 +159,81 @@ def _identified(path: Path, folder: str) -> Iterator[_Found]:
 
 def _obs_id(found: list[_Found]) -> str:
     """Return the observation id that most files name."""
-    named = [item.header("OBS_ID") or str(item.file.primary.header.get("OBS_ID", "")).strip() for item in found]
+    named = [
+        item.header("OBS_ID") or str(item.file.primary.header.get("OBS_ID", "")).strip() for item in found
+    ]
     ids = [name for name in named if name]
     return max(sorted(set(ids)), key=ids.count) if ids else ""
 
 
 def _open(item: _Found, chunks: Any) -> xr.Dataset:
-    ds = open_dataset(item.path, chunks=chunks, hdu=item.index)
-    ds.encoding["batx_sources"] = (item.path,)
-    return ds
+    return open_dataset(item.path, chunks=chunks, hdu=item.index)
 
 
-def _main_nodes(found: list[_Found], chunks: Any) -> dict[str, xr.Dataset]:
+def _chosen(found: list[_Found]) -> dict[str, list[_Found]]:
+    """Return the files of the main nodes: all event lists and masks, the best attitude and gain map."""
+    kinds: dict[str, list[_Found]] = {}
+    for item in found:
+        if not item.folder.startswith(("tdrss", "caldb")):
+            kinds.setdefault(item.kind, []).append(item)
+    gains = [item for item in kinds.get("detector_table", []) if {"GAIN", "OFFSET"} <= item.columns]
+    chosen = {
+        "events": kinds.get("events", []),
+        "attitude": sorted(kinds.get("attitude", []), key=_attitude_rank)[:1],
+        "detector_mask": kinds.get("detector_mask", []),
+        "gain_offset": gains[:1],
+    }
+    return {name: items for name, items in chosen.items() if items}
+
+
+def _main_nodes(chosen: dict[str, list[_Found]], chunks: Any) -> dict[str, xr.Dataset]:
     nodes: dict[str, xr.Dataset] = {}
-    events = [item for item in found if item.kind == "events" and not item.folder.startswith("tdrss")]
-    if events:
-        nodes |= _event_nodes(events, chunks)
-    attitude = sorted((item for item in found if item.kind == "attitude"), key=_attitude_rank)
-    if attitude:
-        nodes["attitude"] = _open(attitude[0], chunks)
-    masks = [item for item in found if item.kind == "detector_mask"]
-    if masks:
-        combined = combine_masks(*(_open(item, chunks) for item in masks))
-        nodes["detector_mask"] = _tagged(combined, masks)
-    gains = [item for item in found if item.kind == "detector_table" and item.folder != "caldb"]
-    gains = [item for item in gains if {"GAIN", "OFFSET"} <= item.file.hdus[item.index].columns.keys()]
-    if gains:
-        nodes["gain_offset"] = _open(gains[0], chunks)
-    return nodes
+    for name, items in chosen.items():
+        parts = [_open(item, chunks) for item in items]
+        if name == "detector_mask":
+            nodes[name] = combine_masks(*parts)
+        else:
+            nodes[name] = parts[0] if len(parts) == 1 else join_events(*parts)
+        nodes[name].encoding["source"] = os.fspath(items[0].path)
+    return nodes | (_good_time(nodes["events"]) if "events" in nodes else {})
 
 
-def _tagged(ds: xr.Dataset, items: Iterable[_Found]) -> xr.Dataset:
-    paths = tuple(item.path for item in items)
-    ds.encoding |= {"batx_sources": paths, "source": os.fspath(paths[0])}
-    return ds
-
-
-def _event_nodes(items: list[_Found], chunks: Any) -> dict[str, xr.Dataset]:
-    lists = [_open(item, chunks) for item in items]
-    events = lists[0] if len(lists) == 1 else join_events(*lists)
-    nodes = {"events": _tagged(events, items)}
+def _good_time(events: xr.Dataset) -> dict[str, xr.Dataset]:
+    nodes = {}
     if "gti_start" in events:
         good = {"start": ("gti", events.gti_start.values), "stop": ("gti", events.gti_stop.values)}
-        keep = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
+        keep = (
+            "telescope",
+            "instrument",
+            "obs_id",
+            "object",
+            "mjdref_int",
+            "mjdref_frac",
+            "time_scale",
+            "utcf",
+        )
         nodes["gti"] = build("gti", good, {key: events.attrs[key] for key in keep if key in events.attrs})
     return nodes
 
 
 def _attitude_rank(item: _Found) -> tuple[bool, bool, str]:
-    """Prefer attitude files to orbit files (which have QUATERNION), and among these the ones with ACS flags."""
+    """Prefer attitude files to orbit files (which have QUATERNION), of these the ones with ACS flags."""
     names = {hdu.name for hdu in item.file.hdus}
-    return "QPARAM" not in item.file.hdus[item.index].columns, "ACS_DATA" not in names, item.path.name[::-1]
+    return "QPARAM" not in item.columns, "ACS_DATA" not in names, item.path.name[::-1]
 
 
-def _calibration_nodes(root: Path, calibration: Any, found: list[_Found]) -> dict[str, xr.Dataset]:
-    """Return aperture and alignment from the first place that has them."""
+def _calibration(calibration: Any, found: list[_Found]) -> dict[str, list[_Found]]:
+    """Return the files of aperture and alignment, from the first place that has them."""
     day = max((item.header("DATE-OBS") for item in found), default="")
-    nodes: dict[str, xr.Dataset] = {}
-    for place in (_given(calibration), [root], _caldb()):
-        for name in ("aperture", "alignment"):
-            if name not in nodes:
-                chosen = _newest([item for item in _calibration(place) if item.kind == name], day)
-                if chosen is not None:
-                    nodes[name] = _open(chosen, None)
-    return nodes
+    chosen: dict[str, list[_Found]] = {}
+    for search in (lambda: _files(_given(calibration)), lambda: found, lambda: _files(_caldb())):
+        wanted = {"aperture", "alignment"} - chosen.keys()
+        candidates = list(search()) if wanted else []
+        for name in sorted(wanted):
+            matching = [item for item in candidates if item.kind == name]
+            if matching:
+                chosen[name] = [_newest(matching, day)]
+    return chosen
 
 
 def _given(calibration: Any) -> list[Path]:
@@ -236,31 +253,31 @@ def _caldb() -> list[Path]:
     return [folder] if folder is not None and folder.is_dir() else []
 
 
-def _calibration(places: Iterable[Path]) -> Iterator[_Found]:
+def _files(places: Iterable[Path]) -> Iterator[_Found]:
     for place in places:
         paths = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
         for path in paths:
             yield from _identified(path, "caldb")
 
 
-def _newest(items: list[_Found], day: str) -> _Found | None:
+def _newest(items: list[_Found], day: str) -> _Found:
     """Return the file that was valid last on a day (CVSD0001); of several apertures the one for fluxes."""
     flux = [item for item in items if "FLUX" in item.header("APERTYPE") + item.header("CBD10001")]
     valid = [item for item in flux or items if not day or item.header("CVSD0001") <= day]
-    return max(valid or items, key=lambda item: (item.header("CVSD0001"), item.path.name), default=None)
+    return max(valid or items, key=lambda item: (item.header("CVSD0001"), item.path.name))
 
 
 def _other_nodes(item: _Found, obs_id: str, chunks: Any) -> dict[str, xr.Dataset]:
     """Return the node, or nodes, of a file that is none of the main ones."""
     place = item.folder.split("/")
-    if item.kind in ("aperture", "alignment"):
-        return {}
     if "rate" in place:
         group = "rates"
     elif "survey" in place:
         group = "survey"
     elif "tdrss" in place:
         group = "tdrss"
+    elif "caldb" in place:
+        group = "calibration"
     else:
         group = "housekeeping"
     name = item.name(obs_id)

@@ -15,13 +15,14 @@ def open_dataset(
 ) -> xr.Dataset:
     """Open a file as the kind of data that it is about; energies and good times of a FITS file are merged in.
 
-    The kind is recognised from the headers, never from the name. The same as ``xr.open_dataset(path, engine="batx")``
-    for FITS; what `batx.to_netcdf` and `batx.to_zarr` wrote is given back as it was.
+    The kind is recognised from the headers, never from the name. For FITS this is the same as
+    ``xr.open_dataset(path, engine="batx")``; what `batx.to_netcdf` and `batx.to_zarr` wrote is given back as
+    it was.
 
     Parameters
     ----------
     path
-        A FITS file, plain or gzipped; a netCDF file or Zarr directory.
+        A FITS file, plain or gzipped; or a netCDF file or Zarr directory.
     chunks
         `None` for lazy NumPy-backed variables (read once, when used); ``{}`` for dask arrays with chunks of
         about a million rows; or chunks as xarray takes them.

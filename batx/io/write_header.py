@@ -102,6 +102,17 @@ _PRIMARY = (
     "EQUINOX",
     "RADECSYS",
     "UTCFINIT",
+    "DATAMODE",
+    "TIMEREF",
+    "MJD-OBS",
+    "ORIGIN",
+    "TLM2FITS",
+    "PROCVER",
+    "SOFTVER",
+    "CALDBVER",
+    "SEQPNUM",
+    "CATSRC",
+    "ATTFLAG",
 )
 _COMMENTS = {
     "TELESCOP": "mission",
@@ -194,7 +205,8 @@ def time_cards(attrs: Mapping[str, Any], start: float | None, stop: float | None
         return {}
     cards: Cards = {"TSTART": float(start), "TSTOP": float(stop)}
     if stop > start:
-        cards["TELAPSE"] = float(stop) - float(start)
+        length = float(stop) - float(start)
+        cards["TELAPSE"] = float(attrs["telapse"]) if _agrees(attrs, "telapse", length, 1e-9) else length
     for key, name, limit, value in (
         ("DATE-OBS", "date_obs", "tstart", start),
         ("DATE-END", "date_end", "tstop", stop),
@@ -214,13 +226,18 @@ def _date(attrs: Mapping[str, Any], met: float) -> str:
     return Time(whole, fraction, format="mjd", scale="tt", precision=0).utc.isot
 
 
+def _agrees(attrs: Mapping[str, Any], name: str, value: float, tolerance: float) -> bool:
+    """Whether an attribute holds `value`, as it does until its Dataset was cut or binned anew."""
+    recorded = attrs.get(name)
+    return isinstance(recorded, (int, float)) and math.isclose(recorded, value, rel_tol=tolerance)
+
+
 def exposure_cards(attrs: Mapping[str, Any], exposure: float) -> Cards:
     """Return EXPOSURE, ONTIME, LIVETIME and DEADC; those of the attributes while their EXPOSURE is right."""
-    if math.isclose(float(attrs.get("exposure", math.nan)), exposure, rel_tol=1e-6):
-        kept = {key: attrs[key.lower()] for key in ("ONTIME", "LIVETIME", "DEADC") if key.lower() in attrs}
+    kept = {}
+    if _agrees(attrs, "exposure", exposure, 1e-6):
         exposure = float(attrs["exposure"])
-    else:
-        kept = {}
+        kept = {key: attrs[key.lower()] for key in ("ONTIME", "LIVETIME", "DEADC") if key.lower() in attrs}
     return {"ONTIME": exposure, "EXPOSURE": exposure, "LIVETIME": exposure, "DEADC": 1.0} | kept
 
 

@@ -7,7 +7,6 @@ BAT tools.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ __all__ = [
 
 #: keywords of a product that its EBOUNDS and GTI extensions do not repeat
 _OF_PRODUCT = ("ONTIME", "LIVETIME", "DEADC", "BACKAPP", "FLUXMETH", "TIMEDEL", "TIMEPIXR", "XFLT0001")
+_CLASS = ("HDUCLASS", "HDUCLAS1", "HDUCLAS2", "HDUCLAS3", "HDUCLAS4", "HDUVERS", "HDUDOC")
 _OF_SPECTRUM = (
     "AREASCAL",
     "BACKSCAL",
@@ -48,12 +48,19 @@ _OF_SPECTRUM = (
     "CHANTYPE",
 )
 
+#: s; time stamps of the archive are not more exact than this
+_SAME_EDGE = 1e-6
+
 
 def span(ds: xr.Dataset, bounds: str = "time_bnds") -> tuple[float | None, float | None]:
     """Return start and stop of a product: of its good time, else of its attributes, else of its bins."""
+    recorded = [ds.attrs.get("tstart"), ds.attrs.get("tstop")]
     if "gti_start" in ds and ds.sizes["gti"]:
-        return float(ds["gti_start"].min()), float(ds["gti_stop"].max())
-    if "tstart" in ds.attrs and "tstop" in ds.attrs:
+        limits = float(ds["gti_start"].min()), float(ds["gti_stop"].max())
+        pairs = zip(recorded, limits, strict=True)
+        start, stop = (old if old is not None and abs(old - new) <= _SAME_EDGE else new for old, new in pairs)
+        return float(start), float(stop)
+    if None not in recorded:
         return float(ds.attrs["tstart"]), float(ds.attrs["tstop"])
     if bounds in ds and ds[bounds].size:
         return float(ds[bounds].min()), float(ds[bounds].max())
@@ -130,16 +137,18 @@ def _flux_cards(ds: xr.Dataset, hduclas1: str, hduclas3: str) -> Cards:
     """Return what OGIP and the BAT tools say of how rates were made."""
     weighted = ds.attrs.get("weighting") == "mask"
     recorded = ds.attrs.get("hduclas2") if ds.attrs.get("hduclas1") == hduclas1 else None
-    return {
+    cards: Cards = {
         "HDUCLASS": "OGIP",
         "HDUCLAS1": hduclas1,
         "HDUCLAS2": ("NET", "background is subtracted")
         if weighted
         else recorded or ("TOTAL", "source and background"),
         "HDUCLAS3": hduclas3,
-        "BACKAPP": (weighted or bool(ds.attrs.get("backapp", 0)), "is background subtracted?"),
-        "FLUXMETH": "WEIGHTED" if weighted else "RAW",
     }
+    if ds.attrs.get("instrument", "BAT") == "BAT":
+        cards["BACKAPP"] = (weighted or bool(ds.attrs.get("backapp", 0)), "is background subtracted?")
+        cards["FLUXMETH"] = "WEIGHTED" if weighted else "RAW"
+    return cards
 
 
 def _value_name(ds: xr.Dataset) -> str:
@@ -202,31 +211,35 @@ def table_hdus(ds: xr.Dataset, dim: str, extname: str, first: str | None = None)
     """Return any table: every variable along `dim` is a column, `first` before all others."""
     name = str(ds.attrs.get("extname", extname))
     times = time_cards(ds.attrs, *_recorded_span(ds))
-    return [table_hdu(name, columns_along(ds, dim, first=first), times, ds.attrs, history=True)]
+    columns = columns_along(ds, dim, first=first)
+    return [table_hdu(name, columns, times, ds.attrs, keep=_CLASS, history=True)]
 
 
 # -- light curve -------------------------------------------------------------------------------------
 
 
 def _uniform_width(bounds: np.ndarray) -> float | None:
-    """Return the common width of intervals, `None` if there is none.
+    """Return the common width of bins, `None` if there is none.
 
-    Widths are differences of large numbers: they count as equal within the rounding of the edges, and the
-    width is the shortest decimal that is as close to their mean as that rounding allows.
+    Widths are differences of large numbers, and time stamps are exact to 1 µs at best: widths count as equal
+    within that (or within 1e-4 of themselves), and the width is the shortest decimal as close to their mean.
     """
-    widths = bounds[:, 1] - bounds[:, 0]
-    rounding = 2 * np.spacing(np.abs(bounds).max(initial=0.0))
-    if widths.size == 0 or np.ptp(widths) > rounding:
+    if not len(bounds):
         return None
-    lengths = bounds[-1, 1] - bounds[0, 0]
-    mean = lengths / len(bounds) if _contiguous(bounds) else float(widths.mean())
-    tolerance = rounding / (len(bounds) if _contiguous(bounds) else math.sqrt(len(bounds)))
-    candidates = (float(f"{mean:.{digits}g}") for digits in range(1, 18))
-    return next(value for value in candidates if abs(value - mean) <= tolerance)
+    widths = bounds[:, 1] - bounds[:, 0]
+    exact_to = max(2 * np.spacing(np.abs(bounds).max()), min(_SAME_EDGE, 1e-4 * widths.mean()))
+    if np.ptp(widths) > exact_to:
+        return None
+    contiguous = np.array_equal(bounds[1:, 0], bounds[:-1, 1])
+    mean = (bounds[-1, 1] - bounds[0, 0]) / len(bounds) if contiguous else widths.mean()
+    tolerance = exact_to / (len(bounds) if contiguous else 1)
+    return _shortest(float(mean), float(tolerance))
 
 
-def _contiguous(bounds: np.ndarray) -> bool:
-    return bool(np.array_equal(bounds[1:, 0], bounds[:-1, 1]))
+def _shortest(value: float, tolerance: float) -> float:
+    """Return the number with the fewest digits that differs from `value` by at most `tolerance`."""
+    rounded = (float(f"{value:.{digits}g}") for digits in range(1, 18))
+    return next(number for number in rounded if abs(number - value) <= tolerance)
 
 
 def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
@@ -457,7 +470,7 @@ def _matrix_hdu(ds: xr.Dataset) -> Any:
     first = int(ds["channel"].values[0]) if "channel" in ds.coords else 0
     full = ds["matrix"].attrs.get("units") == "cm**2"
     unit = "cm**2" if full and ds.attrs.get("fluxmeth") is None else None
-    dense = np.count_nonzero(matrix) > matrix.size / 4
+    dense = np.count_nonzero(matrix) > matrix.size / 2
     groups = _full_groups(matrix, first) if dense else _sparse_groups(matrix, first)
     n_groups, columns = groups
     elements = matrix.size if dense else int(sum(len(row) for row in columns[-1].array))

@@ -63,10 +63,15 @@ def variable_column(ds: xr.Dataset, name: str, column: str | None = None, dtype:
 
 
 def columns_along(ds: xr.Dataset, dim: str, skip: Iterable[str] = (), first: str | None = None) -> list[Col]:
-    """Return every variable whose first dimension is `dim` as a column, except bounds and those in `skip`."""
+    """Return every variable whose first dimension is `dim` as a column, `first` before all others.
+
+    Left out are bounds, those in `skip`, and elements of a vector column that is there itself: ``FLAGS(1)``.
+    """
     left_out = {*skip, *(str(ds[name].attrs.get("bounds")) for name in ds.variables)}
     names = [str(name) for name in ds.variables if ds[name].dims[:1] == (dim,) and name not in left_out]
-    return [variable_column(ds, name) for name in sorted(names, key=lambda name: name != first)]
+    columns = [variable_column(ds, name) for name in sorted(names, key=lambda name: name != first)]
+    present = {column.name for column in columns}
+    return [column for column in columns if column.name.partition("(")[0] not in present - {column.name}]
 
 
 def table_hdu(
@@ -76,6 +81,7 @@ def table_hdu(
     attrs: Mapping[str, Any],
     *,
     drop: Iterable[str] = (),
+    keep: Iterable[str] = (),
     history: bool = False,
 ) -> Any:
     """Return a binary table with the keywords that `cards` and `attrs` stand for.
@@ -92,6 +98,8 @@ def table_hdu(
         Attributes of the Dataset; a keyword with the name of a column is left out.
     drop
         Further keywords that are not carried from `attrs`.
+    keep
+        Keywords that are carried although most products have their own.
     history
         Whether to write ``attrs["history"]``.
 
@@ -108,7 +116,7 @@ def table_hdu(
             raise SchemaError(
                 f"table {extname}: found two variables for column {name}; drop or rename one of them"
             )
-    header = make_header({"EXTNAME": extname, **cards}, attrs, (*drop, *names))
+    header = make_header({"EXTNAME": extname, **cards}, attrs, (*drop, *names), keep)
     if history:
         add_history(header, attrs)
     made = [_fits_column(extname, column) for column in columns]

@@ -29,6 +29,8 @@ __all__ = [
 #: places in the tally array: events with NaN energy in good time, steps back in time, events on no detector
 NAN_ENERGY, BACKWARD, OFF_PLANE = 0, 1, 2
 N_TALLIES = 3
+#: every bit of EVENT_FLAGS but the one of 16
+OTHER_FLAGS = ~16
 
 
 class Cells(NamedTuple):
@@ -148,7 +150,7 @@ def _status(i, flags, detx, dety, status):  # type: ignore[no-untyped-def]
 
     Flags 0 and 16 are accepted (algorithms 1). Where `flags` or `status` is None it is not asked.
     """
-    if flags is not None and flags[i] != 0 and flags[i] != 16:
+    if flags is not None and (flags[i] & OTHER_FLAGS) != 0:
         return 1
     if status is not None:
         x, y = np.int64(detx[i]), np.int64(dety[i])
@@ -159,7 +161,19 @@ def _status(i, flags, detx, dety, status):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def count_events(time, energy, flags, detx, dety, status, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
+def count_events(
+    time: np.ndarray,
+    energy: np.ndarray,
+    flags: np.ndarray | None,
+    detx: np.ndarray | None,
+    dety: np.ndarray | None,
+    status: np.ndarray | None,
+    cells: Cells,
+    table: np.ndarray,
+    step: np.float32 | None,
+    counts: np.ndarray,
+    tally: np.ndarray,
+) -> None:
     """Add the number of accepted events to counts (bin, band); every argument but the last two is read only.
 
     Parameters
@@ -208,7 +222,21 @@ def count_events(time, energy, flags, detx, dety, status, cells, table, step, co
 
 
 @njit(cache=True, nogil=True)
-def sum_weights(time, energy, weight, flags, detx, dety, status, cells, table, step, sums, counts, tally):  # type: ignore[no-untyped-def]
+def sum_weights(
+    time: np.ndarray,
+    energy: np.ndarray,
+    weight: np.ndarray,
+    flags: np.ndarray | None,
+    detx: np.ndarray | None,
+    dety: np.ndarray | None,
+    status: np.ndarray | None,
+    cells: Cells,
+    table: np.ndarray,
+    step: np.float32 | None,
+    sums: np.ndarray,
+    counts: np.ndarray,
+    tally: np.ndarray,
+) -> None:
     """Add weights and their squares to sums (source, bin, band, 2), and events to counts (source, bin).
 
     Events of weight 0 are not accepted.     Arguments as for `count_events`, and ``weight`` (source, event).
@@ -245,7 +273,19 @@ def sum_weights(time, energy, weight, flags, detx, dety, status, cells, table, s
 
 
 @njit(cache=True, nogil=True)
-def count_plane(time, energy, flags, detx, dety, status, cells, table, step, counts, tally):  # type: ignore[no-untyped-def]
+def count_plane(
+    time: np.ndarray,
+    energy: np.ndarray,
+    flags: np.ndarray | None,
+    detx: np.ndarray,
+    dety: np.ndarray,
+    status: np.ndarray,
+    cells: Cells,
+    table: np.ndarray,
+    step: np.float32 | None,
+    counts: np.ndarray,
+    tally: np.ndarray,
+) -> None:
     """Add the number of accepted events to counts (bin, band, dety, detx); arguments as for `count_events`.
 
     `status` is needed here, and of the shape of the detector plane.
@@ -277,7 +317,18 @@ def count_plane(time, energy, flags, detx, dety, status, cells, table, step, cou
 
 
 @njit(cache=True, nogil=True)
-def select_events(time, energy, weight, flags, detx, dety, status, table, step, tally):  # type: ignore[no-untyped-def]
+def select_events(
+    time: np.ndarray,
+    energy: np.ndarray,
+    weight: np.ndarray | None,
+    flags: np.ndarray | None,
+    detx: np.ndarray | None,
+    dety: np.ndarray | None,
+    status: np.ndarray | None,
+    table: np.ndarray,
+    step: np.float32 | None,
+    tally: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return index (int64) and band of the events of one block that are in a band, good and of weight not 0.
 
     Good time is not asked. Arguments as for `sum_weights`; ``weight`` is (event,) or None.

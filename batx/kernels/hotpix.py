@@ -27,8 +27,8 @@ def count_limits(
 
     Examples
     --------
-    >>> count_limits(np.full(100, 40.0), 0.98, 0.25, 5, 20)
-    (1.0, 53.75)
+    >>> count_limits(np.arange(20.0, 60.0), 0.98, 0.25, 5, 20)
+    (10.0, 76.25)
     """
     n = int(min(counts.max(initial=0), MAX_COUNTS))
     if n < 5:

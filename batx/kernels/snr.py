@@ -13,7 +13,15 @@ __all__ = ["snr_edges", "snr_groups", "tool_snr_bins"]
 
 
 @njit(cache=True, nogil=True)
-def snr_edges(time, weight, gti_start, gti_stop, snr, width, high):  # type: ignore[no-untyped-def]
+def snr_edges(
+    time: np.ndarray,
+    weight: np.ndarray,
+    gti_start: np.ndarray,
+    gti_stop: np.ndarray,
+    snr: float,
+    width: float,
+    high: bool,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return lower and upper edges of half-open bins, each within one interval, that fill good time.
 
     A bin ends at the time of the event that finds it complete; this event opens the next bin. Events of
@@ -60,7 +68,18 @@ def snr_edges(time, weight, gti_start, gti_stop, snr, width, high):  # type: ign
 
 
 @njit(cache=True, nogil=True)
-def tool_snr_bins(time, band, weight, segment, start, stop, n_bands, snr, width, high):  # type: ignore[no-untyped-def]
+def tool_snr_bins(
+    time: np.ndarray,
+    band: np.ndarray,
+    weight: np.ndarray,
+    segment: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    n_bands: int,
+    snr: float,
+    width: float,
+    high: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the bins of ``batbinevt`` with its treatment of the closing event: lower, upper, sums, totals.
 
     The closing event is added to the Σw and Σw² of the old bin, but to the total, S and V of the new one.
@@ -125,7 +144,12 @@ def tool_snr_bins(time, band, weight, segment, start, stop, n_bands, snr, width,
 
 
 @njit(cache=True, nogil=True)
-def snr_groups(signal, variance, joined, snr):  # type: ignore[no-untyped-def]
+def snr_groups(
+    signal: np.ndarray,
+    variance: np.ndarray,
+    joined: np.ndarray,
+    snr: float,
+) -> np.ndarray:
     """Return the number of the group of each bin: neighbours are taken together until S² > snr² V.
 
     Parameters

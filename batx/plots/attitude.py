@@ -56,14 +56,15 @@ def plot_attitude(
     ratios = [1.0] * len(curves) + ([0.25 * len(flags)] if flags else [])
     panels = make_axes(ax, len(ratios), size=(7.2, 0.9 + 1.35 * sum(ratios)), height_ratios=ratios)
     x = axis(met)
+    broken = _gaps(met)
     for panel, (label, values) in zip(panels[:, 0], curves.items(), strict=False):
-        _line(
-            panel, x, values if label.startswith("Q") else np.unwrap(values, period=360.0), color=PALETTE[0]
-        )
-        panel.set_ylabel(label)
-        panel.ticklabel_format(axis="y", useOffset=False)
-        if not label.startswith(("Q", "Dec")):
+        if label.startswith(("RA", "Roll")):
+            values, jumps = _continuous(values)
             panel.yaxis.set_major_formatter(lambda angle, _: f"{angle % 360.0:g}")
+            _line(panel, x, values, broken=broken | jumps, color=PALETTE[0])
+        else:
+            _line(panel, x, values, broken=broken, color=PALETTE[0])
+        panel.set_ylabel(label)
     if flags:
         _draw_flags(panels[-1, 0], x, {_FLAGS[name]: ds[name].values for name in flags})
     _finish(panels, ds, axis, x, utc_axis, title)
@@ -86,17 +87,18 @@ def plot_ray_trace(
     ds
         Dataset of kind ``ray_trace``, with or without a ``source`` dimension.
     ax
-        `None` for a new figure, a Figure, or three Axes.
+        `None` for a new figure, a Figure, or as many Axes as panels (two where there is no coding fraction).
     time, t0, utc_axis
         The x axis, as for a light curve.
     title
         Title; by default target and observation id.
     """
     curves = {"imx": "IMX", "imy": "IMY", "pcode": "Partial coding"}
+    curves = {name: label for name, label in curves.items() if name in ds}
     ds = ds[list(curves)].compute()
     met = _times(ds)
     axis = time_axis(ds, float(met[0]), time, t0)
-    panels = make_axes(ax, 3, size=(7.2, 5.2))
+    panels = make_axes(ax, len(curves), size=(7.2, 0.7 + 1.5 * len(curves)))
     x = axis(met)
     n_sources = ds.sizes.get("source", 1)
     for panel, (name, label) in zip(panels[:, 0], curves.items(), strict=True):
@@ -110,7 +112,8 @@ def plot_ray_trace(
                 label=f"position {source + 1}" if n_sources > 1 else None,
             )
         panel.set_ylabel(label)
-    panels[2, 0].set_ylim(0.0, 1.05)
+        if name == "pcode":
+            panel.set_ylim(0.0, 1.05)
     if n_sources > 1:
         panels[0, 0].legend(fontsize=8, frameon=False, ncols=2)
     _finish(panels, ds, axis, x, utc_axis, title)
@@ -161,6 +164,19 @@ def _times(ds: xr.Dataset) -> np.ndarray:
     return ds["time"].values
 
 
+def _gaps(met: np.ndarray) -> np.ndarray:
+    """Return after which rows there is none for much longer than usual."""
+    step = np.diff(met)
+    return step > 20.0 * np.median(step) if step.size else np.zeros(0, dtype=bool)
+
+
+def _continuous(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an angle that runs on through 360 degrees, or, if it turns further, as it is; and its jumps."""
+    smooth = np.unwrap(angle.astype(float), period=360.0)
+    drawn = smooth if np.ptp(smooth) < 360.0 else angle % 360.0
+    return drawn, np.abs(np.diff(drawn)) > 180.0
+
+
 def _line(
     panel: Axes,
     x: np.ndarray,
@@ -168,8 +184,12 @@ def _line(
     *,
     color: str,
     label: str | None = None,
+    broken: np.ndarray | None = None,
 ) -> None:
-    """Draw a line; a single row is a point."""
+    """Draw a line, interrupted after the rows where `broken` is true; a single row is a point."""
+    if broken is not None and broken.any():
+        after = np.flatnonzero(broken) + 1
+        x, y = np.insert(x, after, np.nan), np.insert(y.astype(float), after, np.nan)
     panel.plot(x, y, color=color, linewidth=LINE_WIDTH, marker="." if len(x) == 1 else "", label=label)
 
 

@@ -199,7 +199,7 @@ def draw_bins(
             fmt="none",
             ecolor=color,
             elinewidth=0.7 * width,
-            alpha=0.5,
+            alpha=0.5 if width == LINE_WIDTH else 0.3,
             zorder=2,
         )
 

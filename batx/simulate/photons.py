@@ -175,6 +175,7 @@ def events(
 
     columns = _merge(batches, positive(graded, "1", "graded", zero=True), seed)
     _lose(columns, dead_time, saturation)
+    columns["time"] = _clock(columns["time"], good)
     return _dataset(
         columns,
         detectors,
@@ -272,23 +273,25 @@ def _draw(rng: np.random.Generator, n: int, weights: np.ndarray, dtype: Any) -> 
 
 
 def _times(
-    rng: np.random.Generator, cells: tuple[np.ndarray, np.ndarray, np.ndarray], rate: float, good: np.ndarray
+    rng: np.random.Generator, cells: tuple[np.ndarray, np.ndarray, np.ndarray], rate: float
 ) -> np.ndarray:
-    """Return Poisson times, ascending and on the grid of the clock."""
+    """Return Poisson times, ascending."""
     first, width, integral = cells
     counts = rng.poisson(rate * integral)
     time = rng.random(int(counts.sum()))
     time *= np.repeat(width, counts)
     time += np.repeat(first, counts)
+    time.sort()
+    return time
+
+
+def _clock(time: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Return times as the clock of the instrument counts them, still in order and inside good time."""
+    interval = np.clip(np.searchsorted(good[:, 0], time, side="right") - 1, 0, None)
     ticks = np.floor(time / TIME_STEP)
     ticks += 0.5
     ticks *= TIME_STEP
-    interval = np.clip(np.searchsorted(good[:, 0], time, side="right") - 1, 0, None)
-    latest = good[interval, 1] - _CLOSE
-    outside = (ticks < good[interval, 0]) | (ticks > latest)
-    ticks[outside] = np.minimum(time, latest)[outside]
-    ticks.sort()
-    return ticks
+    return np.clip(ticks, good[interval, 0], good[interval, 1] - _CLOSE, out=ticks)
 
 
 def _steady(
@@ -298,7 +301,7 @@ def _steady(
     rng = stream(seed, name or kind)
     cells = _cells(as_profile(component.light_curve), good[0, 0], good[-1, 1], good)
     total = float(rate.sum())
-    time = _times(rng, cells, total, good)
+    time = _times(rng, cells, total)
     pixel = _draw(rng, len(time), rate.ravel(), np.uint16)
     pi = _draw(rng, len(time), as_spectrum(component.spectrum).probabilities(), np.int16)
     return _Batch(LABELS[kind], time, pixel, pi, flag, total * float(cells[2].sum()))
@@ -342,12 +345,12 @@ def _source(
         seen *= efficiency
         cells = _cells(profile, piece[0] - start, piece[1] - start, good)
         total = rate * float(seen.sum())
-        times.append(_times(rng, cells, total, good))
+        times.append(_times(rng, cells, total))
         pixels.append(_draw(rng, len(times[-1]), seen.ravel(), np.uint16))
         expected += total * float(cells[2].sum())
     if not seen_at_all:
-        _, _, imx, imy, front = pieces[0]
-        where = f"at imx {imx:.3f}, imy {imy:.3f}" if front else "behind the mask"
+        imx, imy, front = (value[0] for value in telescope.place(source, np.array([start])))
+        where = f"at imx {imx:.3f}, imy {imy:.3f}" if front else "behind the instrument"
         raise PositionError(
             f"{source.name}: found it outside the field of view throughout ({where} at the start), expected "
             "it to light some detectors; move the source or the pointing"
@@ -359,9 +362,9 @@ def _source(
 
 
 def _lit(telescope: Telescope, piece: tuple[float, float, float, float, bool]) -> np.ndarray:
-    """Return the relative counts of the detectors during a stretch; 0 while the source is behind."""
-    *_, imx, imy, front = piece
-    return telescope.illuminate(imx, imy) if front else np.zeros(DETECTOR.shape)
+    """Return the relative counts of the detectors during a stretch; 0 while the source is out of view."""
+    *_, imx, imy, in_field = piece
+    return telescope.illuminate(imx, imy) if in_field else np.zeros(DETECTOR.shape)
 
 
 def _merge(batches: Sequence[_Batch], graded: float, seed: int) -> dict[str, np.ndarray]:

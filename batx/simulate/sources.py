@@ -19,6 +19,9 @@ from batx.simulate.profiles import Constant
 
 __all__ = ["Glitch", "Source", "Telescope", "stretches"]
 
+#: most parts into which the time between two rows of an attitude is cut
+_MAX_PARTS = 100
+
 
 @dataclass(frozen=True)
 class Source:
@@ -136,10 +139,16 @@ class Telescope:
         algorithms 2.1, steps 1 and 2).
         """
         mask = self.aperture["mask"].values
-        geometry = MaskGeometry.from_attrs(self.aperture.attrs, mask.shape)
         corrections = ("forward", "unbalanced", "flatfield")
         source = (imx * FAR, imy * FAR, FAR)
-        return weight_map(mask, geometry, source, corrections=corrections, rebalance=False)[0]
+        return weight_map(mask, self._geometry(), source, corrections=corrections, rebalance=False)[0]
+
+    def field_radius(self) -> float:
+        """Return the distance on the tangent plane beyond which a source lights no detector."""
+        return self._geometry().field_radius()
+
+    def _geometry(self) -> MaskGeometry:
+        return MaskGeometry.from_attrs(self.aperture.attrs, self.aperture["mask"].values.shape)
 
     def place(self, source: Source, time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return where a source is on the tangent plane at times (MET s), and whether it is in front."""
@@ -165,7 +174,7 @@ class Telescope:
 def stretches(
     telescope: Telescope, source: Source, start: float, stop: float, tolerance: float
 ) -> Iterator[tuple[float, float, float, float, bool]]:
-    """Yield ``(begin, end, imx, imy, front)`` within which a source moves by at most `tolerance`.
+    """Yield ``(begin, end, imx, imy, in_field)`` within which a source moves by at most `tolerance`.
 
     Parameters
     ----------
@@ -181,21 +190,17 @@ def stretches(
     rows = telescope.attitude["time"].values
     edges = np.concatenate([[start], rows[(rows > start) & (rows < stop)], [stop]])
     imx, imy, _ = telescope.place(source, edges)
-    steps = np.ceil(np.minimum(np.hypot(np.diff(imx), np.diff(imy)) / tolerance, 1000.0)).astype(int)
-    steps = np.maximum(steps, 1)
-    edges = np.append(
-        np.concatenate(
-            [a + (b - a) * np.arange(n) / n for a, b, n in zip(edges, edges[1:], steps, strict=False)]
-        ),
-        stop,
-    )
+    moved = np.hypot(np.diff(imx), np.diff(imy)) / tolerance
+    parts = np.clip(np.ceil(moved), 1, _MAX_PARTS).astype(int)
+    fraction = np.concatenate([np.arange(n) / n for n in parts])
+    edges = np.append(np.repeat(edges[:-1], parts) + fraction * np.repeat(np.diff(edges), parts), stop)
     imx, imy, front = telescope.place(source, 0.5 * (edges[1:] + edges[:-1]))
+    in_field = front & (np.hypot(imx, imy) < telescope.field_radius())
     first = 0
     for k in range(1, len(imx) + 1):
-        if k < len(imx) and front[k] == front[first]:
-            moved = np.hypot(imx[k] - imx[first], imy[k] - imy[first])
-            if moved <= tolerance or not front[k]:
-                continue
+        moved_on = k == len(imx) or np.hypot(imx[k] - imx[first], imy[k] - imy[first]) > tolerance
+        if k < len(imx) and in_field[k] == in_field[first] and not (in_field[k] and moved_on):
+            continue
         middle = (first + k - 1) // 2
-        yield edges[first], edges[k], float(imx[middle]), float(imy[middle]), bool(front[first])
+        yield edges[first], edges[k], float(imx[middle]), float(imy[middle]), bool(in_field[first])
         first = k

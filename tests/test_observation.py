@@ -163,6 +163,12 @@ def test_unreadable_file_is_left_out_with_a_warning(observation):
     assert obs["events"].sizes["event"] == 100
 
 
+def test_files_of_one_name_keep_a_node_each(observation):
+    path = observation / "bat/rate" / f"sw{OBS}brt1s.lc"
+    path.with_suffix(".lc.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert len(batx.open_observation(observation)["rates"].children) == 2
+
+
 def test_no_observation(tmp_path):
     with pytest.raises(MissingFileError, match="no such directory"):
         batx.open_observation(tmp_path / "nothing")

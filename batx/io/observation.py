@@ -127,7 +127,8 @@ def open_observation(
     used = [item for items in chosen.values() for item in items]
     for item in found:
         if item not in used and item.kind not in ("aperture", "alignment"):
-            nodes |= _other_nodes(item, obs_id, chunks)
+            for name, ds in _other_nodes(item, obs_id, chunks).items():
+                nodes[name if name not in nodes else f"{name}_{len(nodes)}"] = ds
     missing = [f"{name}: {what}" for name, what in _NEEDED.items() if name not in nodes]
     tree = xr.DataTree.from_dict({f"/{name}": ds for name, ds in nodes.items()})
     tree.attrs = {"obs_id": obs_id, "missing": "\n".join(missing)} | _shared_attrs(nodes)

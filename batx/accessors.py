@@ -1,7 +1,7 @@
-"""The ``.bat`` namespace on xarray objects: every verb is the function of the same name with the object put first.
+"""The ``.bat`` namespace on xarray objects: a verb is the function of its name with the object put first.
 
-An accessor holds nothing but the object; what it offers is computed on call. A verb is looked up in its module
-when it is used, so its signature and help are those of the function itself.
+An accessor holds nothing but the object; what it offers is computed on call. A verb is looked up in its
+module when it is used, so its signature and help are those of the function itself.
 """
 
 from __future__ import annotations

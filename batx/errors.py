@@ -1,7 +1,7 @@
-"""The exceptions that batx raises; every one says what was found, what was expected and what to do.
+"""The exceptions that batx raises; each says what was found, what was expected and what to do.
 
-All are children of `BatxError`, so ``except batx.BatxError`` catches whatever batx has to say about its input.
-Where a built-in exception says the same thing (a missing file, a bad value), the child inherits from that too.
+All are children of `BatxError`, so ``except batx.BatxError`` catches whatever batx has to say.
+Where a built-in exception says the same (a missing file, a bad value), the child inherits from that too.
 """
 
 from __future__ import annotations

@@ -16,8 +16,10 @@ from batx.schema import require_kind, validate
 
 __all__ = ["join_events"]
 
-#: what makes two rows the same event, where both lists have it
-_IDENTITY = ("detid", "pha")
+#: what makes two rows of one time the same event: where it fell (one of these), and what it deposited
+_PLACES = (("detid",), ("detx", "dety"), ("x", "y"))
+_DEPOSIT = ("pha",)
+_MAX_SLICES = 1000
 
 
 def join_events(
@@ -73,8 +75,7 @@ def join_events(
     joined = lists[0] if len(lists) == 1 else _concatenated(lists)
     kept = _order(joined)
     dropped = joined.sizes["event"] - kept.size
-    if not np.array_equal(kept, np.arange(joined.sizes["event"])):
-        joined = joined.isel(event=kept)
+    joined = _taken(joined, kept)
     attrs = _joined_attrs([ds.attrs for ds in lists], starts, stops)
     note = f"batx.join_events: {len(lists)} list(s), {dropped} event(s) that occur twice dropped"
     attrs["history"] = "\n".join(filter(None, [attrs.get("history"), note]))
@@ -137,6 +138,17 @@ def _concatenated(lists: Sequence[xr.Dataset]) -> xr.Dataset:
     )  # fmt: skip
 
 
+def _taken(joined: xr.Dataset, kept: np.ndarray) -> xr.Dataset:
+    """Return the rows `kept`, as slices where these are few, which leaves dask with a small graph."""
+    breaks = np.flatnonzero(np.diff(kept) != 1) + 1
+    if breaks.size >= _MAX_SLICES:
+        return joined.isel(event=kept)
+    runs = [slice(run[0], run[-1] + 1) for run in np.split(kept, breaks) if run.size]
+    if len(runs) == 1:
+        return joined.isel(event=runs[0])
+    return _concatenated([joined.isel(event=run) for run in runs or [slice(0, 0)]])
+
+
 def _order(joined: xr.Dataset) -> np.ndarray:
     """Return the rows of the events in order of time, each event once."""
     time = joined["time"].values
@@ -145,9 +157,10 @@ def _order(joined: xr.Dataset) -> np.ndarray:
     tied = np.zeros(time.size, bool)
     tied[1:] = time[1:] == time[:-1]
     tied[:-1] |= tied[1:]
-    identity = [name for name in _IDENTITY if name in joined]
-    if not identity or not tied.any():
+    place = next((names for names in _PLACES if all(name in joined for name in names)), None)
+    if place is None or not tied.any():
         return order
+    identity = [*place, *(name for name in _DEPOSIT if name in joined)]
     rows = order[tied]
     keys = [joined[name].values[rows] for name in identity]
     grouped = np.lexsort([*keys, time[tied]])

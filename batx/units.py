@@ -1,7 +1,7 @@
-"""Units: quantities are accepted at the border, plain float64 numbers with ``attrs["units"]`` are used inside.
+"""Units: quantities are accepted at the border, float64 numbers with ``attrs["units"]`` used inside.
 
-An astropy ``Quantity`` inside an xarray object loses its unit without a word when it is written to a file, so none
-is ever stored. The spellings below are read alike by astropy, pint and OGIP readers.
+An astropy ``Quantity`` inside an xarray object loses its unit without a word when it is written to a
+file, so none is ever stored. The spellings below are read alike by astropy, pint and OGIP readers.
 """
 
 from __future__ import annotations

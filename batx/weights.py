@@ -471,8 +471,8 @@ def _with_summary(
     """Return the Dataset with position, coding and history, as attributes or (several) coordinates."""
     heights = positions.height
     summary: dict[str, tuple[str, str, list]] = {
-        "bat_xobj": ("x", "cm", [place[0] * z for place, z in zip(ends, heights, strict=True)]),
-        "bat_yobj": ("y", "cm", [place[1] * z for place, z in zip(ends, heights, strict=True)]),
+        "bat_xobj": ("x", "cm", [float(place[0] * z) for place, z in zip(ends, heights, strict=True)]),
+        "bat_yobj": ("y", "cm", [float(place[1] * z) for place, z in zip(ends, heights, strict=True)]),
         "bat_zobj": ("z", "cm", [float(z) for z in heights]),
     }
     if all(traces):

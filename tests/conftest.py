@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of reference runs and real files, named by ``BATX_SHARED``; without it the full comparisons skip."""
+    """Folder of reference runs and real files, named by ``BATX_SHARED``; without it these tests skip."""
     name = os.environ.get("BATX_SHARED")
     if not name:
         pytest.skip("BATX_SHARED is not set: full comparisons with the reference folder are off")

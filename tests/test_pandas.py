@@ -78,7 +78,7 @@ def test_light_curve_as_a_user_sees_it():
     assert df.index.levels[0].closed == "left"
     assert df.index.names == ["time", "energy"]
     assert len(df) == 200
-    wide = df["rate"].unstack("energy")  # noqa: PD010
+    wide = df["rate"].unstack("energy")
     assert wide.shape == (50, 4)
     np.testing.assert_array_equal(wide.to_numpy(), lc["rate"])
     row = df.loc[(600000005.0, 20.0)]
@@ -297,7 +297,7 @@ def test_plain_lists():
 
 
 def test_two_levels_of_columns():
-    df = to_pandas(make("lightcurve"))[["rate", "rate_err"]].unstack("energy")  # noqa: PD010
+    df = to_pandas(make("lightcurve"))[["rate", "rate_err"]].unstack("energy")
     df.attrs = {}
     with pytest.raises(SchemaError, match=r"df\.stack"):
         from_pandas(df, kind="lightcurve")

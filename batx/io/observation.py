@@ -87,8 +87,9 @@ def open_observation(
     xarray.DataTree
         ``/events`` (all event files joined) and ``/gti``, ``/attitude``, ``/detector_mask`` (enabled *and*
         of good quality), ``/gain_offset``, ``/alignment``, ``/aperture``; under ``/rates``, ``/survey``,
-        ``/housekeeping`` and ``/tdrss`` a node for every file, named after it. ``attrs["missing"]`` says
-        what a full analysis would need that was not found, one item a line, empty if nothing is.
+        ``/housekeeping``, ``/calibration`` and ``/tdrss`` a node for every file, named after it.
+        ``attrs["missing"]`` says what a full analysis would need that was not found, one item a line, empty
+        if nothing is.
 
     Raises
     ------
@@ -275,6 +276,8 @@ def _other_nodes(item: _Found, obs_id: str, chunks: Any) -> dict[str, xr.Dataset
         group = "survey"
     elif "tdrss" in place:
         group = "tdrss"
+    elif "caldb" in place:
+        group = "calibration"
     else:
         group = "housekeeping"
     name = item.name(obs_id)

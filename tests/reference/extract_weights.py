@@ -1,8 +1,8 @@
 """Make ``weights.npz`` from the reference runs: what the mask-weighting tests compare with.
 
 Run ``python tests/reference/extract_weights.py SHARED`` after the reference folder has changed. Inputs (mask,
-detector mask, attitude) are stored exactly; weight images as float32 on every 23rd detector; weights of events
-for every 50th row.
+detector mask, attitude) are stored exactly; weight images as float32 on every 23rd detector; weights of
+events for every 50th row.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from batx.errors import (
 )
 from batx.instrument.detector import DETECTOR, N_DETECTORS, SHAPE, detid_to_xy
 from batx.instrument.distortion import DistortionMap
-from batx.instrument.mask import MaskGeometry
+from batx.instrument.mask import NORMALISATIONS, MaskGeometry
 from batx.met import to_met
 from batx.positions import SourcePositions
 from batx.schema import identify, require_kind
@@ -95,6 +95,7 @@ class WeightInputs:
         gain: float,
         pcode_min: float,
         distortion: xr.Dataset | DistortionMap | None,
+        normalisation: str,
     ) -> Tracer:
         """Return how shadows are traced; the other arguments are those of `batx.mask_weight`.
 
@@ -104,7 +105,11 @@ class WeightInputs:
             If there is no aperture, or a mask is of another kind.
         EmptySelectionError
             If no detector is good.
+        ValueRangeError
+            If there is no such normalisation.
         """
+        if normalisation not in NORMALISATIONS:
+            raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
         require_kind(self.aperture, "aperture", operation="tracing the shadow of the mask (aperture=)")
         aperture = xr.Dataset() if self.aperture is None else self.aperture
         mask = np.ascontiguousarray(aperture["mask"].transpose("mask_y", "mask_x").values, dtype=np.int8)
@@ -117,6 +122,7 @@ class WeightInputs:
             gain=float(gain),
             pcode_min=float(pcode_min),
             distortion=_distortion_map(distortion),
+            normalisation=normalisation,
         )
 
 

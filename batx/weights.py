@@ -110,7 +110,7 @@ def mask_weight(
         Allowance for the technique in the weight normalisation ``"tool"``.
     normalisation
         What the correction maskwt divides by: ``"tool"`` an average over random masks, as the tools do and
-        as the official responses are calibrated with, which recovers 0.95 to 1.02 of the counts depending
+        as the official responses are calibrated with, which recovers 0.95 to 1.01 of the counts depending
         on the place in the field; ``"geometry"`` what this mask makes of a source at this place on these
         detectors, which recovers the counts without bias.
     distortion

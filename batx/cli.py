@@ -186,7 +186,7 @@ _source_options = _together(
         "--t0", type=_Number(), help="Origin of --tstart and --tstop: MET s, a UTC date, or 'trigger'."
     ),
     click.option(
-        "--calibration", type=_existing, help="Folder with mask and alignment files (CALDB or other)."
+        "--calibration", type=_existing, help="Folder with mask and alignment files, for a directory."
     ),
     click.option("--attitude", type=_existing, help="Attitude file."),
     click.option("--aperture", type=_existing, help="Coded mask (aperture) file."),
@@ -274,7 +274,8 @@ def _observation_info(tree: xr.DataTree) -> None:
     _node_table(tree, "", files=True)
     missing = tree.attrs.get("missing")
     if missing:
-        _console().print(Text(f"missing: {missing}", style="yellow"))
+        lines = [f"  {line}" for line in str(missing).splitlines()]
+        _console().print(Text("\n".join(["missing:", *lines]), style="yellow"))
 
 
 def _events(
@@ -286,6 +287,8 @@ def _events(
     ra, dec = options["ra"], options["dec"]
     if (ra is None) != (dec is None):
         raise click.UsageError("give both --ra and --dec, or neither")
+    if options["calibration"] is not None and not source.is_dir():
+        raise click.UsageError("--calibration is for a directory; give --aperture and --teldef with a file")
     step(f"opening {source.name}")
     nodes: dict[str, xr.Dataset] = {}
     if source.is_dir():
@@ -304,6 +307,11 @@ def _events(
         raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*) in the observation")
     mask = nodes.get("detector_mask")
     if ra is not None:
+        for name, remedy in (("attitude", "--attitude"), ("aperture", "--aperture or --calibration")):
+            if name not in nodes:
+                raise MissingFileError(
+                    f"mask weights need the {name}: found none for {source}; give {remedy}"
+                )
         step(f"mask weights of {events.sizes.get('event', 0)} events")
         frame = {name: nodes.get(name) for name in ("attitude", "aperture", "detector_mask", "alignment")}
         events = batx.mask_weight(events, ra, dec, **frame)

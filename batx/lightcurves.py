@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import ValueRangeError
+from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import TimeBins, bounds_of, energy_bands, explicit_bins, good_time, uniform_bins
 from batx.kernels import snr as kernel
 from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
@@ -157,6 +157,10 @@ def lightcurve(
     else:
         bins = explicit_bins(bounds_of(blocks if time is None else time, events.attrs, t0), good)
     kept = bins.exposed(min_fracexp)
+    if not kept.any():
+        raise EmptySelectionError(
+            f"lightcurve: none of the {kept.size} bins has a good fraction above min_fracexp={min_fracexp}"
+        )
     bins = bins.take(kept)
     if sums is None:
         sums = sum_events(columns, "weigh" if weighted else "count", bins, bands, good)

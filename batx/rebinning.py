@@ -253,6 +253,8 @@ def _by_factor(old: _Axis, factor: int) -> _Axis:
     slot = np.rint(places).astype(int)
     if np.any(np.abs(old.width - width) > SAME_EDGE * width) or np.any(np.abs(places - slot) > 0.1):
         return _grouped(old, np.arange(old.size) // factor)
+    if slot[-1]:
+        width = float(old.lower[-1] - old.lower[0]) / slot[-1]
     group = slot // factor
     first, last = _ends(group)
     before, after = slot[first] % factor, factor - 1 - slot[last] % factor
@@ -453,6 +455,8 @@ def _rebin_energy(ds: xr.Dataset, kind: str, dim: str, old: _Axis, new: _Axis, p
             made["totcounts"] = _bare(ds["totcounts"])
         elif "counts" in made and ds.attrs.get("statistic") == "poisson":
             made["totcounts"] = made["counts"].sum(dim)
+        else:
+            made["totcounts"] = None
     if "sys_err" in ds.variables:
         width = xr.DataArray(old.width, dims=dim)
         made["sys_err"] = add(_bare(ds["sys_err"]) * width) / add(width)
@@ -473,7 +477,7 @@ def _worst(array: xr.DataArray, dim: str, parts: Overlaps, size: int) -> xr.Data
 
 
 def _assemble(ds: xr.Dataset, kind: str, dim: str, made: dict[str, Any], line: str) -> xr.Dataset:
-    """Return a Dataset of what was made and of what does not lie along the axis."""
+    """Return a Dataset of what was made (`None`: left out) and of what does not lie along the axis."""
     replaced = {"grouping", "totcounts", *made}
     dropped = [str(name) for name in ds.variables if dim in ds[name].dims and name not in replaced]
     if dropped:
@@ -481,7 +485,8 @@ def _assemble(ds: xr.Dataset, kind: str, dim: str, made: dict[str, Any], line: s
     variables: dict[str, xr.Variable] = {}
     for name in map(str, ds.variables):
         if name in made:
-            value = made[name]
+            if (value := made[name]) is None:
+                continue
             variables[name] = value.variable if isinstance(value, xr.DataArray) else xr.Variable(*value)
             variables[name].attrs = dict(ds[name].attrs)
         elif dim not in ds[name].dims:

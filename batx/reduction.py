@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batx.errors import MissingVariableError, UnitsError, ValueRangeError
+from batx.errors import MissingVariableError, SchemaError, UnitsError, ValueRangeError
 from batx.grids import GRID_STEP, EnergyBands, TimeBins, warn
 from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels import histogram
@@ -168,13 +168,17 @@ def _column(events: xr.Dataset, name: str, operation: str) -> xr.Variable:
             f"{operation}: the events have no '{name}' (found {sorted(map(str, events.variables))}); {remedy}"
         )
     variable = events[name].variable
+    if set(variable.dims) - {"source"} != {"event"} or ("source" in variable.dims and name != "mask_weight"):
+        raise SchemaError(
+            f"{operation}: '{name}' of the events has dimensions {variable.dims}, expected ('event',)"
+        )
     units, expected = variable.attrs.get("units"), _UNITS.get(name)
     if expected and units is not None and canonical_unit(units) != expected:
         raise UnitsError(
             f"{operation}: '{name}' of the events is in '{units}', expected '{expected}'; "
             "convert the values and attrs['units']"
         )
-    return variable
+    return variable.transpose(..., "event")
 
 
 def _status_map(detector_mask: Any, compat: str | None) -> np.ndarray:

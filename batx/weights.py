@@ -11,13 +11,14 @@ import xarray as xr
 
 from batx.attitudes import AttitudePath, Coverage
 from batx.errors import BatxWarning, EmptySelectionError, PositionError, ValueRangeError
-from batx.instrument.detector import DETID, SHAPE
+from batx.instrument.detector import DETID
 from batx.instrument.distortion import DistortionMap
 from batx.instrument.mask import DEFAULT_CORRECTIONS, MASK_WEIGHT_GAIN, parse_corrections
 from batx.met import to_met
 from batx.positions import SourcePositions, source_positions
 from batx.schema import build, require_kind
 from batx.tracing import Place, Trace, Weigher
+from batx.weight_chunks import warn_misplaced, weigh_lazily
 from batx.weight_inputs import (
     WeightInputs,
     check_compat,
@@ -140,18 +141,9 @@ def mask_weight(
 
     Examples
     --------
-    >>> aperture = build(
-    ...     "aperture",
-    ...     {
-    ...         "mask": np.where(np.random.default_rng(0).random((243, 487)) < 0.5, 1, -1),
-    ...         "mask_x": np.arange(487) / 2 - 121.5,
-    ...         "mask_y": np.arange(243) / 2 - 60.5,
-    ...         "mask_x_bnds": np.arange(487)[:, None] / 2 - [121.75, 121.25],
-    ...         "mask_y_bnds": np.arange(243)[:, None] / 2 - [60.75, 60.25],
-    ...     },
-    ... )
+    >>> import batx
     >>> events = build("events", {"time": [0.0, 1.0], "detx": [3, 200], "dety": [3, 100]})
-    >>> weighted = mask_weight(events, 0.1, 0.0, frame="tangent", aperture=aperture)
+    >>> weighted = mask_weight(events, 0.1, 0.0, frame="tangent", aperture=batx.simulate.aperture())
     >>> weighted.mask_weight.dtype, weighted.attrs["pcodefr"]
     (dtype('float32'), 1.0)
     """
@@ -167,7 +159,7 @@ def mask_weight(
     extrapolate = extrapolate or compat is not None
     columns = event_columns(events)
     if any(variable.chunks is not None for variable in columns.values()):
-        data = _weigh_lazily(weigher, path, columns, extrapolate)
+        data = weigh_lazily(weigher, path, columns, extrapolate)
         traces, last_time = _expected_traces(weigher, path, events.attrs)
     else:
         data, traces, last_time = _weigh_now(weigher, path, columns, extrapolate)
@@ -235,8 +227,9 @@ def mask_weight_image(
     Examples
     --------
     >>> import batx
-    >>> callable(batx.mask_weight_image)
-    True
+    >>> image = mask_weight_image(batx.simulate.aperture(), 0.1, 0.0, frame="tangent")
+    >>> image.weight.shape, image.attrs["ngoodpix"]
+    ((173, 286), 32768)
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
     check_compat(compat)
@@ -315,8 +308,11 @@ def ray_trace(
     Examples
     --------
     >>> import batx
-    >>> callable(batx.ray_trace)
-    True
+    >>> attitude = build("attitude", {"time": [0.0, 1.0], "quaternion": [[0, 0, 0, 1.0], [0, 0, 0.5, 0.8]]})
+    >>> inputs = {"aperture": batx.simulate.aperture(), "alignment": batx.simulate.alignment()}
+    >>> table = ray_trace(attitude, 20.0, 0.0, **inputs)
+    >>> table.pcode.values.round(2).tolist()
+    [1.0, 0.66]
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
     check_compat(compat)
@@ -357,63 +353,8 @@ def _weigh_now(
         places, last_time = block.places, float(times[-1])
     if path is not None:
         path.require(coverage, extrapolate)
-    _warn_misplaced(misplaced, count)
+    warn_misplaced(misplaced, count)
     return weight, traces, last_time
-
-
-def _weigh_lazily(
-    weigher: Weigher, path: AttitudePath | None, columns: dict[str, xr.Variable], extrapolate: bool
-) -> Any:
-    """Return the weights as a dask array in the chunks of the events.
-
-    The places of the last traces go from chunk to chunk by a chain of light tasks on the times; the weights
-    of a chunk need that and its columns only.
-    """
-    import dask
-    import dask.array as da
-
-    held = xr.Dataset(dict(columns)).unify_chunks()
-    sizes = held.chunks["event"]
-    held = held.chunk(event=sizes)
-    parts = {name: held[name].data.to_delayed().ravel() for name in columns}
-    fixed = dask.delayed(weigher, traverse=False), dask.delayed(path, traverse=False)
-    places = dask.delayed(None)
-    weights = []
-    for number, size in enumerate(sizes):
-        part = {name: delayed[number] for name, delayed in parts.items()}
-        weight = dask.delayed(_weigh_chunk, pure=False)(*fixed, places, part, extrapolate)
-        weights.append(da.from_delayed(weight, (len(weigher), size), np.float32))
-        places = dask.delayed(_advance_chunk, pure=False)(fixed[0], places, part["time"])
-    return da.concatenate(weights, axis=1)
-
-
-def _weigh_chunk(
-    weigher: Weigher,
-    path: AttitudePath | None,
-    places: list[Place] | None,
-    columns: dict[str, np.ndarray],
-    extrapolate: bool,
-) -> np.ndarray:
-    times, detx, dety, flags = event_arrays(columns)
-    if path is not None:
-        path.require(path.coverage(times), extrapolate, "events of a chunk")
-    block = weigher.weigh(places, times, detx, dety, flags)
-    _warn_misplaced(block.misplaced, len(times))
-    return block.weight
-
-
-def _advance_chunk(weigher: Weigher, places: list[Place] | None, times: np.ndarray) -> list[Place] | None:
-    return weigher.advance(places, np.ascontiguousarray(times, dtype=np.float64))[0]
-
-
-def _warn_misplaced(misplaced: int, count: int) -> None:
-    if misplaced:
-        warnings.warn(
-            f"events: {misplaced} good event(s) of {count} are at positions without a detector (in a gap or "
-            f"outside the {SHAPE[1]} x {SHAPE[0]} array) and have weight 0",
-            BatxWarning,
-            stacklevel=4,
-        )
 
 
 def _expected_traces(
@@ -471,8 +412,8 @@ def _with_summary(
     """Return the Dataset with position, coding and history, as attributes or (several) coordinates."""
     heights = positions.height
     summary: dict[str, tuple[str, str, list]] = {
-        "bat_xobj": ("x", "cm", [place[0] * z for place, z in zip(ends, heights, strict=True)]),
-        "bat_yobj": ("y", "cm", [place[1] * z for place, z in zip(ends, heights, strict=True)]),
+        "bat_xobj": ("x", "cm", [float(place[0] * z) for place, z in zip(ends, heights, strict=True)]),
+        "bat_yobj": ("y", "cm", [float(place[1] * z) for place, z in zip(ends, heights, strict=True)]),
         "bat_zobj": ("z", "cm", [float(z) for z in heights]),
     }
     if all(traces):

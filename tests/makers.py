@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from batx.schema import KINDS, build
+from batx.instrument.detector import DETID
+from batx.schema import build
 
 T0 = 600000000.0
 TRIGGER = T0 + 50.0
@@ -67,15 +68,6 @@ def _bands() -> dict:
 def _times(n: int, width: float) -> dict:
     centre, bounds = _bounds(T0 + width * np.arange(n + 1))
     return {"time": centre, "time_bnds": bounds}
-
-
-def _detid() -> np.ndarray:
-    """Stand-in detector numbers: -1 in the gaps, else unique (the real numbering is in batx.instrument)."""
-    column, row = np.meshgrid(np.arange(N_DETX), np.arange(N_DETY))
-    live = (column % 18 <= 15) & (row % 11 <= 7)
-    ids = np.full((N_DETY, N_DETX), -1, dtype=np.int32)
-    ids[live] = np.arange(live.sum(), dtype=np.int32)
-    return ids
 
 
 def events(n: int = 500) -> xr.Dataset:
@@ -159,10 +151,9 @@ def ray_trace(n: int = 5) -> xr.Dataset:
 
 def alignment() -> xr.Dataset:
     matrix = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    stored = matrix + 1e-9
     return build(
         "alignment",
-        {"matrix": matrix, "matrix_file": stored},
+        {"matrix": matrix, "matrix_file": matrix},
         {**ATTRS, "ncoords": 3, "coord1": "DET", "focallen": 1000.0},
     )
 
@@ -172,8 +163,8 @@ def aperture(nx: int = 24, ny: int = 12) -> xr.Dataset:
     mask = rng.choice(np.array([1, -1], dtype=np.int16), (ny, nx))
     mask[0, :3] = 0
     x0, y0 = -0.5 * 0.5 * nx, -0.5 * 0.5 * ny
-    centre_x, bounds_x = _bounds(x0 + 0.5 * np.arange(nx + 1))
-    centre_y, bounds_y = _bounds(y0 + 0.5 * np.arange(ny + 1))
+    centre_x, bounds_x = _bounds(0.05 + x0 + 0.5 * np.arange(nx + 1))
+    centre_y, bounds_y = _bounds(0.143 + y0 + 0.5 * np.arange(ny + 1))
     geometry = {
         "maskbatx": 0.0,
         "maskbaty": 0.0,
@@ -212,19 +203,19 @@ def aperture(nx: int = 24, ny: int = 12) -> xr.Dataset:
 
 
 def detector_mask() -> xr.Dataset:
-    good = (_rng().random((N_DETY, N_DETX)) > 0.01) & (_detid() >= 0)
+    good = (_rng().random((N_DETY, N_DETX)) > 0.01) & (DETID >= 0)
     return build("detector_mask", {"good": good, "quality": (~good).astype(np.int16)}, ATTRS)
 
 
 def detector_plane() -> xr.Dataset:
     rng = _rng()
-    counts = rng.poisson(3.0, (2, 4, N_DETY, N_DETX)).astype(np.int32) * (_detid() >= 0)
+    counts = rng.poisson(3.0, (2, 4, N_DETY, N_DETX)).astype(np.int32) * (DETID >= 0)
     return build(
         "detector_plane",
         {
             **_times(2, 100.0),
             **_bands(),
-            "detid": _detid(),
+            "detid": DETID,
             "counts": counts,
             "exposure": np.array([99.5, 100.0]),
             **_gti(),
@@ -245,7 +236,7 @@ def detector_table() -> xr.Dataset:
     return build(
         "detector_table",
         {
-            "detid": _detid(),
+            "detid": DETID,
             "gain": (dims, rng.normal(1.0, 0.01, shape), {"units": "1", "fits_name": "GAIN"}),
             "offset": (dims, rng.normal(0.0, 1.0, shape), {"units": "chan", "fits_name": "OFFSET"}),
             "enabled": (dims, rng.random(shape) > 0.02),
@@ -298,7 +289,7 @@ def lightcurve_counts() -> xr.Dataset:
 def _channels(n: int = 80) -> dict:
     edges = np.concatenate([[0.0], 10.0 + 2.5 * np.arange(n)])
     centre, bounds = _bounds(edges)
-    return {"channel": np.arange(n, dtype=np.int16), "energy": centre, "energy_bnds": bounds}
+    return {"channel": np.arange(n), "energy": centre, "energy_bnds": bounds}
 
 
 def spectrum() -> xr.Dataset:
@@ -562,7 +553,6 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "spectra": spectra,
     "redistribution": redistribution,
 }
-KIND_NAMES = tuple(KINDS)
 
 
 def make(name: str) -> xr.Dataset:

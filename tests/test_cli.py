@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -105,6 +108,27 @@ def test_interrupt_is_clean(tmp_path, monkeypatch):
     assert "interrupted" in result.stderr
 
 
+def test_control_c_leaves_no_half_written_file(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "batx", "demo", "-o", str(tmp_path / "demo")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for _ in range(300):
+            if any(tmp_path.rglob("*.evt*")):
+                break
+            sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "interrupted" in stderr
+    assert not list(tmp_path.rglob("*.tmp"))
+    for path in tmp_path.rglob("*.nc"):
+        assert not batx.open_dataset(path).bat.check()
+
+
 def test_usage_errors(event_file, tmp_path):
     assert run("lightcurve", event_file, "--energy", "15").exit_code == 2
     assert run("lightcurve", event_file, "--energy", "a,b").exit_code == 2
@@ -124,6 +148,23 @@ def test_library_errors_reach_the_user(observation, event_file, tmp_path):
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     assert run("lightcurve", tmp_path).exit_code == 1
+    result = run("lightcurve", event_file, "--ra", RA, "--dec", DEC)
+    assert result.exit_code == 1
+    assert "give --attitude" in result.stderr
+    assert run("lightcurve", event_file, "--calibration", tmp_path).exit_code == 2
+
+
+def test_event_file_with_its_own_calibration_files(observation, event_file, tmp_path):
+    files = {
+        "--attitude": "auxil/sw00012345000sat.fits",
+        "--aperture": "caldb/aperture.fits",
+        "--teldef": "caldb/teldef.fits",
+    }
+    given = [item for option, name in files.items() for item in (option, observation / name)]
+    good("lightcurve", event_file, "--ra", RA, "--dec", DEC, *given, "-o", tmp_path / "a.nc")
+    ds = batx.open_dataset(tmp_path / "a.nc")
+    assert ds.attrs["weighting"] == "mask"
+    assert float(ds["rate"].sum("energy").max()) > 0.1
 
 
 # --- info and doctor ---
@@ -139,6 +180,16 @@ def test_info_of_an_observation(observation):
     text = good("info", observation).stdout
     for expected in ("00012345000", "events", "attitude", "detector_mask", "trigger"):
         assert expected in text
+    assert "missing:" not in text
+
+
+def test_info_says_what_an_observation_lacks(observation, tmp_path):
+    partial = tmp_path / "00012345000"
+    shutil.copytree(observation / "bat" / "event", partial / "bat" / "event")
+    text = good("info", partial).stdout
+    missing = text[text.index("missing:") :]
+    for expected in ("attitude", "aperture"):
+        assert expected in missing
 
 
 def test_info_of_a_netcdf_file(tmp_path):

@@ -28,6 +28,7 @@ from batx.errors import (
     GtiError,
     KindError,
     MissingVariableError,
+    SchemaError,
     UnitsError,
     ValueRangeError,
 )
@@ -464,6 +465,8 @@ class TestBadInput:
     def test_nothing_selected(self):
         with pytest.raises(EmptySelectionError, match="no good time from 200"):
             batx.lightcurve(simple([1.0]), dt=1.0, tstart=200, tstop=300)
+        with pytest.raises(EmptySelectionError, match="none of the 100 bins"):
+            batx.lightcurve(simple([1.0]), dt=1.0, min_fracexp=1)
         with pytest.raises(ValueRangeError, match="tstart < tstop"):
             batx.lightcurve(simple([1.0]), dt=1.0, tstart=20, tstop=10)
 
@@ -480,6 +483,11 @@ class TestBadInput:
             batx.lightcurve(ev, dt=1.0, detector_mask=np.ones((173, 286), bool))
         with pytest.raises(MissingVariableError, match="calibrate"):
             batx.lightcurve(ev.drop_vars("energy"), dt=1.0)
+
+    def test_wrong_dimensions(self):
+        ev = simple([1.0, 2.0]).assign(mask_weight=("row", np.ones(2)))
+        with pytest.raises(SchemaError, match=r"dimensions \('row',\)"):
+            batx.lightcurve(ev, dt=1.0)
 
     def test_wrong_units(self):
         import astropy.units as u

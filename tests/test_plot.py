@@ -482,6 +482,8 @@ def test_attitude_is_not_drawn_across_gaps_or_jumps():
 def test_ray_trace_panels():
     axes = make("ray_trace").bat.plot()
     assert [ax.get_ylabel() for ax in axes] == ["IMX", "IMY", "Partial coding"]
+    bare = make("ray_trace").drop_vars("pcode")
+    assert [ax.get_ylabel() for ax in bare.bat.plot()] == ["IMX", "IMY"]
 
 
 def test_good_time_can_be_laid_under_a_light_curve():

@@ -298,11 +298,31 @@ def test_bad_observation_id(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_event_file_of_an_exact_number(tmp_path: Path) -> None:
-    path = simulate.event_file(tmp_path / "big.evt", 200_000, seed=1)
-    with fits.open(path) as hdus:
-        assert hdus["EVENTS"].header["NAXIS1"] == 27
-        assert hdus["EVENTS"].header["NAXIS2"] == 200_000
-        assert hdus["EVENTS"].data["TIME"][-1] < hdus["STDGTI"].data["STOP"][-1]
-        assert hdus["EVENTS"].columns.names[-1] == "ENERGY"
-        assert hdus["EVENTS"].data["ENERGY"].max() > 100
+def test_benchmark_file_has_an_exact_number_of_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import batx
+    from batx.simulate import benchmark
+
+    whole = simulate.event_file(tmp_path / "whole.evt", 200_000, seed=1)
+    monkeypatch.setattr(benchmark, "_AT_ONCE", 60_000)
+    parts = simulate.event_file(tmp_path / "parts.evt", 200_000, seed=1)
+    for path in (whole, parts):
+        with fits.open(path) as hdus:
+            hdus.verify("exception")
+            table = hdus["EVENTS"]
+            assert table.header["NAXIS1"] == 27
+            assert table.header["NAXIS2"] == 200_000
+            assert table.columns.formats == ["D", "I", "B", "I", "I", "I", "E", "I", "E"]
+            time = table.data["TIME"]
+            assert (np.diff(time) >= 0).all()
+            good = hdus["STDGTI"].data
+            assert good["START"][0] == table.header["TSTART"] <= time[0]
+            assert good["STOP"][0] == table.header["TSTOP"] > time[-1]
+            assert 0.95 * 1000 < good["STOP"][0] - good["START"][0] <= 1000
+            assert np.histogram(time, 20)[0].std() < 3 * np.sqrt(10_000)
+        stored = batx.open_dataset(path)
+        made = stored.bat.mask_weight(0.25, 0.10, frame="tangent", aperture=simulate.aperture(seed=1))
+        flagged = ~np.isin(made["event_flags"].values, (0, 16))
+        assert not flagged.any()
+        assert np.allclose(made["mask_weight"].values, stored["mask_weight"].values, rtol=1e-4, atol=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from pathlib import Path
 
 import dask
@@ -425,6 +426,31 @@ class TestLazyColumns:
         expected = events.bat.mask_weight(RA, DEC, **inputs)["mask_weight"]
         lazy = events.chunk(event=5000).bat.mask_weight(RA, DEC, **inputs)["mask_weight"]
         np.testing.assert_array_equal(lazy[20_000:25_000].compute(), expected[20_000:25_000])
+
+    def test_chunks_are_not_held(self) -> None:
+        """However many chunks there are, few of them are in memory at a time."""
+        events, inputs = slew_events(4000), weight_inputs.inputs("attitude_slew")
+        alive, most = [0], [0]
+
+        def read(rows: slice) -> np.ndarray:
+            values = events["time"].values[rows].copy()
+            alive[0] += 1
+            most[0] = max(most[0], alive[0])
+            weakref.finalize(values, lambda: alive.__setitem__(0, alive[0] - 1))
+            return values
+
+        parts = [dask.delayed(read)(slice(start, start + 100)) for start in range(0, 4000, 100)]
+        times = da.concatenate([da.from_delayed(part, (100,), np.float64) for part in parts])
+        lazy = events.chunk(event=100).assign_coords(time=("event", times, {"units": "s"}))
+        total = (
+            lazy.bat.mask_weight(RA, DEC, **inputs)["mask_weight"]
+            .astype(float)
+            .sum()
+            .compute(scheduler="sync")
+        )
+        expected = events.bat.mask_weight(RA, DEC, **inputs)["mask_weight"].astype(float).sum()
+        assert float(total) == pytest.approx(float(expected), abs=1e-12)
+        assert most[0] <= 8
 
     def test_only_some_columns_are_dask(self) -> None:
         events, inputs = slew_events(), weight_inputs.inputs("attitude_slew")

@@ -50,7 +50,17 @@ def decode_lightcurve(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     variables |= {"fracexp": fraction, "exposure": fraction * width}
     used |= {"TIME", "TIMEDEL", "FRACEXP"}
     variables |= table_variables(hdu, "lightcurve", "time", skip=used & hdu.columns.keys())
-    return build("lightcurve", variables | file.good_time(), file.attrs(hdu) | _statistics(file, hdu))
+    ds = build("lightcurve", variables | file.good_time(), file.attrs(hdu) | _statistics(file, hdu))
+    return _per_detector(ds, "rate", "rate_err", "counts", "counts_err")
+
+
+def _per_detector(ds: xr.Dataset, *names: str) -> xr.Dataset:
+    """Say of mask-weighted values that they are per fully illuminated detector."""
+    if ds.attrs["weighting"] == "mask":
+        for name in names:
+            if name in ds:
+                ds[name].attrs["per"] = "detector"
+    return ds
 
 
 def _time_bins(hdu: Hdu) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +172,8 @@ def decode_spectrum(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     variables |= _channels(file, hdu, size, vector) | _keyword_columns(hdu, variables, size)
     variables |= _spectrum_times(hdu) if vector and row_dim == "time" else {}
     variables["exposure"] = _spectrum_exposure(hdu, row_dim if vector else None)
-    return build("spectrum", variables | file.good_time(), file.attrs(hdu) | _statistics(file, hdu))
+    ds = build("spectrum", variables | file.good_time(), file.attrs(hdu) | _statistics(file, hdu))
+    return _per_detector(ds, "rate", "counts", "stat_err")
 
 
 def _with_units(variable: xr.Variable | None, unit: str) -> xr.Variable | None:

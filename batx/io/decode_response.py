@@ -23,17 +23,27 @@ def decode_response(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return a response matrix, or an effective area, against incident energy.
 
     The compressed rows (N_GRP groups of N_CHAN channels from F_CHAN; scalar, vector or variable-length
-    columns, in any order) are expanded when the matrix is read.
+    columns, in any order) are expanded when the matrix is read. The effective area of the same file joins a
+    redistribution with the same energies.
     """
     low, high = (energy_column(hdu, name) for name in ("ENERG_LO", "ENERG_HI"))
     bounds = np.stack([low, high], axis=-1)
     variables: dict[str, Any] = {"energy_in": bounds.mean(axis=-1), "energy_in_bnds": bounds}
-    if "SPECRESP" in hdu.columns:
-        spec = KINDS["response"].by_name["area"]
-        variables["area"] = column_variable(hdu, "SPECRESP", ("energy_in",), spec)
+    for other in (hdu, *file.hdus):
+        if other.type == "table" and "SPECRESP" in other.columns and _same_energies(other, bounds):
+            spec = KINDS["response"].by_name["area"]
+            variables["area"] = column_variable(other, "SPECRESP", ("energy_in",), spec)
+            break
     if "MATRIX" in hdu.columns:
         variables |= _matrix_variables(file, hdu)
     return build("response", variables, file.attrs(hdu))
+
+
+def _same_energies(hdu: Hdu, bounds: np.ndarray) -> bool:
+    pairs = zip(("ENERG_LO", "ENERG_HI"), bounds.T, strict=True)
+    return all(
+        name in hdu.columns and np.array_equal(energy_column(hdu, name), edges) for name, edges in pairs
+    )
 
 
 def _matrix_variables(file: FitsFile, hdu: Hdu) -> dict[str, Any]:

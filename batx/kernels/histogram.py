@@ -29,6 +29,8 @@ __all__ = [
 #: places in the tally array: events with NaN energy in good time, steps back in time, events on no detector
 NAN_ENERGY, BACKWARD, OFF_PLANE = 0, 1, 2
 N_TALLIES = 3
+#: every bit of EVENT_FLAGS but the one of 16
+OTHER_FLAGS = ~16
 
 
 class Cells(NamedTuple):
@@ -148,7 +150,7 @@ def _status(i, flags, detx, dety, status):  # type: ignore[no-untyped-def]
 
     Flags 0 and 16 are accepted (algorithms 1). Where `flags` or `status` is None it is not asked.
     """
-    if flags is not None and flags[i] != 0 and flags[i] != 16:
+    if flags is not None and (flags[i] & OTHER_FLAGS) != 0:
         return 1
     if status is not None:
         x, y = np.int64(detx[i]), np.int64(dety[i])

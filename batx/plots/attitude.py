@@ -87,17 +87,18 @@ def plot_ray_trace(
     ds
         Dataset of kind ``ray_trace``, with or without a ``source`` dimension.
     ax
-        `None` for a new figure, a Figure, or three Axes.
+        `None` for a new figure, a Figure, or as many Axes as panels (two where there is no coding fraction).
     time, t0, utc_axis
         The x axis, as for a light curve.
     title
         Title; by default target and observation id.
     """
     curves = {"imx": "IMX", "imy": "IMY", "pcode": "Partial coding"}
+    curves = {name: label for name, label in curves.items() if name in ds}
     ds = ds[list(curves)].compute()
     met = _times(ds)
     axis = time_axis(ds, float(met[0]), time, t0)
-    panels = make_axes(ax, 3, size=(7.2, 5.2))
+    panels = make_axes(ax, len(curves), size=(7.2, 0.7 + 1.5 * len(curves)))
     x = axis(met)
     n_sources = ds.sizes.get("source", 1)
     for panel, (name, label) in zip(panels[:, 0], curves.items(), strict=True):
@@ -111,7 +112,8 @@ def plot_ray_trace(
                 label=f"position {source + 1}" if n_sources > 1 else None,
             )
         panel.set_ylabel(label)
-    panels[2, 0].set_ylim(0.0, 1.05)
+        if name == "pcode":
+            panel.set_ylim(0.0, 1.05)
     if n_sources > 1:
         panels[0, 0].legend(fontsize=8, frameon=False, ncols=2)
     _finish(panels, ds, axis, x, utc_axis, title)

@@ -119,9 +119,10 @@ def _plane(
 ) -> Axes:
     array = ds[name].squeeze()
     if set(array.dims) != set(dims):
+        outer = [str(dim) for dim in array.dims if dim not in dims]
         raise ValueRangeError(
             f"{name}: found dimensions {dict(array.sizes)}, expected one image {dims}; "
-            "select one first, for example ds.isel(energy=0).bat.plot()"
+            f"select one first, for example ds.isel({outer[0] if outer else 'time'}=0).bat.plot()"
         )
     image = np.ma.masked_invalid(array.transpose(*dims).values.astype(float))
     if not image.count():

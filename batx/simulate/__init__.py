@@ -1,6 +1,10 @@
 """Forward model of BAT: masks, attitude, detectors, events, and observations in the archive's layout."""
 
-from batx.simulate.archive import event_file, observation
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 from batx.simulate.background import Background
 from batx.simulate.detectors import detector_mask, detector_table
 from batx.simulate.energies import Cutoff, Folded, Line, Mixture, PowerLaw, Spectrum
@@ -38,3 +42,17 @@ __all__ = [
     "events",
     "observation",
 ]
+
+#: what writes FITS files is loaded on use
+_WRITERS = {
+    "event_file": "batx.simulate.benchmark",
+    "observation": "batx.simulate.archive",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WRITERS:
+        raise AttributeError(f"module 'batx.simulate' has no attribute '{name}'")
+    value = getattr(import_module(_WRITERS[name]), name)
+    globals()[name] = value
+    return value

@@ -25,7 +25,7 @@ from batx.simulate.orbit import prefilter
 from batx.simulate.photons import UTCF
 from batx.simulate.sources import Source
 
-__all__ = ["event_file", "observation"]
+__all__ = ["observation"]
 
 #: edges of the bands of the 64 ms rates, keV; those of the 80 channels of survey histograms
 RATE_BANDS = (15.0, 25.0, 50.0, 100.0, 350.0)
@@ -159,48 +159,6 @@ def observation(
     with atomic_path(folder.with_name(f"{obs_id}_truth.json"), overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(truth, indent=1, sort_keys=True) + "\n")
     return folder
-
-
-def event_file(
-    path: str | PathLike[str],
-    n: int = 10_000_000,
-    *,
-    duration: float = 1000.0,
-    overwrite: bool = False,
-    seed: int = 0,
-) -> Path:
-    """Write one event file of exactly `n` events of 27 bytes, for measurements of speed.
-
-    The columns are TIME D, DET_ID I, EVENT_FLAGS B, PHA I, DETX I, DETY I, MASK_WEIGHT E (0), PI I and ENERGY
-    E; the events are background and one source at IMX 0.25, IMY 0.10 of a tenth of the counts.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    n
-        Number of events.
-    duration
-        Length of the observation that `n` events fill, s.
-    overwrite
-        Whether the file may be replaced.
-    seed
-        Same seed, same file.
-    """
-    count = int(positive(n, "1", "n"))
-    surplus = count + 6 * np.sqrt(count) + 10
-    ev = photons.events(
-        Source(0.1 * surplus / duration, imx=0.25, imy=0.10, per="total"),
-        Background(0.9 * surplus / duration / np.count_nonzero(DETECTOR)),
-        duration=duration,
-        calibration=0.0,
-        detectors=detector_table(disabled=0, hot=0, cold=0, seed=seed),
-        seed=seed,
-    )
-    stop = float(ev["time"][count]) if count < ev.sizes["event"] else float(ev["gti_stop"][-1])
-    ev = ev.isel(event=slice(count)).assign(gti_stop=("gti", [stop], ev["gti_stop"].attrs))
-    ev.attrs.update(tstop=stop, ontime=stop - ev.attrs["tstart"], exposure=stop - ev.attrs["tstart"])
-    return _events(Path(path), ev, labels=False, overwrite=overwrite)
 
 
 def _events(path: Path, ev: xr.Dataset, labels: bool, overwrite: bool, packed: bool = False) -> Path:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from astropy.io import fits
-from astropy.time import Time
 
 from batx.io.atomic import atomic_path
+from batx.met import met_to_utc
 
-__all__ = ["cards_of", "event_table", "gti_table", "image_file", "table", "table_file"]
+__all__ = ["cards_of", "event_stream", "event_table", "gti_table", "image_file", "table", "table_file"]
 
 _MJD_ZERO = (51910, 0.00074287037)
+
+#: size of the records of a FITS file, bytes
+_BLOCK = 2880
 
 
 def cards_of(attrs: Mapping[str, Any], instrument: str = "BAT") -> fits.Header:
@@ -29,7 +33,8 @@ def cards_of(attrs: Mapping[str, Any], instrument: str = "BAT") -> fits.Header:
     header["TIMEREF"], header["TASSIGN"], header["TIMEUNIT"] = "LOCAL", "SATELLITE", "s"
     header["CLOCKAPP"] = False
     header["TSTART"], header["TSTOP"] = attrs["tstart"], attrs["tstop"]
-    header["DATE-OBS"], header["DATE-END"] = (_utc(attrs[key], attrs["utcf"]) for key in ("tstart", "tstop"))
+    for key, met in (("DATE-OBS", attrs["tstart"]), ("DATE-END", attrs["tstop"])):
+        header[key] = str(met_to_utc(met, utcf=attrs["utcf"]))[:19]
     header["OBJECT"] = attrs["object"]
     for key in ("ra_obj", "dec_obj", "ra_pnt", "dec_pnt", "pa_pnt"):
         header[key] = attrs[key]
@@ -40,12 +45,6 @@ def cards_of(attrs: Mapping[str, Any], instrument: str = "BAT") -> fits.Header:
     header["EQUINOX"], header["RADECSYS"], header["UTCFINIT"] = 2000.0, "FK5", attrs["utcf"]
     header["CREATOR"] = "batx.simulate"
     return header
-
-
-def _utc(met: float, utcf: float) -> str:
-    """Return UTC of a mission elapsed time: 2001-01-01 UTC + MET + UTCF (which holds the leap seconds)."""
-    days, seconds = divmod(met + utcf, 86400.0)
-    return str(Time(_MJD_ZERO[0] + days, seconds / 86400.0, format="mjd", scale="utc").isot)[:19]
 
 
 def table(
@@ -116,27 +115,35 @@ def _write(path: Path, hdus: Sequence[Any], overwrite: bool, packed: bool) -> Pa
     return target
 
 
+#: column, variable, form and unit
+_EVENT_COLUMNS = (
+    ("TIME", "time", ">f8", "s"),
+    ("DET_ID", "detid", ">i2", None),
+    ("EVENT_FLAGS", "event_flags", "u1", None),
+    ("PHA", "pha", ">i2", "chan"),
+    ("DETX", "detx", ">i2", "pixel"),
+    ("DETY", "dety", ">i2", "pixel"),
+    ("MASK_WEIGHT", "mask_weight", ">f4", None),
+    ("PI", "pi", ">i2", "0.1 keV"),
+    ("ENERGY", "energy", ">f4", "keV"),
+    ("SIMLABEL", "simlabel", "u1", None),
+)
+
+
+def _event_rows(events: xr.Dataset, label: bool) -> np.ndarray:
+    """Return the rows of the table EVENTS, big-endian."""
+    columns = _EVENT_COLUMNS if label else _EVENT_COLUMNS[:-1]
+    rows = np.empty(events.sizes["event"], dtype=[(name, form) for name, _, form, _ in columns])
+    for name, variable, _, _ in columns:
+        rows[name] = events[variable].values
+    return rows
+
+
 def event_table(events: xr.Dataset, cards: fits.Header, label: bool = True) -> fits.BinTableHDU:
     """Return the table EVENTS: 27 bytes an event, and one more with the column SIMLABEL."""
-    names = {
-        "TIME": ("time", ">f8", "s"),
-        "DET_ID": ("detid", ">i2", None),
-        "EVENT_FLAGS": ("event_flags", "u1", None),
-        "PHA": ("pha", ">i2", "chan"),
-        "DETX": ("detx", ">i2", "pixel"),
-        "DETY": ("dety", ">i2", "pixel"),
-        "MASK_WEIGHT": ("mask_weight", ">f4", None),
-        "PI": ("pi", ">i2", "0.1 keV"),
-        "ENERGY": ("energy", ">f4", "keV"),
-        "SIMLABEL": ("simlabel", "u1", None),
-    }
-    if not label:
-        del names["SIMLABEL"]
-    rows = np.empty(events.sizes["event"], dtype=[(name, form) for name, (_, form, _) in names.items()])
-    for name, (variable, _, _) in names.items():
-        rows[name] = events[variable].values
+    rows = _event_rows(events, label)
     hdu = fits.BinTableHDU(rows, header=cards.copy(), name="EVENTS")
-    for number, (_, _, unit) in enumerate(names.values(), start=1):
+    for number, (_, _, _, unit) in enumerate(_EVENT_COLUMNS[: len(rows.dtype.names or ())], start=1):
         if unit:
             hdu.header.set(f"TUNIT{number}", unit, after=f"TFORM{number}")
     hdu.header.update(
@@ -157,3 +164,40 @@ def gti_table(start: np.ndarray, stop: np.ndarray, cards: fits.Header) -> fits.B
     """Return the table STDGTI."""
     columns = {"START": (start, "s"), "STOP": (stop, "s")}
     return table("STDGTI", columns, cards, {"HDUCLASS": "OGIP", "HDUCLAS1": "GTI"})
+
+
+def event_stream(path: Path, parts: Iterable[xr.Dataset], overwrite: bool) -> Path:
+    """Write one event file, 27 bytes an event, from events that come in parts, one after the other in time.
+
+    Good time is taken to be all of the time from the start of the first part to the end of the last.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as out:
+        attrs: dict[str, Any] = {}
+        number = 0
+        for part in parts:
+            attrs = attrs or dict(part.attrs)
+            attrs["tstop"] = part.attrs["tstop"]
+            if number == 0:
+                out.write(_event_headers(part, attrs, number))
+            rows = _event_rows(part, label=False)
+            out.write(rows.data)
+            number += len(rows)
+        out.write(bytes(-out.tell() % _BLOCK))
+        attrs["ontime"] = attrs["exposure"] = attrs["tstop"] - attrs["tstart"]
+        cards = cards_of(attrs)
+        gti = gti_table(np.array([attrs["tstart"]]), np.array([attrs["tstop"]]), cards)
+        whole = io.BytesIO()
+        fits.HDUList([fits.PrimaryHDU(), gti]).writeto(whole)
+        out.write(whole.getvalue()[_BLOCK:])
+        out.seek(0)
+        out.write(_event_headers(part, attrs, number))
+    return path
+
+
+def _event_headers(events: xr.Dataset, attrs: Mapping[str, Any], number: int) -> bytes:
+    """Return the headers before `number` events; as long for any number and attributes of the same names."""
+    cards = cards_of(attrs)
+    empty = event_table(events.isel(event=slice(0)), cards, label=False)
+    empty.header["NAXIS2"] = number
+    primary = fits.PrimaryHDU(header=cards.copy())
+    return str(primary.header.tostring() + empty.header.tostring()).encode("ascii")

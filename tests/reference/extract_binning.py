@@ -27,9 +27,9 @@ def extract(heasoft: Path) -> dict[str, np.ndarray]:
         events, gti = hdus["EVENTS"].data, hdus["STDGTI"].data
         ticks = np.rint((events["TIME"] - MET0) * 1e4).astype(np.int64)
         steps = np.diff(ticks, prepend=0)
-        assert (
-            np.array_equal(MET0 + ticks * 1e-4, events["TIME"]) and steps.min() >= 0 and steps.max() < 2**16
-        )
+        assert np.array_equal(MET0 + ticks * 1e-4, events["TIME"])
+        assert steps.min() >= 0
+        assert steps.max() < 2**16
         pi = events["PI"].astype(np.uint16)
         assert np.array_equal((pi / np.float64(10)).astype(np.float32), events["ENERGY"])
         arrays |= {

@@ -325,11 +325,11 @@ def _covered(old: _Axis, new: _Axis, parts: Overlaps) -> np.ndarray:
 
 def _sums_of(ds: xr.Dataset, kind: str) -> tuple[xr.DataArray, xr.DataArray]:
     """Return Σw and Σw² of a light curve or spectrum, 0 where there is no exposure."""
-    name = "counts" if "counts" in ds.variables else "rate"
-    factor = ds["exposure"] if name == "rate" else 1
-    value = (ds[name] * factor).fillna(0)
-    error = _error_of(ds, kind, name)
-    return value, ((ds[error] * factor) ** 2).fillna(0) if error else value
+    if "counts" in ds.variables:
+        value, error = _bare(ds["counts"]), _error_of(ds, kind, "counts")
+        return value, _bare(ds[error]) ** 2 if error else value
+    value, error = _times_exposure(ds, "rate"), _error_of(ds, kind, "rate")
+    return value, _times_exposure(ds, error) ** 2 if error else value
 
 
 def _error_of(ds: xr.Dataset, kind: str, name: str) -> str | None:
@@ -381,19 +381,11 @@ def _rebin_time(
         if error := _error_of(ds, kind, "counts"):
             made[error] = np.sqrt(add(_bare(ds[error]) ** 2))
     if "rate" in ds.variables:
-        old_exposure, new_exposure = _exposure_of(ds), made["exposure"].where(made["exposure"] > 0)
-
-        def mean(array: xr.DataArray) -> xr.DataArray:
-            return add((array * old_exposure).fillna(0)) / new_exposure
-
-        made["rate"] = mean(_bare(ds["rate"]))
+        made["rate"] = add(_times_exposure(ds, "rate")) / _divisor(made)
         if error := _error_of(ds, kind, "rate"):
-            made[error] = np.sqrt(add(((_bare(ds[error]) * old_exposure) ** 2).fillna(0))) / new_exposure
+            made[error] = np.sqrt(add(_times_exposure(ds, error) ** 2)) / _divisor(made)
     if "sys_err" in ds.variables and "time" in ds["sys_err"].dims:
-        weight = _exposure_of(ds)
-        made["sys_err"] = add((_bare(ds["sys_err"]) * weight).fillna(0)) / made["exposure"].where(
-            made["exposure"] > 0
-        )
+        made["sys_err"] = add(_times_exposure(ds, "sys_err")) / _divisor(made)
     if "quality" in ds.variables and "time" in ds["quality"].dims:
         made["quality"] = _worst(_bare(ds["quality"]), "time", parts, new.size)
     centre = new.lower + new.width / 2
@@ -402,19 +394,25 @@ def _rebin_time(
     return result.assign_attrs(tstart=float(new.lower[0]), tstop=float(new.upper[-1]))
 
 
-def _exposure_of(ds: xr.Dataset) -> xr.DataArray:
+def _times_exposure(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable times exposure, 0 without exposure; NaN elsewhere stays NaN."""
     if "exposure" not in ds.variables:
         raise MissingVariableError(
-            "rebin_time: found rates without 'exposure', which they are weighted by; add it"
+            f"rebin_time: found '{name}' without 'exposure', which it is weighted by; add it"
         )
-    return _bare(ds["exposure"])
+    exposure = _bare(ds["exposure"])
+    return (_bare(ds[name]) * exposure).where(exposure > 0, 0.0)
+
+
+def _divisor(made: dict[str, Any]) -> xr.DataArray:
+    return made["exposure"].where(made["exposure"] > 0)
 
 
 def _exposures(
     ds: xr.Dataset, old: _Axis, new: _Axis, add: Callable[[xr.DataArray], xr.DataArray]
 ) -> dict[str, xr.DataArray]:
     """Return exposure and the good fraction of each new bin: 1 where its old bins are all good."""
-    made = {"exposure": add(_exposure_of(ds))}
+    made = {"exposure": add(_bare(ds["exposure"]))}
     if "fracexp" in ds.variables:
         width = xr.DataArray(old.width, dims="time")
         covered = add(width)

@@ -1,8 +1,8 @@
 """Re-binning of events in memory against `numpy.histogram2d`.
 
-Run ``python benchmarks/bench_binning.py [N_EVENTS]``. 10 M events, 15625 time bins of 64 ms and 4 bands, Σw and
-Σw²; every figure is the median of five calls after one warm call. `numpy.histogram2d` is called twice, for Σw
-and for Σw², on the same edges; it looks at neither good time nor flags.
+Run ``python benchmarks/bench_binning.py [N_EVENTS]``: 10 M events, 15625 time bins of 64 ms, 4 bands.
+Every figure is the median of five calls after one warm call. `numpy.histogram2d` is called twice, for Σw and
+for Σw², on the same edges; it looks at neither good time nor flags.
 """
 
 from __future__ import annotations

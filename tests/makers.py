@@ -334,8 +334,8 @@ def spectra(n: int = 5) -> xr.Dataset:
         {
             **_times(n, 40.0),
             **_channels(),
-            "rate": (("time", "channel"), rate),
-            "stat_err": (("time", "channel"), np.abs(rate) / 3, {"units": "count/s"}),
+            "rate": (("time", "channel"), rate, {"per": "detector"}),
+            "stat_err": (("time", "channel"), np.abs(rate) / 3, {"units": "count/s", "per": "detector"}),
             "exposure": ("time", np.array([40.0, 40.0, 39.5, 40.0, 40.0])[:n]),
             "totcounts": (
                 "time",

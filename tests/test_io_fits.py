@@ -1,4 +1,4 @@
-"""Lazy columns and images: values as astropy reads them, nothing unasked is read, clear errors."""
+"""Lazy columns and images: values as astropy reads them, only what is asked for is read, clear errors."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_indexing_is_that_of_the_whole(mixture, name, rows):
 
 
 def test_scaling_and_undefined_values(tmp_path):
-    """TSCAL, TZERO and TNULL: undefined rows are NaN; BSCALE and BZERO of an image."""
+    """TSCAL, TZERO and TNULL; undefined rows are NaN; BLANK of an image likewise for floats."""
     energy = np.array([153, 200, -32768], np.int16)
     table = fits.BinTableHDU.from_columns(
         [
@@ -240,7 +240,7 @@ def test_threads_share_one_file(event_file):
 
 @pytest.mark.parametrize("in_memory", [2**30, 1000])
 def test_gzip(event_file, tmp_path, monkeypatch, in_memory):
-    """A gzipped file is told by its content; a large one is inflated to a temporary file."""
+    """Gzip is told by content; a large file is inflated to a temporary one that leaves no trace."""
     monkeypatch.setattr("batx.io.source._IN_MEMORY", in_memory)
     path = tmp_path / "events_without_suffix"
     path.write_bytes(gzip.compress(event_file.read_bytes()))
@@ -275,7 +275,7 @@ def test_wrong_unit_is_named(tmp_path):
         batx.open_dataset(tmp_path / "units.evt")
 
 
-# --- what cannot be read --------------------------------------------------------------------------
+# --- what cannot be read
 
 
 def _truncated(path, event_file):

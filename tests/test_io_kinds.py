@@ -15,7 +15,7 @@ import batx
 from batx.errors import BatxWarning
 
 TABLE = Path(__file__).with_name("file_kinds.csv")
-#: opens with a warning: TLMIN of F_CHAN is absent, the channels start at 0 (reference/xspec/README.md)
+#: opens with a warning: TLMIN of F_CHAN is absent, channels start at 0 (reference/xspec/README.md)
 WARNS = {"reference/xspec/inputs/BAT_alldet_grid_16.rsp"}
 
 
@@ -81,7 +81,11 @@ def test_file_opens_as_its_kind(shared, name, kind):
         ("data/tables/recent_bcttb.fits.gz", "LDPNAME", "ldpname"),
         ("reference/heasoft/mwevt_slew/aux.fits.gz", "MSKWTSQF", "mask_weight_norm"),
         ("reference/heasoft/econv/gain_offset.fits.gz", "GAIN", "gain"),
-        ("reference/survey/maketime/in.fits", "V", "v"),
+        (
+            "reference/survey/survey_obs/00099999001/bat/hk/sw00099999001ben.hk",
+            "BDIHKNGOODDETS",
+            "bdihkngooddets",
+        ),
     ],
 )  # fmt: skip
 def test_values_are_those_of_astropy(shared, name, column, variable):

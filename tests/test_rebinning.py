@@ -181,6 +181,21 @@ class TestTime:
         assert made.rate.dims == ("source", "time", "energy")
         np.testing.assert_allclose(made.rate[1], batx.lightcurve(events, dt=10.0).rate, rtol=1e-9)
 
+    def test_unknown_values_stay_unknown(self, events):
+        curve = batx.lightcurve(events, dt=1.0)
+        curve["rate"][3] = np.nan
+        made = curve.bat.rebin_time(dt=10.0)
+        assert np.isnan(made.rate[0]).all()
+        assert np.isfinite(made.rate[1:]).all()
+        holes = batx.lightcurve(events, dt=0.064, min_fracexp=0)
+        assert np.isnan(holes.rate).any()
+        assert np.isfinite(holes.bat.rebin_time(factor=125).rate).all()
+
+    def test_rates_need_exposure(self, events):
+        plane = batx.detector_plane(events, dt=20.0, quantity="rate").drop_vars("exposure")
+        with pytest.raises(MissingVariableError, match="without 'exposure'"):
+            plane.bat.rebin_time(factor=2)
+
     def test_other_variables_are_named(self, events):
         curve = batx.lightcurve(events, dt=1.0).assign(pcode=("time", np.ones(200), {"units": "1"}))
         with pytest.warns(BatxWarning, match="pcode cannot be summed"):

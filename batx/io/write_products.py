@@ -469,7 +469,7 @@ def _matrix_hdu(ds: xr.Dataset) -> Any:
     matrix = ds["matrix"].transpose("energy_in", "channel").values
     first = int(ds["channel"].values[0]) if "channel" in ds.coords else 0
     full = ds["matrix"].attrs.get("units") == "cm**2"
-    unit = "cm**2" if full and ds.attrs.get("fluxmeth") is None else None
+    unit = "cm**2" if full else None
     dense = np.count_nonzero(matrix) > matrix.size / 2
     groups = _full_groups(matrix, first) if dense else _sparse_groups(matrix, first)
     n_groups, columns = groups

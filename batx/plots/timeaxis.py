@@ -78,6 +78,7 @@ class TimeAxis:
             ),
         )
         _format_utc(top.xaxis)
+        ax.tick_params(which="both", top=False)
         top.tick_params(direction="in", labelsize=TICK_SIZE)
         top.set_xlabel("UTC", fontsize=LABEL_SIZE)
 

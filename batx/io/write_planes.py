@@ -256,19 +256,19 @@ def _quality(ds: xr.Dataset) -> np.ndarray:
 
 
 def _bad_pixels(image: np.ndarray, ds: xr.Dataset, times: Cards) -> Any:
-    """Return the list of cold and hot detectors, ordered by number of the detector."""
-    from batx.instrument.detector import DETID, detid_to_xy
+    """Return the list of cold and hot detectors, row by row of the plane."""
+    from batx.instrument.detector import DETID
 
-    detid = np.sort(DETID[((image == 1) | (image == 2)) & (DETID >= 0)])
-    column, row = detid_to_xy(detid)
+    row, column = np.nonzero(((image == 1) | (image == 2)) & (DETID >= 0))
     columns = [
-        Col("TIME", np.full(detid.size, times.get("TSTART", np.nan)), "s", "start of the data"),
-        Col("DET_ID", detid.astype(np.int32), None, "detector number"),
+        Col("TIME", np.full(row.size, times.get("TSTART", np.nan)), "s", "start of the data"),
+        Col("DET_ID", DETID[row, column].astype(np.int32), None, "detector number"),
         Col("DETX", column.astype(np.int16), "pixel", "detector column"),
         Col("DETY", row.astype(np.int16), "pixel", "detector row"),
         Col("QUALITY", image[row, column], None, "1 cold, 2 hot"),
     ]
-    return table_hdu("BADPIX", columns, {"CONTENT": "list of cold and hot detectors", **times}, ds.attrs)
+    cards = {"CONTENT": "list of cold and hot detectors", "HDUCLASS": "OGIP", "HDUCLAS1": "ARRAY", **times}
+    return table_hdu("BADPIX", columns, cards, ds.attrs)
 
 
 def flags_hdus(ds: xr.Dataset) -> list[Any]:

@@ -7,6 +7,7 @@ BAT tools.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,15 @@ def _shortest(value: float, tolerance: float) -> float:
     return next(number for number in rounded if abs(number - value) <= tolerance)
 
 
+def _total_exposure(ds: xr.Dataset) -> float:
+    """Return the sum of the exposures, or the sum of good time, which is rounded less, if it is the same."""
+    total = float(ds["exposure"].sum())
+    if "gti_start" in ds:
+        good = float((ds["gti_stop"] - ds["gti_start"]).sum())
+        return good if math.isclose(good, total, rel_tol=1e-6) else total
+    return total
+
+
 def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     """Return RATE, EBOUNDS and STDGTI (OGIP 93-003).
 
@@ -278,7 +288,7 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
         "TIMEPIXR": (0.5 if width is None else 0.0, "place of TIME in the bin"),
         "TIMEDEL": None if width is None else (width, "[s] width of bins"),
         **times,
-        **exposure_cards(ds.attrs, float(ds["exposure"].sum())),
+        **exposure_cards(ds.attrs, _total_exposure(ds)),
         **_band_cards(bands),
     }
     rate = table_hdu("RATE", columns, cards, ds.attrs, history=True)
@@ -286,8 +296,10 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
 
 
 def _bands_column(ds: xr.Dataset, name: str, column: str) -> Col:
-    """Return values per band; a single band makes a scalar column."""
+    """Return values per band; a single band makes a scalar column, whole counts are 32-bit integers."""
     made = variable_column(ds, name, column)
+    if made.array.dtype.kind in "iu":
+        made = _count_column(ds, name, column)
     array = made.array[:, 0] if made.array.shape[1] == 1 else made.array
     return Col(column, array, made.unit, made.comment)
 
@@ -414,7 +426,7 @@ def _spectra_hdus(ds: xr.Dataset, times: Cards) -> list[Any]:
     done = ("time", "time_bnds", "exposure", "counts", "rate", "stat_err", "sys_err", "totcounts")
     numbered = {"SPEC_NUM", "TELAPSE"}
     columns += [column for column in columns_along(ds, "time", skip=done) if column.name not in numbered]
-    exposure = exposure_cards(ds.attrs, float(ds["exposure"].sum()))
+    exposure = exposure_cards(ds.attrs, _total_exposure(ds))
     cards: Cards = {
         **_spectrum_cards(ds, columns, times),
         "HDUCLAS4": ("TYPE:II", "several spectra"),

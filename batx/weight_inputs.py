@@ -11,6 +11,7 @@ import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
 from batx.errors import (
+    AttitudeError,
     EmptySelectionError,
     KindError,
     MissingKeywordError,
@@ -23,7 +24,7 @@ from batx.instrument.distortion import DistortionMap
 from batx.instrument.mask import NORMALISATIONS, MaskGeometry
 from batx.met import to_met
 from batx.positions import SourcePositions
-from batx.schema import identify, require_kind
+from batx.schema import identify, require_bat, require_kind
 from batx.tracing import Tracer, Weigher, fixed_motion
 
 __all__ = [
@@ -38,6 +39,15 @@ __all__ = [
 
 #: events handled at a time where the columns are not in memory
 _BLOCK = 1 << 20
+
+#: kinds whose numbers are about the detectors of an instrument
+_OF_DETECTORS = ("events", "detector_plane", "detector_mask", "detector_table", "aperture")
+
+_WHENCE = {
+    "aperture": "the coded mask (aperture=, the aperture file of the BAT calibration database)",
+    "attitude": "the pointing of the spacecraft (attitude=, auxil/sw*sat.fits* or sw*pat.fits* of the "
+    "observation)",
+}
 
 _COLUMNS = ("time", "detx", "dety", "event_flags")
 
@@ -87,6 +97,34 @@ class WeightInputs:
     def attrs(self) -> dict[str, Any]:
         """Attributes of what the product is made of."""
         return dict(self.target.attrs)
+
+    def require_origin(self, operation: str) -> None:
+        """Raise `KindError` if the target is of detectors other than those of BAT."""
+        if self.kind in _OF_DETECTORS:
+            require_bat(self.target, self.kind, operation=operation)
+
+    def require_all(self, moving: bool) -> None:
+        """Raise if the mask is missing, or the attitude where positions are `moving`, and tell the remedy.
+
+        Raises
+        ------
+        AttitudeError
+            If the attitude alone is missing.
+        KindError
+            If the aperture is.
+        """
+        needed = ("aperture", "attitude") if moving else ("aperture",)
+        missing = [name for name in needed if getattr(self, name) is None]
+        if not missing:
+            return
+        text = "; ".join(f"{name}: found none, expected {_WHENCE[name]}" for name in missing)
+        text += (
+            ". An observation has them as nodes: batx.open_observation(directory, calibration=folder), then "
+            "obs.bat.mask_weight(...); or pass each as an argument, opened with batx.open_dataset(path)"
+        )
+        if moving:
+            text += '. Positions of frame="tangent" (instrument coordinates) need no attitude'
+        raise (KindError if "aperture" in missing else AttitudeError)(text)
 
     def tracer(
         self,

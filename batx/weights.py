@@ -16,7 +16,7 @@ from batx.instrument.distortion import DistortionMap
 from batx.instrument.mask import DEFAULT_CORRECTIONS, MASK_WEIGHT_GAIN, parse_corrections
 from batx.met import to_met
 from batx.positions import SourcePositions, source_positions
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat, require_kind
 from batx.tracing import Place, Trace, Weigher
 from batx.weight_chunks import warn_misplaced, weigh_lazily
 from batx.weight_inputs import (
@@ -155,9 +155,10 @@ def mask_weight(
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
     events = inputs.target
-    require_kind(events, "events", operation="mask_weight")
+    require_bat(events, "events", operation="mask_weight")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs.require_all(positions.moving)
     requested = trace_times(times, events.attrs)
     chosen = parse_corrections(corrections)
     tracer = inputs.tracer(chosen, rebalance, gain, pcode_min, distortion, normalisation)
@@ -239,8 +240,10 @@ def mask_weight_image(
     ((173, 286), 32768)
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
+    inputs.require_origin("mask_weight_image")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs.require_all(positions.moving)
     chosen = parse_corrections(corrections)
     tracer = inputs.tracer(chosen, rebalance, gain, 0.0, distortion, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, TOLERANCE, None, compat)
@@ -329,8 +332,10 @@ def ray_trace(
     [1.0, 0.66]
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
+    inputs.require_origin("ray_trace")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs.require_all(positions.moving)
     tracer = inputs.tracer(parse_corrections(corrections), rebalance, gain, 0.0, distortion, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, tolerance, None, compat)
     extrapolate = extrapolate or compat is not None

@@ -97,11 +97,12 @@ def lightcurve(
     Raises
     ------
     KindError, MissingVariableError, UnitsError
-        If `events` are no events, or lack a column.
+        If `events` are no events of BAT, or lack a column.
     ValueRangeError
         If edges do not increase or bins overlap, or an argument is out of range.
     GtiError, EmptySelectionError
-        If good time is unknown, malformed, or none is selected.
+        If good time is unknown, malformed, or none is selected; if every event of the selection has weight
+        0, as in files that nobody has weighted yet (lazy curves: when computed).
 
     Warns
     -----

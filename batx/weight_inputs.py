@@ -26,6 +26,7 @@ from batx.met import to_met
 from batx.positions import SourcePositions
 from batx.schema import identify, require_bat, require_kind
 from batx.tracing import Tracer, Weigher, fixed_motion
+from batx.units import to_value
 
 __all__ = [
     "WeightInputs",
@@ -144,8 +145,13 @@ class WeightInputs:
         EmptySelectionError
             If no detector is good.
         ValueRangeError
-            If there is no such normalisation.
+            If there is no such normalisation, or a number is out of range.
         """
+        gain, pcode_min = float(to_value(gain, "", "gain")), float(to_value(pcode_min, "", "pcode_min"))
+        if not (np.isfinite(gain) and gain > -1):
+            raise ValueRangeError(f"gain: found {gain}, expected a number above -1")
+        if not 0 <= pcode_min <= 1:
+            raise ValueRangeError(f"pcode_min: found {pcode_min}, expected a fraction from 0 to 1")
         if normalisation not in NORMALISATIONS:
             raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
         require_kind(self.aperture, "aperture", operation="tracing the shadow of the mask (aperture=)")
@@ -157,8 +163,8 @@ class WeightInputs:
             good=_good_detectors(self.detector_mask),
             corrections=corrections,
             rebalance=rebalance,
-            gain=float(gain),
-            pcode_min=float(pcode_min),
+            gain=gain,
+            pcode_min=pcode_min,
             distortion=_distortion_map(distortion),
             normalisation=normalisation,
         )

@@ -703,5 +703,62 @@ def test_some_weights_of_0_are_no_error(good: xr.Dataset) -> None:
     assert not good.bat.lightcurve(dt=1.0, energy=[50000, 60000])["rate"].any()
 
 
-def test_every_error_is_of_batx() -> None:
-    assert all(issubclass(error, BatxError) for error in (KindError, PositionError, GtiError, UnitsError))
+# --- arguments that make no sense --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"gain": np.nan}, ValueRangeError, "gain"),
+        ({"gain": -1}, ValueRangeError, "gain"),
+        ({"pcode_min": "a"}, UnitsError, "pcode_min"),
+        ({"pcode_min": 1.5}, ValueRangeError, "pcode_min"),
+        ({"corrections": None}, ValueRangeError, "corrections: found None"),
+        ({"normalisation": "mean"}, ValueRangeError, "'tool' or 'geometry'"),
+        ({"alignment": "teldef"}, UnitsError, "alignment"),
+        ({"alignment": np.zeros((3, 3))}, AttitudeError, "rotation"),
+        ({"attitude": "sat.fits"}, KindError, "found str; open the file with batx.open_dataset"),
+        ({"aperture": "aperture.fits"}, KindError, "found str; open the file with batx.open_dataset"),
+        ({"detector_mask": "mask.fits"}, KindError, "detector_mask"),
+        ({"detector_mask": np.zeros((173, 286), bool)}, EmptySelectionError, "no good detector"),
+    ],
+)
+def test_options_of_mask_weight(
+    observation: Path, good: xr.Dataset, options: dict[str, Any], error: type[BatxError], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        good.bat.mask_weight(RA, DEC, **{**frame(observation), **options})
+
+
+@pytest.mark.parametrize("value", ["high", np.nan])
+def test_geometry_of_an_aperture_that_is_no_number(observation: Path, good: xr.Dataset, value: Any) -> None:
+    inputs = frame(observation)
+    inputs["aperture"] = inputs["aperture"].assign_attrs(maskbatz=value)
+    with pytest.raises(ValueRangeError, match="aperture: found maskbatz"):
+        good.bat.mask_weight(RA, DEC, **inputs)
+
+
+def test_times_that_do_not_fit(observation: Path, good: xr.Dataset) -> None:
+    with pytest.raises(ValueRangeError, match="2 times, expected one"):
+        good.bat.mask_weight_image(RA, DEC, time=[T0, T0 + 1], **frame(observation))
+    with pytest.raises(ValueRangeError, match="rows of different lengths"):
+        good.bat.lightcurve(time=[[T0, T0 + 1], [T0 + 2]])
+
+
+def test_attitude_rows_without_a_quaternion_are_left_out(
+    observation: Path, good: xr.Dataset, tmp_path: Path
+) -> None:
+    inputs = frame(observation)
+    (path,) = (observation / "auxil").glob("*sat.fits")
+    with fits.open(path, memmap=False) as hdus:
+        hdus[1].data["QPARAM"][3] = np.nan
+        hdus.writeto(tmp_path / "one.fits")
+        hdus[1].data["QPARAM"][:] = np.nan
+        hdus.writeto(tmp_path / "all.fits")
+    inputs["attitude"] = batx.open_dataset(tmp_path / "one.fits")
+    with pytest.warns(BatxWarning, match="1 of .* rows have no valid quaternion"):
+        weighted = good.bat.mask_weight(RA, DEC, **inputs)
+    np.testing.assert_allclose(weighted["mask_weight"], good["mask_weight"], atol=1e-9)
+    inputs["attitude"] = batx.open_dataset(tmp_path / "all.fits")
+    with pytest.raises(AttitudeError, match="none of them with a time and a quaternion"):
+        good.bat.mask_weight(RA, DEC, **inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,9 +82,13 @@ def _fits(ds: xr.Dataset, kind: Kind) -> bool:
 def require_kind(ds: Any, *kinds: str, operation: str) -> str:
     """Return the kind of `ds` if it is one of `kinds`; raise `KindError` with the remedy otherwise."""
     if not isinstance(ds, xr.Dataset):
+        remedy = ""
+        if isinstance(ds, xr.DataTree):
+            remedy = "; select a node of the tree first"
+        elif isinstance(ds, (str, os.PathLike)):
+            remedy = "; open the file with batx.open_dataset first"
         raise KindError(
-            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}"
-            + ("; select a node of the tree first" if isinstance(ds, xr.DataTree) else "")
+            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}{remedy}"
         )
     kind = identify(ds)
     if kind not in kinds:

@@ -206,6 +206,34 @@ def test_effective_area_alone(path):
     np.testing.assert_array_equal(open_dataset(path)["area"], ds["area"])
 
 
+def test_energies_keep_full_precision(path):
+    """Decimal edges go into the 32 bits that OGIP has and come back the same; others get 64 bits."""
+    ds = make("spectrum")
+    edges = np.round(np.linspace(14.1, 195.3, 81), 1)
+    for values, form in ((edges, "E"), (edges + 1e-7, "D")):
+        bounds = np.stack([values[:-1], values[1:]], axis=1)
+        ds = ds.assign_coords(
+            energy_bnds=(("channel", "bnds"), bounds, ds["energy_bnds"].attrs),
+            energy=("channel", bounds.mean(axis=1), ds["energy"].attrs),
+        )
+        to_fits(ds, path, overwrite=True)
+        assert fits.getval(path, "TFORM2", "EBOUNDS") == form
+        np.testing.assert_array_equal(open_dataset(path)["energy_bnds"], bounds)
+
+
+def test_exposure_that_is_not_known(path):
+    ds = make("spectrum").assign(exposure=((), np.nan, {"units": "s"}))
+    with pytest.warns(BatxWarning, match="ONTIME, EXPOSURE, LIVETIME left out"):
+        to_fits(ds, path)
+    assert np.isnan(open_dataset(path)["exposure"])
+
+
+def test_further_columns_of_good_time(path):
+    ds = gti().assign(quality=("gti", np.array([0.5, 1.0]), {"units": "1", "fits_name": "QUALITY"}))
+    to_fits(ds, path)
+    np.testing.assert_array_equal(open_dataset(path)["quality"], [0.5, 1.0])
+
+
 # -- OGIP --------------------------------------------------------------------------------------------
 
 _CLASS = "TELESCOP INSTRUME HDUCLASS HDUCLAS1 "
@@ -620,6 +648,31 @@ def test_columns_of_any_type_read_back(path, dtype, shape, n, seed):
         found = np.asarray(file["EVENTS"].data["EXTRA"])
     np.testing.assert_array_equal(found, values)
     np.testing.assert_array_equal(open_dataset(path)["extra"].values.reshape(values.shape), values)
+
+
+# -- real files --------------------------------------------------------------------------------------
+
+KINDS_OF_FILES = [
+    line.split(",") for line in (Path(__file__).parent / "file_kinds.csv").read_text().splitlines()[1:]
+]
+FEW = sorted({kind: file for file, kind in reversed(KINDS_OF_FILES)}.items())
+
+
+@pytest.mark.parametrize(("kind", "file"), FEW)
+def test_real_files_survive_every_store(kind, file, shared, tmp_path):
+    """A file of every kind to netCDF, Zarr and, where there is a form, FITS."""
+    ds = open_dataset(shared / file).load()
+    for write, name in ((ds.bat.to_netcdf, "a.nc"), (ds.bat.to_zarr, "a.zarr")):
+        with batx.open_dataset(write(tmp_path / name)) as back:
+            xr.testing.assert_identical(ds, back)
+    tree = open_datatree(shared / file).load()
+    with batx.open_datatree(tree.bat.to_netcdf(tmp_path / "tree.nc")) as back:
+        xr.testing.assert_identical(tree, back)
+    if kind not in UNWRITTEN:
+        back = open_dataset(to_fits(ds, tmp_path / "a.fits"))
+        assert back.bat.kind == kind
+        for variable in ds.variables:
+            np.testing.assert_array_equal(ds[variable], back[variable], err_msg=variable)
 
 
 # -- refusals ----------------------------------------------------------------------------------------

@@ -63,9 +63,9 @@ def to_fits(
     overwrite
         Whether an existing file may be replaced. A file that `ds` was read from never is.
     form
-        For detector planes: ``"dpi"`` (default), an image for each time and energy; ``"dph"``, a table with
-        a row for each time; ``"dpitab"``, a table with a row for each time and energy. For detector masks
-        an image, or with ``"flags"`` the table BAT_FLAGS.
+        For detector planes: ``"dpi"`` (default, except for what was read from a table), an image for each
+        time and energy; ``"dph"``, a table with a row for each time; ``"dpitab"``, a table with a row for
+        each time and energy. For detector masks an image, or with ``"flags"`` the table BAT_FLAGS.
 
     Returns
     -------
@@ -118,7 +118,8 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
     if kind == "detector_plane":
         if "counts" not in ds and "rate" not in ds:
             return planes.weight_hdus(ds)
-        return planes.dpi_hdus(ds) if form in (None, "dpi") else planes.histogram_hdus(ds, str(form))
+        chosen = form or ("dph" if ds.attrs.get("extname") == "BAT_DPH" else "dpi")
+        return planes.dpi_hdus(ds) if chosen == "dpi" else planes.histogram_hdus(ds, chosen)
     if kind == "detector_mask" and form == "flags":
         return planes.flags_hdus(ds)
     if kind == "housekeeping":

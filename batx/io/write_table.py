@@ -139,7 +139,7 @@ def _fits_column(extname: str, column: Col) -> Any:
         unit=None if column.unit in (None, "", "1") else column.unit,
         array=array.astype(np.float32) if array.dtype == np.float16 else array,
         dim="(" + ",".join(map(str, shape[::-1])) + ")"
-        if len(shape) > 1 and array.dtype.kind != "U"
+        if (len(shape) > 1 or shape == (1,)) and array.dtype.kind != "U"
         else None,
         bzero=zero,
     )

@@ -234,6 +234,50 @@ def test_further_columns_of_good_time(path):
     np.testing.assert_array_equal(open_dataset(path)["quality"], [0.5, 1.0])
 
 
+@pytest.mark.parametrize("n", [0, 1, 99, 100, 101, 437])
+def test_events_in_blocks_are_those_of_astropy(n, tmp_path, monkeypatch):
+    """Written a block at a time, or packed in one go by astropy: the same file."""
+    monkeypatch.setattr("batx.io.write_events._ROWS", 100)
+    rng = np.random.default_rng(1)
+    ds = events(n).assign(
+        flag=("event", rng.random(n) > 0.5),
+        signed=("event", rng.integers(-128, 128, n).astype(np.int8), {"units": "1"}),
+        large=("event", rng.integers(0, 2**32, n).astype(np.uint32), {"units": "1"}),
+        pair=(("event", "axis"), rng.random((n, 2)).astype(">f4"), {"units": "1"}),
+    )
+    blocks, whole = to_fits(ds, tmp_path / "a.fits"), to_fits(ds, tmp_path / "b.fits.gz")
+    with fits.open(blocks, checksum=True) as one, fits.open(whole, checksum=True) as other:
+        assert [hdu.name for hdu in one] == [hdu.name for hdu in other]
+        for left, right in zip(one, other, strict=True):
+            skipped = ("CHECKSUM", "DATASUM")
+            assert {k: v for k, v in left.header.items() if k not in skipped} == {
+                k: v for k, v in right.header.items() if k not in skipped
+            }
+            assert left.header["DATASUM"] == right.header["DATASUM"]
+            if left.data is not None:
+                assert left.data.tobytes() == right.data.tobytes()
+
+
+def test_events_larger_than_memory_are_read_block_by_block(path, monkeypatch):
+    import dask.array as da
+
+    monkeypatch.setattr("batx.io.write_events._ROWS", 100)
+    seen = []
+
+    def block(block_info=None):
+        low, high = block_info[None]["array-location"][0]
+        seen.append((low, high))
+        return np.arange(low, high, dtype=np.float64)
+
+    time = da.map_blocks(block, chunks=((50,) * 10,), dtype=np.float64)
+    ds = events(500).assign_coords(time=("event", time, {"units": "s"}))
+    seen.clear()
+    to_fits(ds, path)
+    pairs = [sorted(seen[number : number + 2]) for number in range(0, 10, 2)]
+    assert pairs == [[(low, low + 50), (low + 50, low + 100)] for low in range(0, 500, 100)]
+    np.testing.assert_array_equal(fits.getdata(path, "EVENTS")["TIME"], np.arange(500.0))
+
+
 # -- OGIP --------------------------------------------------------------------------------------------
 
 _CLASS = "TELESCOP INSTRUME HDUCLASS HDUCLAS1 "

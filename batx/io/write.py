@@ -57,7 +57,8 @@ def to_fits(
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
         weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
-        catalog or table, for one source. All of it is read into memory.
+        catalog or table, for one source. Events are read and written a block at a time (unless
+        compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
@@ -96,6 +97,8 @@ def to_fits(
     >>> fits.getval(path, "HDUCLAS1", "STDGTI")
     'GTI'
     """
+    from batx.io.write_events import can_stream, write_events
+
     kind = require_kind(ds, *_KINDS, operation="to_fits")
     if "source" in ds.dims and kind != "catalog":
         raise KindError(
@@ -105,9 +108,12 @@ def to_fits(
         others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
         raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
     validate(ds, kind)
-    hdus = _hdus(ds, kind, form)
+    compressed = Path(path).suffix == ".gz"
     with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
-        _write(hdus, temporary, compressed=Path(path).suffix == ".gz")
+        if kind == "events" and not compressed and can_stream(ds):
+            write_events(ds, temporary)
+        else:
+            _write(_hdus(ds, kind, form), temporary, compressed)
     return Path(path)
 
 

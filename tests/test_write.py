@@ -273,8 +273,9 @@ def test_events_larger_than_memory_are_read_block_by_block(path, monkeypatch):
     ds = events(500).assign_coords(time=("event", time, {"units": "s"}))
     seen.clear()
     to_fits(ds, path)
-    pairs = [sorted(seen[number : number + 2]) for number in range(0, 10, 2)]
-    assert pairs == [[(low, low + 50), (low + 50, low + 100)] for low in range(0, 500, 100)]
+    blocks = [int(low) // 100 for low, _ in dict.fromkeys(seen)]
+    assert blocks == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert len(seen) <= 12
     np.testing.assert_array_equal(fits.getdata(path, "EVENTS")["TIME"], np.arange(500.0))
 
 

@@ -261,7 +261,8 @@ def _poisson(
 @dataclass(frozen=True)
 class Component:
     """Pixels that hang together: their number, centroid (column and row, from 0) and whether they touch a
-    pixel that is not usable or the edge of the image."""
+    pixel that is not usable or the edge of the image.
+    """
 
     n_pixels: int
     x: float

@@ -68,7 +68,8 @@ class Profile:
 
     def _ramp(self, r: np.ndarray, fwhm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ``clip((w2 - (w1 + r)/2) / (w2 - w1), 0, 1)``, w2 = fwhm/2 and w1 = top/2, and its
-        derivatives with respect to `r` and `fwhm`."""
+        derivatives with respect to `r` and `fwhm`.
+        """
         depth = 0.5 * (fwhm - self.top)
         numerator = 0.5 * fwhm - 0.5 * (0.5 * self.top + r)
         value = numerator / depth

@@ -158,7 +158,8 @@ def plane_stack(plane: xr.Dataset, *, operation: str, background: xr.Dataset | N
 
 def _in_order(array: xr.DataArray, operation: str) -> xr.DataArray:
     lead = [name for name in ("time", "energy") if name in array.dims]
-    if set(array.dims) != {*lead, "dety", "detx"} or (array.shape[-2:] != SHAPE and _shape(array) != SHAPE):
+    sizes = array.sizes.get("dety"), array.sizes.get("detx")
+    if set(array.dims) != {*lead, "dety", "detx"} or sizes != SHAPE:
         raise ValueRangeError(
             f"{operation}: found dimensions {dict(array.sizes)}, expected dety={SHAPE[0]}, detx={SHAPE[1]} "
             "and, if any, time and energy"

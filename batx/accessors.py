@@ -47,6 +47,7 @@ class BatDataset:
     lightcurve = _Verb("batx.lightcurves:lightcurve")
     spectrum = _Verb("batx.spectra:spectrum")
     detector_plane = _Verb("batx.detector_planes:detector_plane")
+    sky_image = _Verb("batx.sky_images:sky_image")
     hot_pixels = _Verb("batx.detector_masks:hot_pixels")
     rebin_time = _Verb("batx.rebinning:rebin_time")
     rebin_energy = _Verb("batx.rebinning:rebin_energy")

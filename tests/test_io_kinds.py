@@ -142,3 +142,8 @@ def test_engine_is_chosen_by_content(shared, tmp_path):
     assert xr.open_dataset(copy).attrs["batx_kind"] == "spectrum"
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc")
     assert xr.open_dataset(tmp_path / "other.nc")["a"] == 1
+
+
+def test_mjdref_of_zero_in_a_gti_extension_gives_way_to_the_primary_header(shared: Path):
+    tree = batx.open_datatree(shared / "data/lightcurves/grb_050416A_1chan_1s.lc.gz")
+    assert {tree[name].attrs["mjdref_int"] for name in ("rate", "stdgti")} == {51910}

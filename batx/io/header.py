@@ -70,11 +70,13 @@ def time_zero(hdu: Hdu) -> float:
 
 
 def _reference(header: Any) -> dict[str, float]:
-    """Return integer and fraction of the MJD of MET 0."""
+    """Return integer and fraction of the MJD of MET 0; the MJDREF = 0 of some GTI extensions says nothing."""
     try:
         whole = float(header["MJDREFI"]) if "MJDREFI" in header else float(header["MJDREF"])
         fraction = float(header.get("MJDREFF", 0.0)) if "MJDREFI" in header else 0.0
     except (KeyError, TypeError, ValueError):
+        return {}
+    if whole <= 0:
         return {}
     return {"mjdref_int": int(whole // 1), "mjdref_frac": whole % 1 + fraction}
 

@@ -22,7 +22,7 @@ from batx.positions import source_positions
 from batx.schema import identify, require_kind
 from batx.units import to_value
 
-__all__ = ["Field", "Targets", "catalog_targets", "image_fields", "image_values", "places_on", "targets_of"]
+__all__ = ["Field", "Targets", "catalog_targets", "image_fields", "image_values", "places_on", "plane_scale", "targets_of"]
 
 _PLANE = ("imy", "imx")
 
@@ -262,15 +262,28 @@ def targets_of(ra: Any, dec: Any, frame: str, operation: str) -> Targets:
     return Targets(np.array([""] * len(given), dtype=object), *sky, *plane, np.zeros(len(given)))
 
 
+def plane_scale(image: xr.Dataset, tool: bool) -> tuple[float, float]:
+    """Return the factors between the tangent plane of the tool's sky positions and that of IMX and IMY.
+
+    The tool writes ``atan(step)`` as the celestial step of pixels, and goes by that; the factor is 1 else.
+    """
+    if not tool:
+        return 1.0, 1.0
+    (x0, x1), (y0, y1) = sky_coords.pixel_to_tangent(image, [0, 1], [0, 1])
+    return float((x1 - x0) / np.arctan(x1 - x0)), float((y1 - y0) / np.arctan(y1 - y0))
+
+
 def places_on(
-    image: xr.Dataset, targets: Targets, distortion: DistortionMap | None
+    image: xr.Dataset, targets: Targets, distortion: DistortionMap | None, tool: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return column and row (with fractions) at which sources appear in an image; NaN behind it."""
     imx, imy = targets.imx.copy(), targets.imy.copy()
     on_sky = ~np.isfinite(imx)
     if on_sky.any():
         x, y, front = sky_coords.sky_to_tangent(image, targets.ra[on_sky], targets.dec[on_sky])
-        imx[on_sky], imy[on_sky] = np.where(front, x, np.nan), np.where(front, y, np.nan)
+        scale = plane_scale(image, tool)
+        imx[on_sky] = np.where(front, x * scale[0], np.nan)
+        imy[on_sky] = np.where(front, y * scale[1], np.nan)
     if distortion is not None:
         seen = np.isfinite(imx)
         imx[seen], imy[seen] = distortion.apparent(imx[seen], imy[seen])

@@ -11,8 +11,8 @@ from batx import sky_coords
 from batx.instrument.distortion import DistortionMap
 from batx.instrument.sky import radec_to_vector
 from batx.kernels.detect import Background, components, disk, find_pixels
-from batx.kernels.psf import FWHM_PER_SIGMA, Fit, Parameters, Profile, fit_sources
-from batx.source_fields import Field, Targets, nearest, places_on
+from batx.kernels.psf import Fit, Parameters, Profile, fit_sources
+from batx.source_fields import Field, Targets, nearest, places_on, plane_scale
 
 __all__ = ["Settings", "Sources", "background_of", "measure"]
 
@@ -108,7 +108,7 @@ def measure(
 
     Values that differ by band have shape ``(source, band)``.
     """
-    x, y = places_on(field.image, targets, distortion)
+    x, y = places_on(field.image, targets, distortion, settings.tool)
     inside = field.holds(x, y)
     targets, x, y = targets.select(inside), x[inside], y[inside]
     background = background_of(field, settings, x, y)
@@ -232,7 +232,6 @@ class _Columns:
         sources, settings, field = self.sources, self.settings, self.field
         n_bands, n = len(field.values), len(group)
         x, y = sources.x[group], sources.y[group]
-        column, row = nearest(x, field.usable.shape[1]), nearest(y, field.usable.shape[0])
         imx, imy = sky_coords.pixel_to_tangent(field.image, x, y)
         known = sources.known[group]
         if isinstance(settings.fit_positions, bool):
@@ -241,21 +240,46 @@ class _Columns:
             window = np.full(n, np.deg2rad(settings.fit_positions))
         reach = [np.where(known, window, 0.9 * settings.source_radius * step) for step in field.step]
         common = np.stack([imx, imy, np.full(n, self.fwhm)], axis=1)
+        first = common.copy()
+        for number in np.flatnonzero(known & ((reach[0] > 0) | (reach[1] > 0))):
+            first[number, :2] = self._brightest(common[number, :2], (reach[0][number], reach[1][number]))
         away = np.stack([*reach, np.full(n, np.inf)], axis=1)
         lowest, highest = common - away, common + away
         lowest[:, 2], highest[:, 2] = 0.6 * self.fwhm, 1.4 * self.fwhm
         vary = np.stack([reach[0] > 0, reach[1] > 0, np.full(n, settings.fit_width)], axis=1)
-        peak = (field.values - self.background.mean)[:, row, column]
+        column, row = (
+            np.clip(np.rint(axis).astype(np.int64), 0, size - 1)
+            for axis, size in zip(
+                sky_coords.tangent_to_pixel(field.image, first[:, 0], first[:, 1]),
+                field.usable.shape[::-1],
+                strict=True,
+            )
+        )
+        peak = field.values[:, row, column] - self.background.mean[:, row, column]
         band = np.stack([peak, np.zeros_like(peak)], axis=-1)
         free = np.ones_like(band, dtype=bool)
         free[..., 1] = settings.fit_background
         unlimited = np.full_like(band, np.inf)
         return (
-            Parameters(common, band),
+            Parameters(first, band),
             Parameters(vary, free),
             Parameters(lowest, -unlimited),
             Parameters(highest, unlimited),
         )
+
+    def _brightest(self, place: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+        """Return the place of the most significant pixel in a window: a fit from elsewhere may end at a
+        fluctuation beside it. The tool takes the greatest depth as well."""
+        imx, imy = self.field.image["imx"].values, self.field.image["imy"].values
+        columns = np.flatnonzero(np.abs(imx - place[0]) <= reach[0])
+        rows = np.flatnonzero(np.abs(imy - place[1]) <= reach[1])
+        window = np.ix_(rows, columns)
+        if not self.field.usable[window].any():
+            return place
+        snr = self.background.snr[:, rows[:, None], columns].sum(axis=0)
+        snr = np.where(self.field.usable[window], np.abs(snr) if self.settings.tool else snr, -np.inf)
+        row, column = np.unravel_index(np.argmax(snr), snr.shape)
+        return np.array([imx[columns[column]], imy[rows[row]]])
 
     def _correlation(self) -> np.ndarray | None:
         """Return the correlation of the noise between pixels, that of the shape of a source; none for the
@@ -366,7 +390,7 @@ class _Columns:
             "fwhm": np.rad2deg(self.by_source["width"]),
             "fwhm_err": np.rad2deg(self.by_source["width_err"]),
             "n_pixels": sources.n_pixels,
-            "n_background": self._at_pixels(self.background.weight[None])[:, 0],
+            "n_background": self._at_pixels(self.background.weight[None])[:, 0].round(6),
             "pcode": self._at_pixels(field.pcode[None])[:, 0],
             "flags": self.flags,
         }
@@ -388,7 +412,8 @@ class _Columns:
         columns |= {name: unknown.copy() for name in names}
         if not sky_coords.has_sky(image) or not len(imx):
             return columns
-        ra, dec = sky_coords.tangent_to_sky(image, imx, imy)
+        scale = plane_scale(image, self.settings.tool)
+        ra, dec = sky_coords.tangent_to_sky(image, imx / scale[0], imy / scale[1])
         columns["ra"], columns["dec"] = ra, dec
         columns |= self._sky_errors(ra, dec, imx, imy)
         known = self.sources.targets
@@ -434,8 +459,3 @@ def _oversampling(attrs: dict[str, Any], step: tuple[float, float]) -> tuple[flo
         return float(attrs[names[0]]), float(attrs[names[1]])
     x, y = (max(1.0, float(np.rint(_PIXEL_CM / _HEIGHT_CM / size))) for size in step)
     return x, y
-
-
-def gaussian_sigma(fwhm: float) -> float:
-    """Return the sigma of a Gaussian of a width."""
-    return fwhm / FWHM_PER_SIGMA

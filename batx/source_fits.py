@@ -241,7 +241,8 @@ class _Columns:
         reach = [np.where(known, window, 0.9 * settings.source_radius * step) for step in field.step]
         common = np.stack([imx, imy, np.full(n, self.fwhm)], axis=1)
         first = common.copy()
-        for number in np.flatnonzero(known & ((reach[0] > 0) | (reach[1] > 0))):
+        searched = known & (reach[0] > 0) & (reach[1] > 0) & (not settings.tool)
+        for number in np.flatnonzero(searched):
             first[number, :2] = self._brightest(common[number, :2], (reach[0][number], reach[1][number]))
         away = np.stack([*reach, np.full(n, np.inf)], axis=1)
         lowest, highest = common - away, common + away
@@ -269,7 +270,7 @@ class _Columns:
 
     def _brightest(self, place: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
         """Return the place of the most significant pixel in a window: a fit from elsewhere may end at a
-        fluctuation beside it. The tool takes the greatest depth as well."""
+        fluctuation beside it."""
         imx, imy = self.field.image["imx"].values, self.field.image["imy"].values
         columns = np.flatnonzero(np.abs(imx - place[0]) <= reach[0])
         rows = np.flatnonzero(np.abs(imy - place[1]) <= reach[1])
@@ -277,7 +278,7 @@ class _Columns:
         if not self.field.usable[window].any():
             return place
         snr = self.background.snr[:, rows[:, None], columns].sum(axis=0)
-        snr = np.where(self.field.usable[window], np.abs(snr) if self.settings.tool else snr, -np.inf)
+        snr[~self.field.usable[window]] = -np.inf
         row, column = np.unravel_index(np.argmax(snr), snr.shape)
         return np.array([imx[columns[column]], imy[rows[row]]])
 

@@ -147,7 +147,8 @@ def fit_sources(
 
     The model of a band is ``sum A p(x - x0, y - y0) + b``, with b that of the first source whose `support`
     holds the pixel, 0 outside all. Damped normal equations (Levenberg-Marquardt, analytic derivatives);
-    parameters that press against a limit are held for the step.
+    parameters that press against a limit are held for the step, and a step ends where the first other one
+    meets its limit.
 
     Parameters
     ----------
@@ -188,6 +189,7 @@ def fit_sources(
         step = np.zeros_like(vector)
         scale, scaled = _scaled(jacobian[:, active])
         step[active] = np.linalg.solve(scaled + damping * np.eye(len(scaled)), gradient[active] / scale) / scale
+        step *= _fraction(vector, step, lowest, highest)
         trial = np.where(vary, np.clip(vector + step, lowest, highest), vector)
         trial_residual, trial_jacobian = _linearised(x, y, data, sigma, start.filled(trial), profile)
         gain = residual @ residual - trial_residual @ trial_residual
@@ -213,6 +215,13 @@ def fit_sources(
     covariance[np.ix_(active, active)] = inverse
     n_free = int(vary[: start.common.size].sum() + vary[start.common.size :].sum() / len(data))
     return Fit(start.filled(vector), covariance, start.filled(at_limit), chi2, x.size - n_free)
+
+
+def _fraction(vector: np.ndarray, step: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """Return the fraction of a step at which the first parameter that is not there yet meets a limit."""
+    room = np.where(step > 0, high - vector, vector - low)
+    meets = (step != 0) & (room > 0) & (room < np.abs(step))
+    return float((room[meets] / np.abs(step[meets])).min(initial=1.0))
 
 
 def _scaled(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

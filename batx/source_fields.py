@@ -22,7 +22,16 @@ from batx.positions import source_positions
 from batx.schema import identify, require_kind
 from batx.units import to_value
 
-__all__ = ["Field", "Targets", "catalog_targets", "image_fields", "image_values", "places_on", "plane_scale", "targets_of"]
+__all__ = [
+    "Field",
+    "Targets",
+    "catalog_targets",
+    "image_fields",
+    "image_values",
+    "places_on",
+    "plane_scale",
+    "targets_of",
+]
 
 _PLANE = ("imy", "imx")
 
@@ -90,7 +99,8 @@ def image_values(image: Any, operation: str) -> xr.DataArray:
         return image["rate"]
     if "counts" not in image:
         raise MissingVariableError(
-            f"{operation}: found a sky image with {sorted(map(str, image.data_vars))}, expected rate or counts"
+            f"{operation}: found a sky image with {sorted(map(str, image.data_vars))}, "
+            "expected rate or counts"
         )
     counts = image["counts"]
     if "exposure" not in image or not (image["exposure"] > 0).all():
@@ -160,8 +170,8 @@ def _coding(image: xr.Dataset, pcode: Any, operation: str) -> xr.DataArray:
     if pcode is None:
         if "pcode" not in image:
             raise MissingVariableError(
-                f"{operation}: found an image without partial coding (variable pcode); give pcode=, the image "
-                "of it, or pcode=1 if every pixel is coded"
+                f"{operation}: found an image without partial coding (variable pcode); give pcode=, the "
+                "image of it, or pcode=1 if every pixel is coded"
             )
         return image["pcode"]
     if isinstance(pcode, xr.Dataset):
@@ -188,7 +198,9 @@ def _stacked(array: xr.DataArray) -> np.ndarray:
     """Return an array of one time as native float64 of shape ``(band, ny, nx)``."""
     bands = [dim for dim in array.dims if dim not in _PLANE]
     if bands not in ([], ["energy"]):
-        raise ValueRangeError(f"sky image: found dimensions {array.dims}, expected [time,] [energy,] imy, imx")
+        raise ValueRangeError(
+            f"sky image: found dimensions {array.dims}, expected [time,] [energy,] imy, imx"
+        )
     values = np.ascontiguousarray(array.transpose(*bands, *_PLANE).values, dtype=np.float64)
     return values if bands else values[None]
 
@@ -230,11 +242,13 @@ def catalog_targets(catalog: Any, operation: str) -> Targets:
     missing = [name for name in ("ra", "dec") if name not in catalog.variables]
     if missing:
         raise MissingVariableError(
-            f"{operation}: found a catalogue without {' and '.join(missing)}, expected ra and dec in degrees; "
-            f"it has {sorted(map(str, catalog.variables))}"
+            f"{operation}: found a catalogue without {' and '.join(missing)}, "
+            f"expected ra and dec in degrees; it has {sorted(map(str, catalog.variables))}"
         )
     if identify(catalog) != "catalog":
-        raise KindError(f"{operation}: found kind '{identify(catalog)}', expected a catalog with one dimension, source")
+        raise KindError(
+            f"{operation}: found kind '{identify(catalog)}', expected a catalog with one dimension, source"
+        )
     ra, dec = (catalog[name].values.astype(np.float64) for name in ("ra", "dec"))
     unknown = np.full(len(ra), np.nan)
     name = catalog["name"].values if "name" in catalog.variables else np.arange(1, len(ra) + 1).astype(str)

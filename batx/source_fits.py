@@ -11,7 +11,7 @@ from batx import sky_coords
 from batx.instrument.distortion import DistortionMap
 from batx.instrument.sky import radec_to_vector
 from batx.kernels.detect import Background, components, disk, find_pixels
-from batx.kernels.psf import Fit, Parameters, Profile, fit_sources
+from batx.kernels.psf import Fit, Guess, Parameters, Profile, fit_sources
 from batx.source_fields import Field, Targets, nearest, places_on, plane_scale
 
 __all__ = ["Settings", "Sources", "background_of", "measure"]
@@ -191,7 +191,7 @@ class _Columns:
 
     def fit(self, group: np.ndarray, marked: np.ndarray) -> None:
         """Fit the sources of a group and fill in their rows."""
-        sources, settings = self.sources, self.settings
+        settings = self.settings
         rows, columns = self._pixels(group, marked)
         if len(rows) < 1.4 * settings.source_radius**2:
             return
@@ -202,21 +202,26 @@ class _Columns:
         if not settings.fit_background:
             data = data - self.background.mean[:, rows, columns]
         imx, imy = sky_coords.pixel_to_tangent(self.field.image, columns, rows)
-        start, free, low, high = self._start(group)
-        bands = [slice(None)] if free.common.any() and not settings.tool else [
-            slice(band, band + 1) for band in range(len(data))
-        ]
+        guess = self._guess(group)
+        together = guess.free.common.any() and not settings.tool
+        bands = [slice(None)] if together else [slice(band, band + 1) for band in range(len(data))]
+        correlation = None if settings.tool else self._correlation()
         fits = [
             fit_sources(
-                imx, imy, data[band], sigma[band],
-                *(Parameters(part.common, part.band[band]) for part in (start, free, low, high)),
-                settings.profile, self._correlation(), (rows, columns),
+                imx,
+                imy,
+                data[band],
+                sigma[band],
+                guess.bands(band),
+                settings.profile,
+                correlation,
+                (rows, columns),
             )
             for band in bands
-        ]  # fmt: skip
+        ]
         for fit, band in zip(fits, bands, strict=True):
             self._bands(group, fit, band)
-        self._places(group, fits)
+        self._places(group, fits, guess.free.common)
 
     def _pixels(self, group: np.ndarray, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and columns of the pixels that a group is fitted to."""
@@ -225,12 +230,13 @@ class _Columns:
         for x, y in zip(self.sources.x[group], self.sources.y[group], strict=True):
             top, left = max(int(np.floor(y - reach)) + 1, 0), max(int(np.floor(x - reach)) + 1, 0)
             near[top : int(np.ceil(y + reach)), left : int(np.ceil(x + reach))] = True
-        return np.nonzero(near & marked & self.field.usable)
+        rows, columns = np.nonzero(near & marked & self.field.usable)
+        return rows, columns
 
-    def _start(self, group: np.ndarray) -> tuple[Parameters, Parameters, Parameters, Parameters]:
+    def _guess(self, group: np.ndarray) -> Guess:
         """Return start values, which are free, and limits."""
         sources, settings, field = self.sources, self.settings, self.field
-        n_bands, n = len(field.values), len(group)
+        n = len(group)
         x, y = sources.x[group], sources.y[group]
         imx, imy = sky_coords.pixel_to_tangent(field.image, x, y)
         known = sources.known[group]
@@ -261,7 +267,7 @@ class _Columns:
         free = np.ones_like(band, dtype=bool)
         free[..., 1] = settings.fit_background
         unlimited = np.full_like(band, np.inf)
-        return (
+        return Guess(
             Parameters(first, band),
             Parameters(vary, free),
             Parameters(lowest, -unlimited),
@@ -269,8 +275,10 @@ class _Columns:
         )
 
     def _brightest(self, place: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
-        """Return the place of the most significant pixel in a window: a fit from elsewhere may end at a
-        fluctuation beside it."""
+        """Return the place of the most significant pixel in a window.
+
+        A fit that begins elsewhere may end at a fluctuation beside it.
+        """
         imx, imy = self.field.image["imx"].values, self.field.image["imy"].values
         columns = np.flatnonzero(np.abs(imx - place[0]) <= reach[0])
         rows = np.flatnonzero(np.abs(imy - place[1]) <= reach[1])
@@ -282,11 +290,8 @@ class _Columns:
         row, column = np.unravel_index(np.argmax(snr), snr.shape)
         return np.array([imx[columns[column]], imy[rows[row]]])
 
-    def _correlation(self) -> np.ndarray | None:
-        """Return the correlation of the noise between pixels, that of the shape of a source; none for the
-        errors of the tool."""
-        if self.settings.tool:
-            return None
+    def _correlation(self) -> np.ndarray:
+        """Return the correlation of the noise between pixels: it has the shape of a source."""
         step_x, step_y = self.field.step
         reach = [int(np.ceil(1.7 * self.fwhm / step)) for step in (step_y, step_x)]
         y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
@@ -319,7 +324,7 @@ class _Columns:
         """Return the factor of the tool for errors of pixels that are not independent."""
         return float(np.sqrt(np.prod(self.oversampling))) if self.settings.tool else 1.0
 
-    def _places(self, group: np.ndarray, fits: list[Fit]) -> None:
+    def _places(self, group: np.ndarray, fits: list[Fit], free: np.ndarray) -> None:
         """Fill in positions and widths; from fits of single bands, means with the weights of the tool."""
         std = self._at_pixels(self.background.std, group)
         snr = np.divide(self.by_band["rate"][group], std, out=np.zeros_like(std), where=std > 0)
@@ -330,14 +335,13 @@ class _Columns:
         factor = self._error_factor()
         common = np.stack([fit.values.common for fit in fits], axis=1)
         n_common = common[:, 0].size
-        variances = np.stack(
-            [np.diagonal(fit.covariance)[:n_common].reshape(-1, 3) for fit in fits], axis=1
-        )
+        variances = np.stack([np.diagonal(fit.covariance)[:n_common].reshape(-1, 3) for fit in fits], axis=1)
         mean = np.average(common, axis=1, weights=np.repeat(weight[..., None], 3, axis=2))
-        error = factor * np.sqrt(np.average(variances, axis=1, weights=np.repeat(weight[..., None], 3, axis=2)))
+        error = factor * np.sqrt(
+            np.average(variances, axis=1, weights=np.repeat(weight[..., None], 3, axis=2))
+        )
         at_limit = fits[0].at_limit.common
-        _, free, _, _ = self._start(group)
-        held = ~free.common | at_limit
+        held = ~free | at_limit
         if not self.settings.tool:
             error[held] = np.nan
         for axis, name in enumerate(("imx", "imy", "width")):

@@ -525,7 +525,8 @@ def _settings(
             raise ValueRangeError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
     if not snr > 0 or passes < 1 or min_pixels < 1:
         raise ValueRangeError(
-            f"found snr={snr}, passes={passes}, min_pixels={min_pixels}; expected snr above 0, others at least 1"
+            f"found snr={snr}, passes={passes}, min_pixels={min_pixels}; "
+            "expected snr above 0, others at least 1"
         )
     if not 0 < source_radius < background_radius:
         raise ValueRangeError(
@@ -567,9 +568,9 @@ def _outside_message(field: Field, targets: Targets, inside: np.ndarray, pcode_m
     )
     imx, imy = field.image["imx"].values, field.image["imy"].values
     return (
-        f"photometry: {int((~inside).sum())} of {len(targets)} position(s) are outside the image or coded less "
-        f"than {pcode_min}, the first at {place}; the image covers imx {imx.min():.3f} to {imx.max():.3f}, imy "
-        f"{imy.min():.3f} to {imy.max():.3f}. outside='drop' or 'nan' leaves them out"
+        f"photometry: {int((~inside).sum())} of {len(targets)} position(s) are outside the image or coded "
+        f"less than {pcode_min}, the first at {place}; the image covers "
+        f"imx {imx.min():.3f} to {imx.max():.3f}, imy {imy.min():.3f} to {imy.max():.3f}. outside='drop' or 'nan' leaves them out"
     )
 
 
@@ -637,7 +638,9 @@ def _with_absent(part: xr.Dataset, targets: Targets, inside: np.ndarray) -> xr.D
         if dtype.kind in "iub":
             padded[name] = padded[name].fillna(0).astype(dtype).assign_attrs(part[name].attrs)
     padded["name"] = ("source", np.where(targets.name == "", padded["name"], targets.name).astype(str))
-    padded["ra"] = padded["ra"].where(xr.DataArray(inside, dims="source"), xr.DataArray(targets.ra, dims="source"))
+    padded["ra"] = padded["ra"].where(
+        xr.DataArray(inside, dims="source"), xr.DataArray(targets.ra, dims="source")
+    )
     padded["dec"] = padded["dec"].where(
         xr.DataArray(inside, dims="source"), xr.DataArray(targets.dec, dims="source")
     )
@@ -648,8 +651,12 @@ def _joined(parts: list[xr.Dataset], image: xr.Dataset, line: str) -> xr.Dataset
     """Return the catalogues of all times as one."""
     if not parts:
         raise KindError("sky image: found no image along time, expected at least one")
-    catalog = parts[0] if len(parts) == 1 else xr.concat(
-        parts, "source", data_vars="minimal", coords="minimal", compat="override", join="override"
+    catalog = (
+        parts[0]
+        if len(parts) == 1
+        else xr.concat(
+            parts, "source", data_vars="minimal", coords="minimal", compat="override", join="override"
+        )
     )
     names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf",
              "trigger_time", "tstart", "tstop")  # fmt: skip

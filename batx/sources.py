@@ -570,7 +570,8 @@ def _outside_message(field: Field, targets: Targets, inside: np.ndarray, pcode_m
     return (
         f"photometry: {int((~inside).sum())} of {len(targets)} position(s) are outside the image or coded "
         f"less than {pcode_min}, the first at {place}; the image covers "
-        f"imx {imx.min():.3f} to {imx.max():.3f}, imy {imy.min():.3f} to {imy.max():.3f}. outside='drop' or 'nan' leaves them out"
+        f"imx {imx.min():.3f} to {imx.max():.3f}, imy {imy.min():.3f} to {imy.max():.3f}. "
+        "outside='drop' or 'nan' leaves them out"
     )
 
 

@@ -30,6 +30,7 @@ _PUBLIC = {
     "lightcurve": "batx.lightcurves",
     "spectrum": "batx.spectra",
     "detector_plane": "batx.detector_planes",
+    "sky_image": "batx.sky_images",
     "hot_pixels": "batx.detector_masks",
     "combine_masks": "batx.detector_masks",
     "exposure": "batx.intervals",

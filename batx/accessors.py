@@ -47,6 +47,7 @@ class BatDataset:
     lightcurve = _Verb("batx.lightcurves:lightcurve")
     spectrum = _Verb("batx.spectra:spectrum")
     detector_plane = _Verb("batx.detector_planes:detector_plane")
+    sky_image = _Verb("batx.sky_images:sky_image")
     hot_pixels = _Verb("batx.detector_masks:hot_pixels")
     detect = _Verb("batx.sources:detect")
     photometry = _Verb("batx.sources:photometry")

@@ -323,7 +323,7 @@ def _variable(kind: Kind, name: str, value: Any) -> xr.Variable:
         variable = xr.Variable(
             variable.dims, to_value(quantity, units, name), {"units": units, **variable.attrs}
         )
-    if spec is None:
+    if spec is None or "grid_mapping_name" in variable.attrs:  # readers of CF take no further attributes
         return variable
     if spec.dtype == "float" and variable.dtype != np.float64 and variable.dtype.kind in "iuf":
         variable = variable.astype(np.float64)

@@ -11,7 +11,9 @@ import xarray as xr
 
 from batx.errors import KindError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
-from batx.schema import require_kind, validate
+from batx.positions import with_source_attrs
+from batx.schema import KINDS, require_kind, validate
+from batx.schema.axes import with_axes
 
 __all__ = ["to_fits"]
 
@@ -105,7 +107,7 @@ def to_fits(
         others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
         raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
     validate(ds, kind)
-    hdus = _hdus(ds, kind, form)
+    hdus = _hdus(with_source_attrs(with_axes(ds, KINDS[kind])), kind, form)
     with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
         _write(hdus, temporary, compressed=Path(path).suffix == ".gz")
     return Path(path)

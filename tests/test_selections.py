@@ -111,6 +111,13 @@ class TestOneSource:
         names = ["ra", "dec", "x", "pcode", "n_good", "mask_weight_norm"]
         assert [header[key] for key in keywords] == [two_sources[name].values[source] for name in names]
 
+    def test_a_spectrum_read_back_knows_its_interval(self, two_sources, tmp_path):
+        made = two_sources.isel(source=0).bat.spectrum(2.0, 5.0, t0=6e8)
+        again = batx.open_dataset(made.bat.to_fits(tmp_path / "one.pha"))
+        assert again.time_bnds.values.tolist() == [6e8 + 2, 6e8 + 5] == made.time_bnds.values.tolist()
+        assert float(again.time) == float(made.time) == 6e8 + 3.5
+        assert again.bat.plot(Figure(), t0=6e8).get_title(loc="left").endswith(", 2 to 5 s")
+
     def test_legend_names_the_positions(self, two_sources):
         axes = two_sources.bat.lightcurve(dt=1.0).bat.plot(Figure())
         labels = [text.get_text() for text in axes[0].get_legend().get_texts()]

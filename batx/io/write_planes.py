@@ -168,7 +168,9 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
             Col("DPH_LEVEL", (level + 1).astype(np.int32), None, "number of energy band"),
         ]
     if form == "dph":
-        columns += columns_along(ds, "time", skip=("time", "exposure", "counts", "rate"))
+        made = {column.name for column in columns}
+        further = columns_along(ds, "time", skip=("time", "exposure", "counts", "rate"))
+        columns += [column for column in further if column.name not in made]
     offset = 1 if form == "dph" else 0
     axes: Cards = {f"{axis + offset}CRPX4": 1.0 for axis in (1, 2)} | {
         f"{axis + offset}CRVL4": 0.0 for axis in (1, 2)

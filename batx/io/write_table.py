@@ -13,7 +13,7 @@ import xarray as xr
 from batx.errors import SchemaError
 from batx.io.write_header import add_history, make_header
 
-__all__ = ["Col", "column_name", "columns_along", "table_hdu", "variable_column"]
+__all__ = ["Col", "column_name", "columns_along", "stored_values", "table_hdu", "variable_column"]
 
 _CODES = {
     "f8": "D",
@@ -127,6 +127,21 @@ def table_hdu(
     return hdu
 
 
+def stored_values(array: np.ndarray) -> np.ndarray:
+    """Return what a FITS table holds for `array`: numbers with the offset of their type, T and F for bool."""
+    if array.dtype.kind == "b":
+        return np.where(array, np.uint8(ord("T")), np.uint8(ord("F")))
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype == np.int8:
+        return native.view(np.uint8) ^ np.uint8(0x80)
+    if native.dtype.kind == "u" and native.dtype.itemsize > 1:
+        top = native.dtype.type(1 << (8 * native.dtype.itemsize - 1))
+        return (native ^ top).view(native.dtype.str.replace("u", "i"))
+    return native
+
+
 def _fits_column(extname: str, column: Col) -> Any:
     from astropy.io import fits
 
@@ -139,7 +154,7 @@ def _fits_column(extname: str, column: Col) -> Any:
         unit=None if column.unit in (None, "", "1") else column.unit,
         array=array.astype(np.float32) if array.dtype == np.float16 else array,
         dim="(" + ",".join(map(str, shape[::-1])) + ")"
-        if len(shape) > 1 and array.dtype.kind != "U"
+        if (len(shape) > 1 or shape == (1,)) and array.dtype.kind != "U"
         else None,
         bzero=zero,
     )

@@ -213,7 +213,9 @@ def _span(image: xr.Dataset) -> tuple[float, float]:
     return float(image.attrs.get("tstart", np.nan)), float(image.attrs.get("tstop", np.nan))
 
 
-def _identity(image: xr.Dataset, start: float, stop: float, rotation: np.ndarray, index: int | None) -> str:
+def _identity(
+    image: xr.Dataset, start: float, stop: float, rotation: np.ndarray, index: int | None
+) -> str:
     if "image_id" in image.attrs:
         return str(image.attrs["image_id"]) + ("" if index is None else f"#{index}")
     ra, dec, roll = (float(angle) for angle in axis_direction(rotation))
@@ -326,10 +328,13 @@ def add_image(sums: Sums, view: SkyView, grid: SkyGrid, cells: np.ndarray, sampl
     coadd.add_exposure(pcode, usable, view.exposure, corner, fraction, *maps)
 
 
-def _coding(view: SkyView, box: tuple[slice, slice], floor: float | None) -> tuple[np.ndarray, np.ndarray]:
+def _coding(
+    view: SkyView, box: tuple[slice, slice], floor: float | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the partial coding of a part of the image, and which pixels have enough of it."""
     if "pcode" not in view.image:
         shape = box[0].stop - box[0].start, box[1].stop - box[1].start
         return np.ones(shape), np.ones(shape, bool)
     pcode = view.plane("pcode", 0, box)
     return pcode, np.isfinite(pcode) & (pcode > (0.0 if floor is None else floor))
+

@@ -188,9 +188,7 @@ def fit_sources(
         active = vary & ~pressed
         step = np.zeros_like(vector)
         scale, scaled = _scaled(jacobian[:, active])
-        step[active] = (
-            np.linalg.solve(scaled + damping * np.eye(len(scaled)), gradient[active] / scale) / scale
-        )
+        step[active] = np.linalg.solve(scaled + damping * np.eye(len(scaled)), gradient[active] / scale) / scale
         trial = np.where(vary, np.clip(vector + step, lowest, highest), vector)
         trial_residual, trial_jacobian = _linearised(x, y, data, sigma, start.filled(trial), profile)
         gain = residual @ residual - trial_residual @ trial_residual
@@ -262,9 +260,7 @@ def _correlated(
 
     rows, columns = (index - index.min() for index in pixels)
     grid = np.zeros((n_bands * jacobian.shape[1], rows.max() + 1, columns.max() + 1))
-    grid[:, rows, columns] = (
-        jacobian.reshape(n_bands, len(rows), -1).transpose(0, 2, 1).reshape(len(grid), -1)
-    )
+    grid[:, rows, columns] = jacobian.reshape(n_bands, len(rows), -1).transpose(0, 2, 1).reshape(len(grid), -1)
     reach_y, reach_x = (length // 2 for length in correlation.shape)
     spread = fftconvolve(grid, correlation[None], mode="full", axes=(1, 2))
     picked = spread[:, rows + reach_y, columns + reach_x]

@@ -53,6 +53,7 @@ _PUBLIC = {
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",
     "finalize": "batx.mosaic_sums",
+    "slew_mosaic": "batx.slews",
     "plot": "batx.plots.dispatch",
     "check": "batx.schema",
     "validate": "batx.schema",

@@ -21,7 +21,7 @@ from batx.grids import TimeBins, energy_bands
 from batx.healpix import label_cells, map_attrs
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
-from batx.kernels import coadd, windows
+from batx.kernels import windows
 from batx.sky_coords import axis_direction
 from batx.sky_grids import HealpixGrid, cells_in_view, frame_to_icrs
 from batx.sky_images import sky_image
@@ -273,14 +273,9 @@ class SlewImages:
         views = self._views(window)
         maps = Sums.zeros(0, len(self.cells))
         for view in views:
-            corner, fraction = coadd.locate(self.vectors, view.homography, *view.size)
-            share = np.zeros(len(self.cells))
-            inside = np.flatnonzero(corner[:, 0] >= 0)
-            x, y = corner[inside].T
-            usable = self.usable
-            share[inside] = usable[y, x] & usable[y, x + 1] & usable[y + 1, x] & usable[y + 1, x + 1]
+            given = self.vectors, view.homography, self.pcode, self.usable, view.exposure
             target = maps.exposure, maps.pcode_exposure, maps.n_images
-            coadd.add_exposure(self.pcode, usable, view.exposure, corner, fraction, share, *target)
+            windows.expose(*given, *target, 0, len(self.cells))
         seen = maps.n_images > 0
         kept = [sums[0][:, seen], sums[1][:, seen], *(array[seen] for array in maps[2:])]
         numbers = self._numbers(window)

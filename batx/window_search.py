@@ -32,7 +32,7 @@ _APART = 1.0
 _PEAKS = 5
 
 #: number of cells that the noise of a whole map is estimated from, and the fewest that do
-_SAMPLE = 20_000
+_SAMPLE = 10_000
 _FEWEST = 30
 
 Parts = Callable[[Callable[[int, int], None], int], None]
@@ -116,6 +116,7 @@ class Search:
         self.total: Window
         self.n_windows = 0
         self.elements = 0.0
+        self.elements_per_cell = images.elements_per_cell(FWHM)
 
     def run(self) -> None:
         """Go through all windows that are not too long."""
@@ -162,11 +163,12 @@ class Search:
         size = window.sums.shape[-1]
         sample = np.ascontiguousarray(window.sums[..., :: max(size // _SAMPLE, 1)])
         scale = np.array([_width(values) for values in windows.significances(sample)[0]])
-        best, band = np.empty(size, np.float32), np.empty(size, np.int8)
-        in_parts(lambda first, last: windows.judge(window.sums, scale, best, band, first, last), size)
-        self.elements += np.count_nonzero(best > -np.inf) * self.images.elements_per_cell(FWHM)
+        best = np.empty(size, np.float32)
+        in_parts(lambda first, last: windows.judge(window.sums, scale, best, first, last), size)
+        self.elements += np.count_nonzero(best > -np.inf) * self.elements_per_cell
         for cell in self._separate(best):
-            yield from self._measure(window, self.images.vectors[cell], int(band[cell]), scale)
+            there = windows.significances(window.sums[..., [cell]])[0][:, 0] / scale
+            yield from self._measure(window, self.images.vectors[cell], int(np.nanargmax(there)), scale)
 
     def _separate(self, best: np.ndarray) -> Iterator[int]:
         """Yield the cells of the highest peaks; always the best one."""

@@ -11,7 +11,7 @@ from numba import njit
 
 from batx.kernels.coadd import pixel_of
 
-__all__ = ["fit_peak", "judge", "sample", "significances"]
+__all__ = ["expose", "fit_peak", "judge", "sample", "significances"]
 
 #: cells that are judged at once: their values stay in the cache of the processor
 _BLOCK = 2048
@@ -78,10 +78,8 @@ def sample(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def judge(
-    sums: np.ndarray, scale: np.ndarray, best: np.ndarray, band: np.ndarray, first: int, last: int
-) -> None:
-    """Set the greatest significance of each cell among the bands and their sum, and the band it is from.
+def judge(sums: np.ndarray, scale: np.ndarray, best: np.ndarray, first: int, last: int) -> None:
+    """Set the greatest significance of each cell among the bands and their sum.
 
     Parameters
     ----------
@@ -92,39 +90,75 @@ def judge(
         there is one band only.
     best
         (cell,) float32, set; -inf where nothing was added.
-    band
-        (cell,) int8, set.
     first, last
         Cells that are judged, the last one not included.
     """
     bands = sums.shape[1]
-    lowest = np.float32(-np.inf)
+    lowest, one = np.float32(-np.inf), np.float32(1.0)
     flux, variance = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
-    one = np.float32(1.0)
+    highest = np.empty(_BLOCK, np.float32)
     for start in range(first, last, _BLOCK):
         size = min(_BLOCK, last - start)
-        best[start : start + size] = lowest
-        band[start : start + size] = 0
+        highest[:] = lowest
         flux[:] = 0.0
         variance[:] = 0.0
         for e in range(bands):
             factor = one / np.float32(scale[e])
+            weight, weighted = sums[0, e, start : start + size], sums[1, e, start : start + size]
             for k in range(size):
-                inverse = one / sums[0, e, start + k]
-                mean = sums[1, e, start + k] * inverse
+                inverse = one / weight[k]
+                mean = weighted[k] * inverse
                 flux[k] += mean
                 variance[k] += inverse
-                value = mean / np.sqrt(inverse) * factor
-                if value > best[start + k]:
-                    best[start + k] = value
-                    band[start + k] = e
+                value = weighted[k] * np.sqrt(inverse) * factor
+                highest[k] = value if value > highest[k] else highest[k]
         if bands > 1:
             factor = one / np.float32(scale[bands])
             for k in range(size):
                 value = flux[k] / np.sqrt(variance[k]) * factor
-                if value > best[start + k]:
-                    best[start + k] = value
-                    band[start + k] = bands
+                highest[k] = value if value > highest[k] else highest[k]
+        best[start : start + size] = highest[:size]
+
+
+@njit(cache=True, nogil=True)
+def expose(
+    vectors: np.ndarray,
+    homography: np.ndarray,
+    pcode: np.ndarray,
+    usable: np.ndarray,
+    seconds: float,
+    exposure: np.ndarray,
+    pcode_exposure: np.ndarray,
+    n_images: np.ndarray,
+    first: int,
+    last: int,
+) -> None:
+    """Add the exposure of an image, alone and times its coding, to the cells that `sample` sets.
+
+    Parameters
+    ----------
+    vectors, homography, usable, first, last
+        As of `sample`.
+    pcode
+        (ny, nx) partial coding.
+    seconds
+        Exposure of the image.
+    exposure, pcode_exposure, n_images
+        (cell,) added to in place.
+    """
+    ny, nx = usable.shape
+    for i in range(first, last):
+        x, y, depth = pixel_of(vectors[i], homography)
+        if depth <= 0.0 or not (0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1):
+            continue
+        ix, iy = min(int(x), nx - 2), min(int(y), ny - 2)
+        if usable[iy, ix] and usable[iy, ix + 1] and usable[iy + 1, ix] and usable[iy + 1, ix + 1]:
+            u, v = x - ix, y - iy
+            low = (1 - u) * pcode[iy, ix] + u * pcode[iy, ix + 1]
+            high = (1 - u) * pcode[iy + 1, ix] + u * pcode[iy + 1, ix + 1]
+            exposure[i] += seconds
+            pcode_exposure[i] += seconds * ((1 - v) * low + v * high)
+            n_images[i] += 1
 
 
 def significances(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,14 +6,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from batx.errors import PositionError
 from batx.instrument.sky import FAR, radec_to_vector, theta_phi_to_tangent
 from batx.units import to_value
 
-__all__ = ["FRAMES", "SourcePositions", "sky_position", "source_positions"]
+__all__ = [
+    "FRAMES",
+    "SourcePositions",
+    "sky_position",
+    "source_names",
+    "source_positions",
+    "with_source_attrs",
+]
 
 FRAMES = ("sky", "tangent", "thetaphi", "cartesian")
+#: attributes of what is weighted for one position, and the coordinates that they are for several
+_CODING = {
+    "bat_xobj": "x",
+    "bat_yobj": "y",
+    "bat_zobj": "z",
+    "pcodefr": "pcode",
+    "ngoodpix": "n_good",
+    "mskwtsqf": "mask_weight_norm",
+}
+_SKY = {"ra_obj": "ra", "dec_obj": "dec"}
 
 
 @dataclass(frozen=True)
@@ -162,3 +180,31 @@ def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any
         raise PositionError(f"position: found theta={second.tolist()} deg, expected 0 to less than 90")
     one, two, z = (np.atleast_1d(array).astype(np.float64) for array in (first, second, height))
     return SourcePositions(frame, one, two, z, several=first.ndim == 1)
+
+
+def with_source_attrs(ds: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset of one source out of several with that position and its coding as attributes.
+
+    Files have them as keywords. Those of another source or of an earlier weighting, which come with the
+    events, are replaced or left out. A Dataset without the scalar coordinates that ``isel(source=0)``
+    leaves is returned as it is.
+    """
+    scalars = {str(name): coord.item() for name, coord in ds.coords.items() if coord.ndim == 0}
+    if not {"x", "y", "z"} <= set(scalars):
+        return ds
+    kept = {key: value for key, value in ds.attrs.items() if key not in _CODING}
+    found = {key: scalars[name] for key, name in (_CODING | _SKY).items() if name in scalars}
+    result = ds.copy(deep=False)
+    result.attrs = kept | found
+    return result
+
+
+def source_names(ds: xr.Dataset) -> list[str]:
+    """Return what to call each source: its position on the sky, or else its number; empty for one source."""
+    count = ds.sizes.get("source", 1)
+    if count == 1:
+        return []
+    if "ra" in ds.coords and "dec" in ds.coords and ds["ra"].dims == ("source",):
+        pairs = zip(ds["ra"].values, ds["dec"].values, strict=True)
+        return [f"RA {ra:.3f}\N{DEGREE SIGN}, Dec {dec:+.3f}\N{DEGREE SIGN}" for ra, dec in pairs]
+    return [f"position {number + 1}" for number in range(count)]

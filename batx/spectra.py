@@ -133,4 +133,5 @@ def spectrum(
         "gti_start": good[0],
         "gti_stop": good[1],
     }
-    return build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
+    made = build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
+    return made.set_coords(list(source_coords(events)))

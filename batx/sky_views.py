@@ -181,7 +181,7 @@ def _take(
 
 
 def _view(image: xr.Dataset, operation: str, index: int | None) -> SkyView:
-    exposure = image["exposure"].item() if "exposure" in image else image.attrs.get("exposure")
+    exposure = image["exposure"].values if "exposure" in image else image.attrs.get("exposure")
     if exposure is None:
         raise MissingVariableError(f"{operation}: the image has no 'exposure' (s)")
     if not (np.isfinite(exposure) and exposure > 0):

@@ -149,7 +149,7 @@ def add_weighted_before(
             wy = fraction[i, 1] if j else 1.0 - fraction[i, 1]
             for k in range(2):
                 w = wy * (fraction[i, 0] if k else 1.0 - fraction[i, 0])
-                fk, sk = float(flux[iy + j, ix + k]), float(noise[iy + j, ix + k])
+                fk, sk = np.float64(flux[iy + j, ix + k]), np.float64(noise[iy + j, ix + k])
                 if w > 0.0 and usable[iy + j, ix + k] and np.isfinite(fk) and sk > 0.0 and sk < np.inf:
                     weight = w / (sk * sk)
                     total += weight

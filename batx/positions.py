@@ -86,6 +86,17 @@ class SourcePositions:
         return text if self.height[index] == FAR else f"{text} z={self.height[index]:.10g}"
 
 
+def _together(*coordinates: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the arrays with their common shape; raise `PositionError` if there is none."""
+    try:
+        return np.broadcast_arrays(*coordinates)
+    except ValueError as error:
+        shapes = " and ".join(str(array.shape) for array in coordinates)
+        raise PositionError(
+            f"position: found coordinates of shapes {shapes}, expected the same number of each"
+        ) from error
+
+
 def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return ICRS right ascension and declination in degrees, both of the same shape.
 
@@ -111,7 +122,7 @@ def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
         ra, dec = ra.icrs.ra, ra.icrs.dec
     if dec is None:
         raise PositionError("position: found ra without dec; give both in degrees, or a SkyCoord as ra")
-    lon, lat = np.broadcast_arrays(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
+    lon, lat = _together(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
         raise PositionError(
             f"position: found ra={lon.tolist()} dec={lat.tolist()}, "
@@ -153,11 +164,11 @@ def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any
         if dec is None:
             raise PositionError(f"position: found one coordinate, expected two in the frame {frame}")
         unit = {"tangent": "", "thetaphi": "deg", "cartesian": "cm"}[frame]
-        first, second = np.broadcast_arrays(to_value(ra, unit, "ra"), to_value(dec, unit, "dec"))
+        first, second = _together(to_value(ra, unit, "ra"), to_value(dec, unit, "dec"))
     if distance is None and frame == "cartesian":
         raise PositionError("position: found no distance, expected BAT_Z in cm in the frame cartesian")
     height = np.asarray(FAR) if distance is None else to_value(distance, "cm", "distance")
-    first, second, height = np.broadcast_arrays(first, second, height)
+    first, second, height = _together(first, second, height)
     if first.ndim > 1 or first.size == 0:
         raise PositionError(f"position: found arrays of shape {first.shape}, expected numbers or 1-D arrays")
     if not (np.isfinite(first).all() and np.isfinite(second).all() and (height > 0).all()):

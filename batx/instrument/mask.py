@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ class MaskGeometry:
         Raises
         ------
         ValueRangeError
-            If a size is not positive or the mask is not above the detectors.
+            If an attribute is not a finite number, a size is not positive, or the mask is not above the
+            detectors.
 
         Examples
         --------
@@ -104,7 +106,10 @@ class MaskGeometry:
         """
 
         def value(name: str, default: float) -> float:
-            return float(attrs.get(name, default))
+            found = attrs.get(name, default)
+            if not isinstance(found, Real) or not np.isfinite(float(found)):
+                raise ValueRangeError(f"aperture: found {name} = {found!r}, expected a finite number (cm)")
+            return float(found)
 
         ny, nx = (int(n) for n in shape)
         cell = (value("maskcelx", 0.5), value("maskcely", 0.5), value("maskcelz", 0.1))
@@ -185,6 +190,8 @@ def parse_corrections(corrections: str | Iterable[str]) -> frozenset[str]:
     >>> sorted(parse_corrections("forward,unbalanced"))
     ['forward', 'unbalanced']
     """
+    if not isinstance(corrections, Iterable):
+        raise ValueRangeError(f"corrections: found {corrections!r}, expected names, or 'none'")
     names = corrections.split(",") if isinstance(corrections, str) else list(corrections)
     chosen: set[str] = set()
     for name in (str(name).strip().lower() for name in names):

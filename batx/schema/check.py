@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,9 +86,13 @@ def _fits(ds: xr.Dataset, kind: Kind) -> bool:
 def require_kind(ds: Any, *kinds: str, operation: str) -> str:
     """Return the kind of `ds` if it is one of `kinds`; raise `KindError` with the remedy otherwise."""
     if not isinstance(ds, xr.Dataset):
+        remedy = ""
+        if isinstance(ds, xr.DataTree):
+            remedy = "; select a node of the tree first"
+        elif isinstance(ds, (str, os.PathLike)):
+            remedy = "; open the file with batx.open_dataset first"
         raise KindError(
-            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}"
-            + ("; select a node of the tree first" if isinstance(ds, xr.DataTree) else "")
+            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}{remedy}"
         )
     kind = identify(ds)
     if kind not in kinds:
@@ -322,7 +327,7 @@ def _variable(kind: Kind, name: str, value: Any) -> xr.Variable:
         variable = xr.Variable(
             variable.dims, to_value(quantity, units, name), {"units": units, **variable.attrs}
         )
-    if spec is None:
+    if spec is None or "grid_mapping_name" in variable.attrs:  # readers of CF take no further attributes
         return variable
     if spec.dtype == "float" and variable.dtype != np.float64 and variable.dtype.kind in "iuf":
         variable = variable.astype(np.float64)

@@ -329,7 +329,7 @@ OF_FILE = {"TSTART", "TSTOP", "ONTIME", "EXPOSURE", "TELAPSE"}
 PRODUCTS = {
     "inputs/events.fits.gz": {},
     "inputs/events_slew.fits.gz": {},
-    "inputs/attitude.fits.gz": {"ATTITUDE": {"TTYPE", "TFORM", "TUNIT"}, "ACS_DATA": {"TFORM2"}},
+    "inputs/attitude.fits.gz": {"ATTITUDE": {"TTYPE", "TFORM", "TUNIT"}, "ACS_DATA": set()},
     "inputs/aperture.fits.gz": {},
     "inputs/teldef.fits.gz": {},
     "inputs/detmask.fits.gz": {},

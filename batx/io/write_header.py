@@ -233,7 +233,12 @@ def _agrees(attrs: Mapping[str, Any], name: str, value: float, tolerance: float)
 
 
 def exposure_cards(attrs: Mapping[str, Any], exposure: float) -> Cards:
-    """Return EXPOSURE, ONTIME, LIVETIME and DEADC; those of the attributes while their EXPOSURE is right."""
+    """Return EXPOSURE, ONTIME, LIVETIME and DEADC; those of the attributes while their EXPOSURE is right.
+
+    Where the exposure is not known (NaN) there are none.
+    """
+    if not math.isfinite(exposure):
+        return {}
     kept = {}
     if _agrees(attrs, "exposure", exposure, 1e-6):
         exposure = float(attrs["exposure"])

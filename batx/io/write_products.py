@@ -8,6 +8,7 @@ BAT tools.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,15 @@ def _recorded_span(ds: xr.Dataset, start: str = "gti_start", stop: str = "gti_st
 # -- parts that several products have ----------------------------------------------------------------
 
 
-def _gti_table(extname: str, start: Any, stop: Any, ds: xr.Dataset, cards: Cards, **options: Any) -> Any:
+def _gti_table(
+    extname: str,
+    start: Any,
+    stop: Any,
+    ds: xr.Dataset,
+    cards: Cards,
+    more: Iterable[Col] = (),
+    **options: Any,
+) -> Any:
     attrs = ds.attrs
     generated: Cards = {
         "HDUCLASS": "OGIP",
@@ -93,7 +102,7 @@ def _gti_table(extname: str, start: Any, stop: Any, ds: xr.Dataset, cards: Cards
         reference = float(attrs["mjdref_int"]) + float(attrs.get("mjdref_frac", 0.0))
         generated["MJDREF"] = (reference, "[d] MJD of time zero")
     columns = [Col("START", start, "s", "start of good time"), Col("STOP", stop, "s", "end of good time")]
-    return table_hdu(extname, columns, generated | cards, attrs, **options)
+    return table_hdu(extname, [*columns, *more], generated | cards, attrs, **options)
 
 
 def good_time_hdus(ds: xr.Dataset, cards: Cards, extname: str = "STDGTI") -> list[Any]:
@@ -173,7 +182,8 @@ def gti_hdus(ds: xr.Dataset) -> list[Any]:
     """Return one good-time extension, named as the file that it came from."""
     times = time_cards(ds.attrs, *_recorded_span(ds, "start", "stop"))
     extname = str(ds.attrs.get("extname", "STDGTI"))
-    return [_gti_table(extname, ds["start"].values, ds["stop"].values, ds, times, history=True)]
+    more = columns_along(ds, "gti", skip=("start", "stop"))
+    return [_gti_table(extname, ds["start"].values, ds["stop"].values, ds, times, more, history=True)]
 
 
 def attitude_hdus(ds: xr.Dataset) -> list[Any]:
@@ -196,7 +206,7 @@ def attitude_hdus(ds: xr.Dataset) -> list[Any]:
         for bit, name in enumerate(flags):
             if name in ds:
                 values[:, bit] = ds[name].values
-        status = [columns[0], Col("FLAGS", values, None, "10 arcmin, settled, in SAA, safe hold")]
+        status = [columns[0], Col("FLAGS", values, None, "10 arcmin, settled, in SAA, safe hold", "8X")]
         hdus.append(table_hdu("ACS_DATA", status, cards, ds.attrs))
     return hdus
 
@@ -305,8 +315,10 @@ def _bands_column(ds: xr.Dataset, name: str, column: str) -> Col:
 
 
 def _count_column(ds: xr.Dataset, name: str, column: str) -> Col:
-    """Return counts as 32-bit integers if that loses nothing."""
+    """Return counts as 32-bit integers if that loses nothing; shorter ones stay as they are."""
     values = ds[name].values
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 4:
+        return Col(column, values, "count", "accepted events")
     whole = values.astype(np.int32) if values.size == 0 or np.abs(values).max() < 2**31 else values
     return Col(column, whole if np.array_equal(whole, values) else values, "count", "accepted events")
 
@@ -431,8 +443,8 @@ def _spectra_hdus(ds: xr.Dataset, times: Cards) -> list[Any]:
         **_spectrum_cards(ds, columns, times),
         "HDUCLAS4": ("TYPE:II", "several spectra"),
         "TELAPSE": None,
-        "ONTIME": exposure["ONTIME"],
-        "DEADC": exposure["DEADC"],
+        "ONTIME": exposure.get("ONTIME"),
+        "DEADC": exposure.get("DEADC"),
     }
     table = table_hdu("SPECTRUM", columns, cards, ds.attrs, history=True, drop=("LIVETIME",))
     primary = fits.PrimaryHDU(header=primary_header(make_header(times | exposure, ds.attrs)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import SchemaError
-from batx.io.write_header import add_history, make_header
+from batx.io.write_header import add_history, make_header, primary_header
+from batx.schema import KINDS, identify
 
-__all__ = ["Col", "column_name", "columns_along", "table_hdu", "variable_column"]
+__all__ = ["Col", "column_name", "columns_along", "settled", "table_hdu", "variable_column"]
 
 _CODES = {
     "f8": "D",
@@ -47,8 +49,14 @@ class Col:
 
 
 def column_name(ds: xr.Dataset, name: str) -> str:
-    """Return the name of the column of a variable: that of the file it came from, or its own in capitals."""
-    return str(ds[name].attrs.get("fits_name", name.upper()))
+    """Return the name of the column of a variable.
+
+    It is that of the file it came from, else that of the data model, else the variable's own in capitals.
+    """
+    kind = identify(ds)
+    spec = KINDS[kind].by_name.get(name) if kind else None
+    usual = spec.fits if spec and spec.fits.isidentifier() else name.upper()
+    return str(ds[name].attrs.get("fits_name", usual))
 
 
 def variable_column(ds: xr.Dataset, name: str, column: str | None = None, dtype: Any = None) -> Col:
@@ -125,6 +133,22 @@ def table_hdu(
         if column.comment and len(column.name) < 40:
             hdu.header.comments[f"TTYPE{number}"] = column.comment.encode("ascii", "replace").decode()[:45]
     return hdu
+
+
+def settled(hdus: Sequence[Any]) -> Any:
+    """Return an HDUList whose headers and stored values are what goes to the file.
+
+    An empty primary unit goes before a table. astropy completes headers and values (heap, scaled values,
+    EXTEND) only as it writes; sums have to be of these.
+    """
+    from astropy.io import fits
+
+    if not isinstance(hdus[0], fits.PrimaryHDU):
+        hdus = [fits.PrimaryHDU(header=primary_header(hdus[0].header)), *hdus]
+    whole = fits.HDUList(hdus)
+    with open(os.devnull, "wb") as nowhere:
+        whole.writeto(nowhere, output_verify="exception")
+    return whole
 
 
 def _fits_column(extname: str, column: Col) -> Any:

@@ -101,8 +101,7 @@ def _headers(whole: xr.Dataset, rows: int) -> bytes:
 
 def _rows(part: xr.Dataset) -> Any:
     """Return events as they are stored, big-endian."""
-    rows = settled(events_hdus(part))["EVENTS"].data.view(np.ndarray)
-    return rows.astype(rows.dtype.newbyteorder(">"), copy=False).data
+    return settled(events_hdus(part))["EVENTS"].data.view(np.ndarray).data
 
 
 def _good_time(whole: xr.Dataset) -> bytes:

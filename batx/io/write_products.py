@@ -283,7 +283,9 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     if f"{value}_err" in ds:
         columns.append(_bands_column(ds, f"{value}_err", "ERROR"))
     elif value == "counts" and ds.attrs["statistic"] == "poisson":
-        columns.append(Col("ERROR", np.sqrt(columns[-1].array), "count", "square root of the counts"))
+        columns.append(
+            Col("ERROR", np.sqrt(columns[-1].array, dtype=np.float64), "count", "square root of the counts")
+        )
     if "totcounts" in ds:
         columns.append(_count_column(ds, "totcounts", "TOTCOUNTS"))
     columns.append(variable_column(ds, "fracexp", "FRACEXP"))

@@ -129,10 +129,22 @@ def table_hdu(
         add_history(header, attrs)
     made = [_fits_column(extname, column) for column in columns]
     hdu = fits.BinTableHDU.from_columns(made, header=header)
+    _to_big_endian(hdu.data)
     for number, column in enumerate(columns, 1):
         if column.comment and len(column.name) < 40:
             hdu.header.comments[f"TTYPE{number}"] = column.comment.encode("ascii", "replace").decode()[:45]
     return hdu
+
+
+def _to_big_endian(data: Any) -> None:
+    """Store a table as it will be in the file; astropy itself takes seconds for a row of some MB."""
+    stored = data.dtype.newbyteorder(">")
+    if data.dtype != stored:
+        raw = data.view(np.ndarray)
+        for name in data.dtype.names:
+            if data.dtype[name] != stored[name]:
+                raw[name].byteswap(inplace=True)
+        data.dtype = stored
 
 
 def settled(hdus: Sequence[Any]) -> Any:

@@ -182,7 +182,16 @@ def _write(ds: xr.Dataset, path: Path, overwrite: bool, **options: Any) -> None:
 
 def _header(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes that every product of an observation has, from those of its events."""
-    of_events = ("gainapp", "gainmeth", "timedel", "timepixr", "provenance", "batx_kind")
+    of_events = {
+        "gainapp",
+        "gainmeth",
+        "timedel",
+        "timepixr",
+        "provenance",
+        "batx_kind",
+        "ontime",
+        "exposure",
+    }
     obs_id = str(attrs["obs_id"])
     return {
         **{key: value for key, value in attrs.items() if key not in of_events},

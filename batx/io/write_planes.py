@@ -188,12 +188,8 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
             Col("E_MAX", bands[level, 1], "keV", "upper edge"),
             Col("DPH_LEVEL", (level + 1).astype(np.int32), None, "number of energy band"),
         ]
-    made = {column.name for column in columns}
-    columns += [
-        replace(column, array=column.array[rows])
-        for column in columns_along(ds, "time", skip=("time", "exposure", "counts", "rate"))
-        if column.name not in made
-    ]
+    done = ("time", "exposure", "counts", "rate", *(column.name.lower() for column in columns))
+    columns += [replace(column, array=column.array[rows]) for column in columns_along(ds, "time", skip=done)]
     offset = 1 if form == "dph" else 0
     axes: Cards = {f"{axis + offset}CRPX4": 1.0 for axis in (1, 2)} | {
         f"{axis + offset}CRVL4": 0.0 for axis in (1, 2)

@@ -230,8 +230,8 @@ def alignment_matrix(alignment: Any = None) -> np.ndarray:
     """
     if alignment is None:
         warnings.warn(
-            "alignment: found none; the nominal axes are used. Give alignment= (from the teldef file) for "
-            "positions better than some arcminutes",
+            "alignment: found none; the nominal axes are used, which are off by some arcminutes. Give "
+            "alignment=, opened with batx.open_dataset from the teldef file of the BAT calibration database",
             BatxWarning,
             stacklevel=3,
         )

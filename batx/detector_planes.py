@@ -12,7 +12,7 @@ from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bi
 from batx.instrument.detector import DETID
 from batx.products import band_coords, product_attrs, time_coords
 from batx.reduction import columns_of, compat_of, sum_events
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 
 __all__ = ["detector_plane"]
 
@@ -95,7 +95,7 @@ def detector_plane(
     array([1, 1], dtype=int32)
     """
     compat = compat_of(compat)
-    require_kind(events, "events", operation="detector_plane")
+    require_bat(events, "events", operation="detector_plane")
     if quantity not in ("counts", "rate"):
         raise ValueRangeError(f"quantity: found {quantity!r}, expected 'counts' or 'rate'")
     if dt is not None and time is not None:

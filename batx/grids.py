@@ -67,7 +67,8 @@ class EnergyBands:
     lower, upper
         Edges in keV (band,).
     table
-        (grid,) number of the segment of each 0.1 keV grid point, -1 for none.
+        (grid + 2,) number of the segment of each 0.1 keV grid point, `n_segments` for none; the first and the
+        last entry are for energies off the grid.
     members
         (segment, band) 1 where a segment is part of a band; `None` where segments are the bands.
     """
@@ -146,9 +147,10 @@ def energy_bands(energy: Any) -> EnergyBands:
     start, stop = segment_edges[:-1, None], segment_edges[1:, None]
     members = (start >= first) & (stop <= last)
     used = members.any(axis=1)
-    number = np.where(used, np.cumsum(used) - 1, -1)
-    table = np.full(segment_edges[-1], -1, dtype=np.int32)
-    table[segment_edges[0] :] = np.repeat(number, np.diff(segment_edges))
+    none = np.count_nonzero(used)
+    number = np.where(used, np.cumsum(used) - 1, none)
+    table = np.full(segment_edges[-1] + 2, none, dtype=np.int32)
+    table[segment_edges[0] + 1 : -1] = np.repeat(number, np.diff(segment_edges))
     members = members[used]
     same = members.shape[0] == members.shape[1] and bool(
         np.array_equal(members, np.eye(len(members), dtype=bool))

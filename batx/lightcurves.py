@@ -12,7 +12,7 @@ from batx.grids import TimeBins, bounds_of, energy_bands, explicit_bins, good_ti
 from batx.kernels import snr as kernel
 from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
 from batx.reduction import Columns, accepted_events, columns_of, compat_of, sum_events
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 from batx.units import to_value
 
 __all__ = ["DEFAULT_BANDS", "lightcurve"]
@@ -97,11 +97,12 @@ def lightcurve(
     Raises
     ------
     KindError, MissingVariableError, UnitsError
-        If `events` are no events, or lack a column.
+        If `events` are no events of BAT, or lack a column.
     ValueRangeError
         If edges do not increase or bins overlap, or an argument is out of range.
     GtiError, EmptySelectionError
-        If good time is unknown, malformed, or none is selected.
+        If good time is unknown, malformed, or none is selected; if every event of the selection has weight
+        0, as in files that nobody has weighted yet (lazy curves: when computed).
 
     Warns
     -----
@@ -126,7 +127,7 @@ def lightcurve(
            [1, 0]])
     """
     compat = compat_of(compat)
-    require_kind(events, "events", operation="lightcurve")
+    require_bat(events, "events", operation="lightcurve")
     _one_way(
         dt=dt if snr is None and high_snr is None else None,
         time=time,

@@ -10,7 +10,7 @@ import xarray as xr
 from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin
 from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
 from batx.reduction import columns_of, compat_of, sum_events
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 
 __all__ = ["STANDARD_EDGES", "spectrum"]
 
@@ -100,7 +100,7 @@ def spectrum(
            [1, 0]])
     """
     compat = compat_of(compat)
-    require_kind(events, "events", operation="spectrum")
+    require_bat(events, "events", operation="spectrum")
     weighted = weighting_of(events, weighting)
     bands = energy_bands(STANDARD_EDGES if energy is None else energy)
     good = good_time(events, gti, tstart, tstop, t0)

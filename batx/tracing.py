@@ -52,6 +52,7 @@ class Tracer:
     gain: float
     pcode_min: float
     distortion: DistortionMap | None = None
+    normalisation: str = "tool"
 
     def trace(self, place: Place, height: float) -> tuple[np.ndarray, Trace]:
         """Return the weights for a source at a place, NaN where there is no detector, and what goes with
@@ -72,6 +73,7 @@ class Tracer:
             self.corrections,
             self.rebalance,
             self.gain,
+            self.normalisation,
         )
         if pcode < self.pcode_min:
             weight[:] = 0.0

@@ -21,7 +21,7 @@ import batx
 from batx.errors import BatxWarning, KindError, MissingFileError, SchemaError, ValueRangeError, WriteError
 from batx.io.open import open_dataset, open_datatree
 from batx.io.write import to_fits
-from batx.io.write_parts import event_parts_to_fits
+from batx.io.write_events import event_parts_to_fits
 from batx.schema import build
 
 WRITTEN = [
@@ -206,6 +206,79 @@ def test_effective_area_alone(path):
         assert file["SPECRESP"].header["HDUCLAS2"] == "SPECRESP"
         assert columns_of(file["SPECRESP"])["SPECRESP"] == ["E", "cm**2"]
     np.testing.assert_array_equal(open_dataset(path)["area"], ds["area"])
+
+
+def test_energies_keep_full_precision(path):
+    """Decimal edges go into the 32 bits that OGIP has and come back the same; others get 64 bits."""
+    ds = make("spectrum")
+    edges = np.round(np.linspace(14.1, 195.3, 81), 1)
+    for values, form in ((edges, "E"), (edges + 1e-7, "D")):
+        bounds = np.stack([values[:-1], values[1:]], axis=1)
+        ds = ds.assign_coords(
+            energy_bnds=(("channel", "bnds"), bounds, ds["energy_bnds"].attrs),
+            energy=("channel", bounds.mean(axis=1), ds["energy"].attrs),
+        )
+        to_fits(ds, path, overwrite=True)
+        assert fits.getval(path, "TFORM2", "EBOUNDS") == form
+        np.testing.assert_array_equal(open_dataset(path)["energy_bnds"], bounds)
+
+
+def test_exposure_that_is_not_known(path):
+    ds = make("spectrum").assign(exposure=((), np.nan, {"units": "s"}))
+    with pytest.warns(BatxWarning, match="ONTIME, EXPOSURE, LIVETIME left out"):
+        to_fits(ds, path)
+    assert np.isnan(open_dataset(path)["exposure"])
+
+
+def test_further_columns_of_good_time(path):
+    ds = gti().assign(quality=("gti", np.array([0.5, 1.0]), {"units": "1", "fits_name": "QUALITY"}))
+    to_fits(ds, path)
+    np.testing.assert_array_equal(open_dataset(path)["quality"], [0.5, 1.0])
+
+
+@pytest.mark.parametrize("n", [0, 1, 99, 100, 101, 437])
+def test_events_in_blocks_are_those_of_astropy(n, tmp_path, monkeypatch):
+    """Written a block at a time, or packed in one go by astropy: the same file."""
+    monkeypatch.setattr("batx.io.write_events._ROWS", 100)
+    rng = np.random.default_rng(1)
+    ds = events(n).assign(
+        flag=("event", rng.random(n) > 0.5),
+        signed=("event", rng.integers(-128, 128, n).astype(np.int8), {"units": "1"}),
+        large=("event", rng.integers(0, 2**32, n).astype(np.uint32), {"units": "1"}),
+        pair=(("event", "axis"), rng.random((n, 2)).astype(">f4"), {"units": "1"}),
+    )
+    blocks, whole = to_fits(ds, tmp_path / "a.fits"), to_fits(ds, tmp_path / "b.fits.gz")
+    with fits.open(blocks, checksum=True) as one, fits.open(whole, checksum=True) as other:
+        assert [hdu.name for hdu in one] == [hdu.name for hdu in other]
+        for left, right in zip(one, other, strict=True):
+            skipped = ("CHECKSUM", "DATASUM")
+            assert {k: v for k, v in left.header.items() if k not in skipped} == {
+                k: v for k, v in right.header.items() if k not in skipped
+            }
+            assert left.header["DATASUM"] == right.header["DATASUM"]
+            if left.data is not None:
+                assert left.data.tobytes() == right.data.tobytes()
+
+
+def test_events_larger_than_memory_are_read_block_by_block(path, monkeypatch):
+    import dask.array as da
+
+    monkeypatch.setattr("batx.io.write_events._ROWS", 100)
+    seen = []
+
+    def block(block_info=None):
+        low, high = block_info[None]["array-location"][0]
+        seen.append((low, high))
+        return np.arange(low, high, dtype=np.float64)
+
+    time = da.map_blocks(block, chunks=((50,) * 10,), dtype=np.float64)
+    ds = events(500).assign_coords(time=("event", time, {"units": "s"}))
+    seen.clear()
+    to_fits(ds, path)
+    blocks = [int(low) // 100 for low, _ in dict.fromkeys(seen)]
+    assert blocks == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert len(seen) <= 12
+    np.testing.assert_array_equal(fits.getdata(path, "EVENTS")["TIME"], np.arange(500.0))
 
 
 # -- OGIP --------------------------------------------------------------------------------------------
@@ -548,20 +621,6 @@ def test_exposure_of_the_file_is_kept_while_it_is_right(path):
     assert (header["EXPOSURE"], header["ONTIME"], header["DEADC"]) == (199.50000002, 199.6, 0.9995)
 
 
-@pytest.mark.parametrize("product", ["batdrmgen/off.pha", "batphasyserr/far8.pha"])
-def test_unknown_exposure_is_not_written(product, path, shared):
-    ds = open_dataset(shared / "reference" / "survey" / product)
-    assert np.isnan(ds["exposure"])
-    assert "EXPOSURE" not in fits.getheader(to_fits(ds, path), "SPECTRUM")
-    np.testing.assert_array_equal(open_dataset(path)["rate"], ds["rate"])
-
-
-def test_spectra_of_unknown_exposure(path):
-    ds = make("spectra").drop_vars(["gti_start", "gti_stop"])
-    ds["exposure"] = ds["exposure"] * np.nan
-    assert np.isnan(fits.getdata(to_fits(ds, path), "SPECTRUM")["EXPOSURE"]).all()
-
-
 @pytest.mark.parametrize("form", ["dph", "dpitab"])
 def test_every_variable_of_the_rows_is_a_column(form, path):
     ds = make("detector_plane")
@@ -577,12 +636,6 @@ def test_counts_of_histograms_keep_their_type(path):
     to_fits(ds, path, form="dph")
     assert open_dataset(path)["counts"].dtype == np.int16
     np.testing.assert_array_equal(open_dataset(path)["counts"], ds["counts"])
-
-
-def test_good_time_keeps_its_other_columns(path):
-    ds = gti().assign(quality=("gti", np.arange(gti().sizes["gti"], dtype=np.int16)))
-    to_fits(ds, path)
-    np.testing.assert_array_equal(open_dataset(path)["quality"], ds["quality"])
 
 
 def test_columns_have_the_names_of_the_data_model(path):
@@ -689,6 +742,31 @@ def test_columns_of_any_type_read_back(path, dtype, shape, n, seed):
         found = np.asarray(file["EVENTS"].data["EXTRA"])
     np.testing.assert_array_equal(found, values)
     np.testing.assert_array_equal(open_dataset(path)["extra"].values.reshape(values.shape), values)
+
+
+# -- real files --------------------------------------------------------------------------------------
+
+KINDS_OF_FILES = [
+    line.split(",") for line in (Path(__file__).parent / "file_kinds.csv").read_text().splitlines()[1:]
+]
+FEW = sorted({kind: file for file, kind in reversed(KINDS_OF_FILES)}.items())
+
+
+@pytest.mark.parametrize(("kind", "file"), FEW)
+def test_real_files_survive_every_store(kind, file, shared, tmp_path):
+    """A file of every kind to netCDF, Zarr and, where there is a form, FITS."""
+    ds = open_dataset(shared / file).load()
+    for write, name in ((ds.bat.to_netcdf, "a.nc"), (ds.bat.to_zarr, "a.zarr")):
+        with batx.open_dataset(write(tmp_path / name)) as back:
+            xr.testing.assert_identical(ds, back)
+    tree = open_datatree(shared / file).load()
+    with batx.open_datatree(tree.bat.to_netcdf(tmp_path / "tree.nc")) as back:
+        xr.testing.assert_identical(tree, back)
+    if kind not in UNWRITTEN:
+        back = open_dataset(to_fits(ds, tmp_path / "a.fits"))
+        assert back.bat.kind == kind
+        for variable in ds.variables:
+            np.testing.assert_array_equal(ds[variable], back[variable], err_msg=variable)
 
 
 # -- refusals ----------------------------------------------------------------------------------------

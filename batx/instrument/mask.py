@@ -21,6 +21,7 @@ __all__ = [
     "DEFAULT_CORRECTIONS",
     "FAR",
     "MASK_WEIGHT_GAIN",
+    "NORMALISATIONS",
     "MaskGeometry",
     "illumination",
     "parse_corrections",
@@ -39,6 +40,9 @@ _DETECTOR_CORNER = (-60.05, -36.32)
 
 #: overlaps of detector and cell below this fraction of a cell are rounding, not light
 _TOUCHING = 1e-12
+
+#: ways to make a mask-weighted sum the counts of fully open detectors, see `weight_map`
+NORMALISATIONS = ("tool", "geometry")
 
 DEFAULT_CORRECTIONS = ("flatfield", "pcode", "ndets", "maskwt")
 _CORRECTIONS = (*DEFAULT_CORRECTIONS, "nearfield", "cosine", "rsquare", "forward", "unbalanced")
@@ -261,10 +265,10 @@ def illumination(
 
 
 def weight_normalisation(geometry: MaskGeometry, z: float, gain: float = MASK_WEIGHT_GAIN) -> float:
-    """Return the factor N that makes a mask-weighted sum the counts of fully open detectors.
+    """Return the factor N that on average makes a mask-weighted sum the counts of fully open detectors.
 
-    The mean of the squared illumination over all phases of a random mask, half of it open, times ``1 +
-    gain``. Formula: algorithms, section 2.1, step 4.
+    Half the mean of the squared illumination over all phases of a random mask, half of it open, as the tools
+    estimate it, times ``1 + gain``. Formula: algorithms, section 2.1, step 4.
 
     Examples
     --------
@@ -288,6 +292,7 @@ def weight_map(
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
     rebalance: bool = True,
     gain: float = MASK_WEIGHT_GAIN,
+    normalisation: str = "tool",
 ) -> tuple[np.ndarray, float, int, float]:
     """Return the mask weight of every detector for a source.
 
@@ -306,6 +311,11 @@ def weight_map(
         detectors sum to 0.
     gain
         Of `weight_normalisation`.
+    normalisation
+        What the correction maskwt divides by. ``"tool"``: N of `weight_normalisation`, a mean over random
+        masks; ``"geometry"``: what a source of 1 count per fully open detector leaves for this mask, source
+        and `good`, so that the weighted counts of such a source are exactly 1 (`gain` has no part in it).
+        Weights are 0 where the coded detectors are all lit alike.
 
     Returns
     -------
@@ -322,6 +332,8 @@ def weight_map(
     ------
     PositionError
         If the source is not above the mask.
+    ValueRangeError
+        If `normalisation` is neither of the two.
 
     Examples
     --------
@@ -332,6 +344,8 @@ def weight_map(
     (1.0, 32768, True)
     """
     chosen = parse_corrections(corrections)
+    if normalisation not in NORMALISATIONS:
+        raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
     x, y, z = _point(source)
     usable = DETECTOR if good is None else DETECTOR & np.asarray(good, dtype=bool)
     weight = illumination(mask, geometry, source, "unbalanced" in chosen)
@@ -339,13 +353,30 @@ def weight_map(
     n_good = int(np.count_nonzero(usable))
     n_coded = _correct_and_balance(weight, usable, correction, rebalance)
     pcode = n_coded / n_good if n_good else 0.0
-    factors = {"pcode": pcode, "ndets": float(n_good), "maskwt": weight_normalisation(geometry, z, gain)}
+    if normalisation == "tool":
+        response = weight_normalisation(geometry, z, gain)
+    else:
+        shadow = illumination(mask, geometry, source, unbalanced=True)
+        shadow *= correction if "forward" in chosen else 1.0 / correction
+        response = _response(weight, shadow, n_coded)
+    factors = {"pcode": pcode, "ndets": float(n_good), "maskwt": response}
     applied = float(np.prod([factor for name, factor in factors.items() if name in chosen]))
     left = float(np.prod([factor for name, factor in factors.items() if name not in chosen]))
-    if n_coded:
+    if np.isnan(applied):
+        weight[:] = 0.0
+    elif n_coded:
         weight /= applied
     centre = _correction(np.array([x]), np.array([y]), z - geometry.detector_top, (x, y, z), geometry, chosen)
     return weight, pcode, n_good, float(centre[0, 0]) * left
+
+
+def _response(weight: np.ndarray, shadow: np.ndarray, n_coded: int) -> float:
+    """Return what a source of 1 count per fully open detector leaves per coded detector, NaN if nothing.
+
+    Formula: algorithms, section 2.1, step 4.
+    """
+    left = float(np.sum(weight * shadow)) / max(n_coded, 1)
+    return left if left > _TOUCHING else float("nan")
 
 
 def _point(source: Any) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,17 +119,31 @@ def _banded(hdu: Hdu, column: str, name: str) -> xr.Variable:
 
 
 def _light_curve_bands(file: FitsFile, hdu: Hdu, count: int) -> Bands:
-    bands = file.bands(count)
-    if bands is not None:
-        return bands
     keys = [(f"E_MIN{i}", f"E_MAX{i}") for i in range(1, count + 1)]
     if count == 1 and "E_MIN1" not in hdu.header:
         keys = [("E_MIN", "E_MAX")]
     edges = np.array([[keyword(hdu, key, default=np.nan) for key in pair] for pair in keys], np.float64)
+    step = _keyword_step(hdu)
+    bands = file.bands(count)
+    if bands is not None:
+        # batbinevt copies the edges of a curve in PI into EBOUNDS and calls them keV; EUNIT has the truth
+        factor = step if np.allclose(np.stack([bands.low, bands.high], axis=-1), edges, rtol=1e-6) else 1.0
+        return replace(bands, low=bands.low * factor, high=bands.high * factor)
+    edges = edges * step
     if np.isnan(edges).any() and count in NOMINAL_EDGES and is_mission_bat(hdu, file.primary):
         nominal = np.array(NOMINAL_EDGES[count])
         edges = np.stack([nominal[:-1], nominal[1:]], axis=-1)
     return Bands(edges[:, 0], edges[:, 1])
+
+
+def _keyword_step(hdu: Hdu) -> float:
+    """Return the keV of one unit of E_MINn and E_MAXn (EUNIT: keV, or 0.1 keV for curves in PI)."""
+    import astropy.units as u
+
+    try:
+        return float(u.Unit(str(keyword(hdu, "EUNIT", default="keV"))).to("keV"))
+    except (ValueError, u.UnitConversionError):
+        return 1.0
 
 
 def _statistics(file: FitsFile, hdu: Hdu) -> dict[str, str]:

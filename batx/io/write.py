@@ -57,15 +57,16 @@ def to_fits(
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
         weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
-        catalog or table, for one source. All of it is read into memory.
+        catalog or table, for one source. Events are read and written a block at a time (unless
+        compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
         Whether an existing file may be replaced. A file that `ds` was read from never is.
     form
-        For detector planes: ``"dpi"`` (default), an image for each time and energy; ``"dph"``, a table with
-        a row for each time; ``"dpitab"``, a table with a row for each time and energy. For detector masks
-        an image, or with ``"flags"`` the table BAT_FLAGS.
+        For detector planes: ``"dpi"`` (default, except for what was read from a table), an image for each
+        time and energy; ``"dph"``, a table with a row for each time; ``"dpitab"``, a table with a row for
+        each time and energy. For detector masks an image, or with ``"flags"`` the table BAT_FLAGS.
 
     Returns
     -------
@@ -96,6 +97,8 @@ def to_fits(
     >>> fits.getval(path, "HDUCLAS1", "STDGTI")
     'GTI'
     """
+    from batx.io.write_events import can_stream, write_events
+
     kind = require_kind(ds, *_KINDS, operation="to_fits")
     if "source" in ds.dims and kind != "catalog":
         raise KindError(
@@ -105,9 +108,12 @@ def to_fits(
         others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
         raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
     validate(ds, kind)
-    hdus = _hdus(ds, kind, form)
+    compressed = Path(path).suffix == ".gz"
     with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
-        _write(hdus, temporary, compressed=Path(path).suffix == ".gz")
+        if kind == "events" and not compressed and can_stream(ds):
+            write_events(ds, temporary)
+        else:
+            _write(_hdus(ds, kind, form), temporary, compressed)
     return Path(path)
 
 
@@ -118,7 +124,8 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
     if kind == "detector_plane":
         if "counts" not in ds and "rate" not in ds:
             return planes.weight_hdus(ds)
-        return planes.dpi_hdus(ds) if form in (None, "dpi") else planes.histogram_hdus(ds, str(form))
+        chosen = form or ("dph" if ds.attrs.get("extname") == "BAT_DPH" else "dpi")
+        return planes.dpi_hdus(ds) if chosen == "dpi" else planes.histogram_hdus(ds, chosen)
     if kind == "detector_mask" and form == "flags":
         return planes.flags_hdus(ds)
     if kind == "housekeeping":
@@ -144,11 +151,9 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
 
 
 def _write(hdus: list[Any], path: Path, compressed: bool) -> None:
-    from batx.io.write_table import settled
+    from batx.io.write_table import summed
 
-    whole = settled(hdus)
-    for hdu in whole:
-        hdu.add_checksum(when="FITS standard 4.0, section 4.4.2.7")
+    whole = summed(hdus)
     with path.open("wb") as plain:
         if not compressed:
             whole.writeto(plain)

@@ -233,12 +233,7 @@ def _agrees(attrs: Mapping[str, Any], name: str, value: float, tolerance: float)
 
 
 def exposure_cards(attrs: Mapping[str, Any], exposure: float) -> Cards:
-    """Return EXPOSURE, ONTIME, LIVETIME and DEADC; those of the attributes while their EXPOSURE is right.
-
-    Where the exposure is not known (NaN) there are none.
-    """
-    if not math.isfinite(exposure):
-        return {}
+    """Return EXPOSURE, ONTIME, LIVETIME and DEADC; those of the attributes while their EXPOSURE is right."""
     kept = {}
     if _agrees(attrs, "exposure", exposure, 1e-6):
         exposure = float(attrs["exposure"])
@@ -269,10 +264,19 @@ def make_header(
     dropped = {*drop, *cards}
     others = {key: value for key, value in carried(attrs, keep).items() if key not in dropped}
     header = fits.Header()
+    unknown = []
     for key, entry in {**cards, "CREATOR": f"batx {__version__}", **others}.items():
         value, comment = entry if isinstance(entry, tuple) else (entry, _COMMENTS.get(key, ""))
-        if value is not None:
+        if isinstance(value, float) and not math.isfinite(value):
+            unknown.append(key)
+        elif value is not None:
             _set(header, key, value, comment)
+    if unknown:
+        warnings.warn(
+            f"FITS keyword(s) {', '.join(unknown)} left out: the Dataset gives no finite value",
+            BatxWarning,
+            stacklevel=3,
+        )
     return header
 
 

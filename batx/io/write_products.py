@@ -8,7 +8,7 @@ BAT tools.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def _gti_table(
     stop: Any,
     ds: xr.Dataset,
     cards: Cards,
-    more: Iterable[Col] = (),
+    further: Sequence[Col] = (),
     **options: Any,
 ) -> Any:
     attrs = ds.attrs
@@ -101,8 +101,12 @@ def _gti_table(
     if "mjdref_int" in attrs:
         reference = float(attrs["mjdref_int"]) + float(attrs.get("mjdref_frac", 0.0))
         generated["MJDREF"] = (reference, "[d] MJD of time zero")
-    columns = [Col("START", start, "s", "start of good time"), Col("STOP", stop, "s", "end of good time")]
-    return table_hdu(extname, [*columns, *more], generated | cards, attrs, **options)
+    columns = [
+        Col("START", start, "s", "start of good time"),
+        Col("STOP", stop, "s", "end of good time"),
+        *further,
+    ]
+    return table_hdu(extname, columns, generated | cards, attrs, **options)
 
 
 def good_time_hdus(ds: xr.Dataset, cards: Cards, extname: str = "STDGTI") -> list[Any]:
@@ -131,12 +135,21 @@ def bounds_hdu(ds: xr.Dataset, bounds: np.ndarray, cards: Cards, channel: np.nda
     }
     columns = [
         Col("CHANNEL", channel.astype(_channel_type(channel)), None, "channel"),
-        Col("E_MIN", bounds[:, 0].astype(np.float32), "keV", "lower edge"),
-        Col("E_MAX", bounds[:, 1].astype(np.float32), "keV", "upper edge"),
+        Col("E_MIN", _decimals(bounds[:, 0]), "keV", "lower edge"),
+        Col("E_MAX", _decimals(bounds[:, 1]), "keV", "upper edge"),
     ]
     return table_hdu(
         "EBOUNDS", columns, generated | cards, ds.attrs, drop=(*_OF_PRODUCT, *_OF_SPECTRUM, "EXPOSURE")
     )
+
+
+def _decimals(energy: np.ndarray) -> np.ndarray:
+    """Return energies in 32 bits, as OGIP has them, if every one is the shortest decimal of its 32 bits."""
+    single = energy.astype(np.float32)
+    same = all(
+        float(str(short)) == value for short, value in zip(single.ravel(), energy.ravel(), strict=True)
+    )
+    return single if same else energy
 
 
 def _channel_type(channel: np.ndarray) -> type:
@@ -182,8 +195,8 @@ def gti_hdus(ds: xr.Dataset) -> list[Any]:
     """Return one good-time extension, named as the file that it came from."""
     times = time_cards(ds.attrs, *_recorded_span(ds, "start", "stop"))
     extname = str(ds.attrs.get("extname", "STDGTI"))
-    more = columns_along(ds, "gti", skip=("start", "stop"))
-    return [_gti_table(extname, ds["start"].values, ds["stop"].values, ds, times, more, history=True)]
+    further = columns_along(ds, "gti", skip=("start", "stop"))
+    return [_gti_table(extname, ds["start"].values, ds["stop"].values, ds, times, further, history=True)]
 
 
 def attitude_hdus(ds: xr.Dataset) -> list[Any]:
@@ -445,8 +458,8 @@ def _spectra_hdus(ds: xr.Dataset, times: Cards) -> list[Any]:
         **_spectrum_cards(ds, columns, times),
         "HDUCLAS4": ("TYPE:II", "several spectra"),
         "TELAPSE": None,
-        "ONTIME": exposure.get("ONTIME"),
-        "DEADC": exposure.get("DEADC"),
+        "ONTIME": exposure["ONTIME"],
+        "DEADC": exposure["DEADC"],
     }
     table = table_hdu("SPECTRUM", columns, cards, ds.attrs, history=True, drop=("LIVETIME",))
     primary = fits.PrimaryHDU(header=primary_header(make_header(times | exposure, ds.attrs)))
@@ -484,7 +497,7 @@ def response_hdus(ds: xr.Dataset) -> list[Any]:
 
 
 def _energy_columns(ds: xr.Dataset) -> list[Col]:
-    edges = ds["energy_in_bnds"].values.astype(np.float32)
+    edges = _decimals(ds["energy_in_bnds"].values)
     return [
         Col("ENERG_LO", edges[:, 0], "keV", "lower edge"),
         Col("ENERG_HI", edges[:, 1], "keV", "upper edge"),

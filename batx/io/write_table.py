@@ -15,7 +15,16 @@ from batx.errors import SchemaError
 from batx.io.write_header import add_history, make_header, primary_header
 from batx.schema import KINDS, identify
 
-__all__ = ["Col", "column_name", "columns_along", "settled", "table_hdu", "variable_column"]
+__all__ = [
+    "SUM_COMMENT",
+    "Col",
+    "column_name",
+    "columns_along",
+    "stored_values",
+    "summed",
+    "table_hdu",
+    "variable_column",
+]
 
 _CODES = {
     "f8": "D",
@@ -35,6 +44,10 @@ _CODES = {
     "u8": "K",
 }
 _OFFSETS = {"i1": -(2**7), "u2": 2**15, "u4": 2**31, "u8": 2**63}
+
+
+#: comment of CHECKSUM and DATASUM
+SUM_COMMENT = "FITS standard 4.0, section 4.4.2.7"
 
 
 @dataclass(frozen=True)
@@ -147,11 +160,11 @@ def _to_big_endian(data: Any) -> None:
         data.dtype = stored
 
 
-def settled(hdus: Sequence[Any]) -> Any:
-    """Return an HDUList whose headers and stored values are what goes to the file.
+def summed(hdus: Sequence[Any]) -> Any:
+    """Return an HDUList as it goes to the file: with CHECKSUM and DATASUM, and a primary unit before a table.
 
-    An empty primary unit goes before a table. astropy completes headers and values (heap, scaled values,
-    EXTEND) only as it writes; sums have to be of these.
+    astropy completes headers and values (heap, scaled values, EXTEND) only as it writes, and the sums have
+    to be of these. Left to itself it would also enter the time of writing.
     """
     from astropy.io import fits
 
@@ -160,7 +173,24 @@ def settled(hdus: Sequence[Any]) -> Any:
     whole = fits.HDUList(hdus)
     with open(os.devnull, "wb") as nowhere:
         whole.writeto(nowhere, output_verify="exception")
+    for hdu in whole:
+        hdu.add_checksum(when=SUM_COMMENT)
     return whole
+
+
+def stored_values(array: np.ndarray) -> np.ndarray:
+    """Return what a FITS table holds for `array`: numbers with the offset of their type, T and F for bool."""
+    if array.dtype.kind == "b":
+        return np.where(array, np.uint8(ord("T")), np.uint8(ord("F")))
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype == np.int8:
+        return native.view(np.uint8) ^ np.uint8(0x80)
+    if native.dtype.kind == "u" and native.dtype.itemsize > 1:
+        top = native.dtype.type(1 << (8 * native.dtype.itemsize - 1))
+        return (native ^ top).view(native.dtype.str.replace("u", "i"))
+    return native
 
 
 def _fits_column(extname: str, column: Col) -> Any:
@@ -175,7 +205,7 @@ def _fits_column(extname: str, column: Col) -> Any:
         unit=None if column.unit in (None, "", "1") else column.unit,
         array=array.astype(np.float32) if array.dtype == np.float16 else array,
         dim="(" + ",".join(map(str, shape[::-1])) + ")"
-        if len(shape) > 1 and array.dtype.kind != "U"
+        if (len(shape) > 1 or shape == (1,)) and array.dtype.kind != "U"
         else None,
         bzero=zero,
     )

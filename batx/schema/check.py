@@ -14,7 +14,17 @@ from batx.schema.kinds import KINDS
 from batx.schema.spec import Kind, Variable
 from batx.units import to_value
 
-__all__ = ["CONVENTIONS", "SCHEMA_VERSION", "Issue", "build", "check", "identify", "require_kind", "validate"]
+__all__ = [
+    "CONVENTIONS",
+    "SCHEMA_VERSION",
+    "Issue",
+    "build",
+    "check",
+    "identify",
+    "require_bat",
+    "require_kind",
+    "validate",
+]
 
 SCHEMA_VERSION = "1"
 CONVENTIONS = "CF-1.13 batx-1"
@@ -83,6 +93,30 @@ def require_kind(ds: Any, *kinds: str, operation: str) -> str:
             else f"a Dataset of no known kind with variables {sorted(map(str, ds.data_vars))}"
         )
         raise KindError(f"{operation} works on kind {' or '.join(kinds)}; found {found}")
+    return kind
+
+
+def require_bat(ds: Any, *kinds: str, operation: str) -> str:
+    """Return the kind of `ds` as `require_kind` does, if it is not of another instrument than Swift/BAT.
+
+    Files of other instruments open as the kind that they are, but their detector positions, channels and
+    flags mean something else. What does not say where it comes from is taken as BAT's.
+
+    Raises
+    ------
+    KindError
+        If the kind is another, or the attribute `telescope` or `instrument` names another.
+    """
+    kind = require_kind(ds, *kinds, operation=operation)
+    expected = {"telescope": "SWIFT", "instrument": "BAT"}
+    found = {name: str(ds.attrs.get(name, "")).strip() for name in expected}
+    if any(value and value.upper() != expected[name] for name, value in found.items()):
+        made_by = " ".join(filter(None, found.values()))
+        raise KindError(
+            f"{operation} works on data of Swift/BAT; found kind '{kind}' of {made_by} (attributes telescope "
+            "and instrument). Open the BAT file of the observation; to_pandas, to_fits, gti_of and exposure "
+            "work on any instrument"
+        )
     return kind
 
 

@@ -318,7 +318,7 @@ SKY_IMAGE = Kind(
         _V("snr", ("[time]", "[energy]", "imy", "imx"), "1", "significance", "real"),
         _V("pcode", ("[time]", "[energy]", "imy", "imx"), "1", "partial coding fraction", "real"),
         _V("exposure", ("[time]",), "s", "good time"),
-        _V("wcs", (), None, "FITS WCS cards of the image", "any", coord=True),
+        _V("wcs", ("[time]",), None, "FITS WCS cards of the image", "any", coord=True),
         *GTI_VARIABLES,
     ),
     marks=(

@@ -11,7 +11,7 @@ import xarray as xr
 
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, weight_map
-from batx.io.write_parts import event_parts_to_fits
+from batx.io.write_events import event_parts_to_fits
 from batx.simulate import mask as masks
 from batx.simulate import photons
 from batx.simulate.background import Background

@@ -416,8 +416,6 @@ PRODUCTS = {
     },
     **{f"lc/lc_{name}.lc.gz": {} for name in ("raw_1b_0064", "raw_1b_10", "raw_4b_0064", "raw_4b_10")},
     "lc/lc_tlim.lc.gz": {"RATE": {"TELAPSE"}},  # that of the events, not TSTOP - TSTART
-    # energies in units of 0.1 keV, which EBOUNDS calls keV
-    "lc/lc_pi.lc.gz": {"RATE": {"EUNIT"}},
     # STDGTI has the source position of the events, RATE that of the weight image
     "lc/lc_maskwtimg.lc.gz": {"STDGTI": {"BATCREAT", "BAT_XOBJ", "BAT_YOBJ", "COORTYPE", "MSKWTSQF"}},
     "pha/spec_w.pha.gz": {
@@ -473,6 +471,19 @@ def test_reference_product_written_again(product, heasoft, path):
                     assert_column(hdu.data[name], other.data[name], name)
             elif hdu.data is not None:
                 np.testing.assert_array_equal(hdu.data, other.data)
+
+
+def test_bands_in_pi_are_written_in_kev(heasoft, path):
+    """The tool gives the energies in units of 0.1 keV, which its EBOUNDS calls keV."""
+    product = heasoft / "lc" / "lc_pi.lc.gz"
+    to_fits(open_dataset(product), path)
+    with fits.open(product) as expected, fits.open(path) as found:
+        assert found["RATE"].header["EUNIT"] == "keV"
+        assert found["RATE"].header["E_MAX4"] == expected["RATE"].header["E_MAX4"] / 10 == 350.0
+        for name in ("E_MIN", "E_MAX"):
+            np.testing.assert_array_equal(found["EBOUNDS"].data[name], expected["EBOUNDS"].data[name] / 10)
+        for name in ("RATE", "ERROR", "TOTCOUNTS", "FRACEXP"):
+            np.testing.assert_array_equal(found["RATE"].data[name], expected["RATE"].data[name])
 
 
 def assert_column(expected: np.ndarray, found: np.ndarray, name: str) -> None:

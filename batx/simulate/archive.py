@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.detector_planes import detector_plane
 from batx.errors import ValueRangeError, WriteError
-from batx.instrument.detector import DETECTOR
 from batx.io.atomic import atomic_path
 from batx.io.write import to_fits
+from batx.lightcurves import DEFAULT_BANDS
 from batx.met import met_to_utc, to_met
 from batx.schema import build
 from batx.simulate import mask as masks
@@ -26,18 +26,9 @@ from batx.simulate.detectors import detector_mask, detector_table
 from batx.simulate.orbit import prefilter
 from batx.simulate.photons import UTCF
 from batx.simulate.sources import Source
+from batx.spectra import STANDARD_EDGES
 
 __all__ = ["observation"]
-
-#: edges of the bands of the 64 ms rates, keV; those of the 80 channels of survey histograms
-RATE_BANDS = (15.0, 25.0, 50.0, 100.0, 350.0)
-SURVEY_EDGES = (
-    0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7, 18.4,
-    19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8, 35.1,
-    36.5, 37.9, 39.4, 40.9, 42.5, 44.2, 45.9, 47.7, 49.5, 51.4, 53.4, 55.5, 57.6, 59.9, 62.2, 64.6, 67.1,
-    69.7, 72.4, 75.3, 78.2, 81.2, 84.4, 87.6, 91.0, 94.6, 98.3, 102.1, 106.0, 110.1, 114.4, 118.9, 123.5,
-    128.3, 133.2, 138.4, 143.8, 149.4, 155.2, 161.2, 167.4, 173.9, 180.7, 187.7, 195.0, 6553.6,
-)  # fmt: skip
 
 
 def observation(
@@ -149,8 +140,8 @@ def observation(
         bat / "event" / f"{root}bevshsp_uf.evt{packed}": events.assign_attrs(header),
         bat / "hk" / f"{root}bdqcb.hk": detector_mask(table).assign_attrs(header),
         bat / "hk" / f"{root}bgocb.hk": _gain_offset(table, header),
-        bat / "rate" / f"{root}brtms.lc": _rates(ev, header, 0.064, RATE_BANDS),
-        bat / "rate" / f"{root}brt1s.lc": _rates(ev, header, 1.0, RATE_BANDS[:: len(RATE_BANDS) - 1]),
+        bat / "rate" / f"{root}brtms.lc": _rates(ev, header, 0.064, DEFAULT_BANDS),
+        bat / "rate" / f"{root}brt1s.lc": _rates(ev, header, 1.0, DEFAULT_BANDS[:: len(DEFAULT_BANDS) - 1]),
         folder / "auxil" / f"{root}sat.fits": _attitude(attitude, header),
         folder / "auxil" / f"{root}sao.fits": _prefilter(attitude, header),
         folder / "caldb" / "aperture.fits": aperture,
@@ -280,42 +271,19 @@ def _rates(ev: xr.Dataset, header: dict[str, Any], width: float, bands: Sequence
 
 def _survey(ev: xr.Dataset, header: dict[str, Any], length: float) -> xr.Dataset:
     """Return detector-plane histograms of the good events, `length` seconds each."""
-    n = max(int(np.ceil((ev.attrs["tstop"] - ev.attrs["tstart"]) / length - 1e-9)), 1)
-    edges = np.minimum(ev.attrs["tstart"] + length * np.arange(n + 1), ev.attrs["tstop"])
-    channel = np.searchsorted(np.rint(np.array(SURVEY_EDGES[1:-1]) / 0.1), ev["pi"].values, side="right")
-    pixel = ev["dety"].values.astype(np.int64) * DETECTOR.shape[1] + ev["detx"].values
-    counted = np.isin(ev["event_flags"].values, (0, 16))
-    borders = np.searchsorted(ev["time"].values, edges)
-    histograms = np.zeros((n, 80, *DETECTOR.shape), dtype=np.int16)
-    for row, (a, b) in enumerate(pairwise(borders)):
-        cell = (channel[a:b] * DETECTOR.size + pixel[a:b])[counted[a:b]]
-        counts = np.bincount(cell, minlength=80 * DETECTOR.size)
-        histograms[row] = counts.reshape(histograms.shape[1:]).clip(0, 32767)
-    low, high = ev["gti_start"].values, ev["gti_stop"].values
-    overlap = np.minimum(edges[1:, None], high) - np.maximum(edges[:-1, None], low)
-    exposure = np.maximum(overlap, 0).sum(axis=1)
+    start, stop = ev.attrs["tstart"], ev.attrs["tstop"]
+    n = max(int(np.ceil((stop - start) / length - 1e-9)), 1)
+    edges = np.minimum(start + length * np.arange(n + 1), stop)
+    planes = detector_plane(ev, time=edges, energy=STANDARD_EDGES)
     flags = np.zeros(n, dtype=np.int16)
-    bounds, energies = (
-        np.stack([values[:-1], values[1:]], axis=1) for values in (edges, np.array(SURVEY_EDGES))
-    )
-    return build(
-        "detector_plane",
-        {
-            "time": bounds.mean(axis=1),
-            "time_bnds": bounds,
-            "energy": energies.mean(axis=1),
-            "energy_bnds": energies,
-            "counts": histograms,
-            "exposure": exposure,
-            "data_flags": ("time", flags),
-            "gain_index": ("time", flags + 3),
-            "offset_index": ("time", flags + 2),
-            "livetime": ("time", exposure, {"units": "s"}),
-            "gti_start": low,
-            "gti_stop": high,
-        },
-        {**header, "gainapp": 0, "gainmeth": "FLIGHT"},
-    )
+    further = {
+        "counts": planes["counts"].clip(max=32767, keep_attrs=True).astype(np.int16),
+        "data_flags": ("time", flags),
+        "gain_index": ("time", flags + np.int16(3)),
+        "offset_index": ("time", flags + np.int16(2)),
+        "livetime": ("time", planes["exposure"].values, {"units": "s"}),
+    }
+    return planes.assign(further).assign_attrs(header, gainapp=0, gainmeth="FLIGHT")
 
 
 def _attitude(attitude: xr.Dataset, header: dict[str, Any]) -> xr.Dataset:

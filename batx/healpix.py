@@ -94,7 +94,7 @@ def to_healpix(
     ([4.0], 10.0)
     """
     grid = HealpixGrid(nside, order, frame)
-    views = sky_views([img], "to_healpix", pcode_min)
+    views = sky_views([(img, None)], "to_healpix", pcode_min)
     sampling = sampling_of(views[0], pcode_min, weights, off_axis, energy_sum)
     homographies = np.stack([view.in_frame(frame) for view in views])
     sizes = np.array([view.size for view in views])
@@ -123,18 +123,18 @@ def _sums(
     return sums
 
 
-def _lazy_sums(
-    view: SkyView, grid: HealpixGrid, cells: np.ndarray, sampling: Sampling, bands: int
-) -> list[Any]:
+def _lazy_sums(view: SkyView, grid: HealpixGrid, cells: np.ndarray, sampling: Sampling, bands: int) -> Sums:
     import dask.array as da
     from dask import delayed
 
     made = delayed(_sums, pure=False)(view.bare(), view.image, grid, cells, sampling, bands)
     like = Sums.zeros(bands, 0)
-    return [
-        da.from_delayed(made[field], (*array.shape[:-1], len(cells)), array.dtype)
-        for field, array in enumerate(like)
-    ]
+    return Sums(
+        *(
+            da.from_delayed(made[field], (*array.shape[:-1], len(cells)), array.dtype)
+            for field, array in enumerate(like)
+        )
+    )
 
 
 def _stacked(arrays: Sequence[Any], stacked: bool) -> Any:
@@ -223,11 +223,11 @@ def label_cells(
     """
     variables = {
         **band_variables(maps, views, template, energy_sum, time_dim, ("cell",)),
-        "cell_ids": (("cell",), np.asarray(cells, np.int64)),
+        "cell_ids": (("cell",), np.asarray(cells, np.int64), {"standard_name": "healpix_index"}),
         "healpix": ((), np.int8(0), grid.mapping()),
         **extra,
     }
-    for name in (*Sums._fields,):
+    for name in Sums._fields:
         variables[name][2]["grid_mapping"] = "healpix"
     attrs = map_attrs(template, views) | {"frame": grid.frame, "nside": int(grid.nside)}
     return build("mosaic", variables, attrs)

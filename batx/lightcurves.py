@@ -121,8 +121,10 @@ def lightcurve(
     Notes
     -----
     Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts. Uniform bins are floor((t -
-    start) / dt). Events with ``event_flags`` other than 0 and 16, and with weight 0, are not accepted.
-    Source: algorithms 2.2 (``batbinevt``).
+    start) / dt), as in the tool: by rounding, an event within 0.2 µs of a stated edge may be on its other
+    side. The bins of `time` are divided at the stated edges. Events with
+    ``event_flags`` other than 0 and 16, and with weight 0, are not accepted. Source: algorithms 2.2
+    (``batbinevt``).
 
     Examples
     --------
@@ -190,7 +192,8 @@ def lightcurve(
         **values,
         "fracexp": bins.fracexp,
     }
-    return build("lightcurve", variables, product_attrs(events, "lightcurve", bins, weighted))
+    made = build("lightcurve", variables, product_attrs(events, "lightcurve", bins, weighted))
+    return made.set_coords(list(source_coords(events)))
 
 
 def _one_way(**ways: Any) -> None:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import EnergyBands, TimeBins, warn
+from batx.positions import with_source_attrs
 
 __all__ = [
     "band_coords",
@@ -147,7 +148,7 @@ def product_attrs(events: xr.Dataset, step: str, bins: TimeBins, weighted: bool)
         warn(f"{step}: there are no events; all counts are 0")
     kept = {
         key: value
-        for key, value in events.attrs.items()
+        for key, value in with_source_attrs(events).attrs.items()
         if key.lower() not in _OF_THE_EVENTS and not key.lower().startswith("hduclas")
     }
     line = f"batx.{step}: {bins.lower.size} time bin(s), weighting {'mask' if weighted else 'none'}"

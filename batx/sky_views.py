@@ -17,7 +17,7 @@ from batx.schema import require_kind
 from batx.sky_coords import axis_direction, sky_rotation
 from batx.sky_grids import SkyGrid, frame_to_icrs
 
-__all__ = ["Sampling", "SkyView", "Sums", "add_image", "sky_views", "take"]
+__all__ = ["Sampling", "SkyView", "Sums", "add_image", "lean", "sky_views"]
 
 _NEEDED = ("rate", "counts", "noise", "pcode")
 
@@ -93,6 +93,12 @@ class SkyView:
         MET, NaN if unknown.
     identity
         Text that tells the image from every other.
+    size
+        Number of pixels along x and y.
+    bands
+        Number of energy bands.
+    path, index
+        File that the values are read from when they are needed, and number of the time in it.
     """
 
     image: xr.Dataset
@@ -101,21 +107,15 @@ class SkyView:
     start: float
     stop: float
     identity: str
+    size: tuple[int, int]
+    bands: int
+    path: str | None = None
+    index: int | None = None
 
     @property
     def flux(self) -> str:
         """Name of the flux."""
         return "rate" if "rate" in self.image else "counts"
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Number of pixels along x and y."""
-        return self.image.sizes["imx"], self.image.sizes["imy"]
-
-    @property
-    def bands(self) -> int:
-        """Number of energy bands."""
-        return int(self.image.sizes.get("energy", 1))
 
     def with_values(self, image: xr.Dataset) -> SkyView:
         """Return the view with the values of its maps."""
@@ -141,8 +141,10 @@ class SkyView:
         return values / values.dtype.type(self.exposure) if counted and name != "pcode" else values
 
 
-def take(image: Any, operation: str, pcode_min: float | None) -> list[SkyView]:
-    """Return the views of a sky image, one for each time that it has.
+def _take(
+    image: Any, operation: str, pcode_min: float | None = None, path: str | None = None
+) -> list[SkyView]:
+    """Return the views of a sky image, one for each time that it has; without values if these are in a file.
 
     Raises
     ------
@@ -174,7 +176,8 @@ def take(image: Any, operation: str, pcode_min: float | None) -> list[SkyView]:
         )
     stacked = "time" in image.dims
     parts = [image.isel(time=index) for index in range(image.sizes["time"])] if stacked else [image]
-    return [_view(part, operation, index if stacked else None) for index, part in enumerate(parts)]
+    views = [_view(part, operation, index if stacked else None) for index, part in enumerate(parts)]
+    return views if path is None else [replace(view.bare(), path=path) for view in views]
 
 
 def _view(image: xr.Dataset, operation: str, index: int | None) -> SkyView:
@@ -187,12 +190,20 @@ def _view(image: xr.Dataset, operation: str, index: int | None) -> SkyView:
     x, y = (_axis(image, name) for name in ("imx", "imy"))
     pixel = np.array([[1 / x[1], 0, -x[0] / x[1]], [0, 1 / y[1], -y[0] / y[1]], [0, 0, 1]])
     start, stop = _span(image)
-    kept = [name for name in _NEEDED if name in image and (name != "counts" or "rate" not in image)]
-    lean = image[kept].drop_vars(["time", "time_bnds", "wcs"], errors="ignore")
-    if "pcode" in lean and "energy" in lean["pcode"].dims:
-        lean["pcode"] = lean["pcode"].isel(energy=-1, drop=True)
     identity = _identity(image, start, stop, rotation, index)
-    return SkyView(lean, pixel @ rotation, float(exposure), start, stop, identity)
+    size = image.sizes["imx"], image.sizes["imy"]
+    bands = int(image.sizes.get("energy", 1))
+    homography = pixel @ rotation
+    return SkyView(lean(image), homography, float(exposure), start, stop, identity, size, bands, index=index)
+
+
+def lean(image: xr.Dataset) -> xr.Dataset:
+    """Return the maps that are needed, with the coding of the last band if it has several."""
+    kept = [name for name in _NEEDED if name in image and (name != "counts" or "rate" not in image)]
+    maps = image[kept].drop_vars(["time", "time_bnds", "wcs"], errors="ignore")
+    if "pcode" in maps and "energy" in maps["pcode"].dims:
+        maps["pcode"] = maps["pcode"].isel(energy=-1, drop=True)
+    return maps
 
 
 def _axis(image: xr.Dataset, name: str) -> tuple[float, float]:
@@ -213,9 +224,7 @@ def _span(image: xr.Dataset) -> tuple[float, float]:
     return float(image.attrs.get("tstart", np.nan)), float(image.attrs.get("tstop", np.nan))
 
 
-def _identity(
-    image: xr.Dataset, start: float, stop: float, rotation: np.ndarray, index: int | None
-) -> str:
+def _identity(image: xr.Dataset, start: float, stop: float, rotation: np.ndarray, index: int | None) -> str:
     if "image_id" in image.attrs:
         return str(image.attrs["image_id"]) + ("" if index is None else f"#{index}")
     ra, dec, roll = (float(angle) for angle in axis_direction(rotation))
@@ -223,8 +232,10 @@ def _identity(
     return f"{image.attrs.get('obs_id', '-')} {start:.6f} {stop:.6f} {where}"
 
 
-def sky_views(images: Iterable[Any], operation: str, pcode_min: float | None) -> list[SkyView]:
-    """Return the views of several images, all with the same bands and units.
+def sky_views(
+    images: Iterable[tuple[Any, str | None]], operation: str, pcode_min: float | None
+) -> list[SkyView]:
+    """Return the views of several images, each with its path if it is in a file, of the same bands and units.
 
     Raises
     ------
@@ -235,12 +246,12 @@ def sky_views(images: Iterable[Any], operation: str, pcode_min: float | None) ->
     """
     views: list[SkyView] = []
     first: tuple[Any, str] | None = None
-    for number, image in enumerate(images):
-        made = take(image, operation, pcode_min)
+    for number, (image, path) in enumerate(images):
+        made = _take(image, operation, pcode_min, path)
         views += made
         bands = _bands(image)
         unit = "count/s"
-        if made[0].flux == "rate":
+        if "rate" in image:
             unit = str(image["rate"].attrs.get("units", ""))
         if first is None:
             first = bands, unit
@@ -328,13 +339,10 @@ def add_image(sums: Sums, view: SkyView, grid: SkyGrid, cells: np.ndarray, sampl
     coadd.add_exposure(pcode, usable, view.exposure, corner, fraction, *maps)
 
 
-def _coding(
-    view: SkyView, box: tuple[slice, slice], floor: float | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _coding(view: SkyView, box: tuple[slice, slice], floor: float | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the partial coding of a part of the image, and which pixels have enough of it."""
     if "pcode" not in view.image:
         shape = box[0].stop - box[0].start, box[1].stop - box[1].start
         return np.ones(shape), np.ones(shape, bool)
     pcode = view.plane("pcode", 0, box)
     return pcode, np.isfinite(pcode) & (pcode > (0.0 if floor is None else floor))
-

@@ -137,4 +137,5 @@ def spectrum(
         **source_coords(events),
         **values,
     }
-    return build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
+    made = build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
+    return made.set_coords(list(source_coords(events)))

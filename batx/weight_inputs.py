@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
+from batx.distortions import distortion_map
 from batx.errors import (
     AttitudeError,
     EmptySelectionError,
     KindError,
-    MissingKeywordError,
     MissingVariableError,
     PositionError,
     ValueRangeError,
@@ -26,6 +26,7 @@ from batx.met import to_met
 from batx.positions import SourcePositions
 from batx.schema import identify, require_bat, require_kind
 from batx.tracing import Tracer, Weigher, fixed_motion
+from batx.units import to_value
 
 __all__ = [
     "WeightInputs",
@@ -144,8 +145,13 @@ class WeightInputs:
         EmptySelectionError
             If no detector is good.
         ValueRangeError
-            If there is no such normalisation.
+            If there is no such normalisation, or a number is out of range.
         """
+        gain, pcode_min = float(to_value(gain, "", "gain")), float(to_value(pcode_min, "", "pcode_min"))
+        if not (np.isfinite(gain) and gain > -1):
+            raise ValueRangeError(f"gain: found {gain}, expected a number above -1")
+        if not 0 <= pcode_min <= 1:
+            raise ValueRangeError(f"pcode_min: found {pcode_min}, expected a fraction from 0 to 1")
         if normalisation not in NORMALISATIONS:
             raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
         require_kind(self.aperture, "aperture", operation="tracing the shadow of the mask (aperture=)")
@@ -159,7 +165,7 @@ class WeightInputs:
             rebalance=rebalance,
             gain=float(gain),
             pcode_min=float(pcode_min),
-            distortion=_distortion_map(distortion),
+            distortion=distortion_map(distortion),
             normalisation=normalisation,
         )
 
@@ -180,29 +186,6 @@ def _good_detectors(detector_mask: xr.Dataset | np.ndarray | None) -> np.ndarray
     if not (good & DETECTOR).any():
         raise EmptySelectionError("detector_mask: found no good detector; nothing can be weighted")
     return good & DETECTOR
-
-
-def _distortion_map(distortion: xr.Dataset | DistortionMap | None) -> DistortionMap | None:
-    """Return the distortion map that an image (2, ny, nx) holds, on the grid of its coordinates T."""
-    if distortion is None or isinstance(distortion, DistortionMap):
-        return distortion
-    from astropy.io.fits import Header
-
-    require_kind(distortion, "image", operation="reading a distortion map")
-    cards = Header.fromstring(str(distortion["wcs"].item()) if "wcs" in distortion else "", sep="\n")
-    try:
-        first, step, pixel = (
-            [float(cards.get(f"{name}{axis}T", cards[f"{name}{axis}"])) for axis in (1, 2)]
-            for name in ("CRVAL", "CDELT", "CRPIX")
-        )
-    except KeyError as error:
-        raise MissingKeywordError(
-            f"distortion: found an image without {error}, expected CRVAL, CDELT and CRPIX of both axes"
-        ) from error
-    origin = [first[axis] + (1 - pixel[axis]) * step[axis] for axis in (0, 1)]
-    return DistortionMap(
-        np.asarray(distortion["image"].values, dtype=np.float64), (origin[0], origin[1]), (step[0], step[1])
-    )
 
 
 def make_weigher(

@@ -458,7 +458,10 @@ def _with_summary(
 def _image_time(time: Any, attrs: dict[str, Any], needed: bool) -> float:
     """Return the time of a weight image, NaN if there is none and none is needed."""
     if time is not None:
-        return float(to_met(time, attrs, name="time"))
+        met = to_met(time, attrs, name="time")
+        if np.size(met) != 1:
+            raise ValueRangeError(f"time: found {np.size(met)} times, expected one; make an image for each")
+        return float(np.reshape(met, ()))
     if "tstart" in attrs and "tstop" in attrs:
         return (float(attrs["tstart"]) + float(attrs["tstop"])) / 2
     if needed:

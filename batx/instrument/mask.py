@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,8 @@ class MaskGeometry:
         Raises
         ------
         ValueRangeError
-            If a size is not positive or the mask is not above the detectors.
+            If an attribute is not a finite number, a size is not positive, or the mask is not above the
+            detectors.
 
         Examples
         --------
@@ -129,7 +131,10 @@ class MaskGeometry:
         """
 
         def value(name: str, default: float | None = None) -> float:
-            return float(attrs.get(name, DEFAULT_GEOMETRY[name] if default is None else default))
+            found = attrs.get(name, DEFAULT_GEOMETRY[name] if default is None else default)
+            if not isinstance(found, Real) or not np.isfinite(float(found)):
+                raise ValueRangeError(f"aperture: found {name} = {found!r}, expected a finite number (cm)")
+            return float(found)
 
         ny, nx = (int(n) for n in shape)
         cell = (value("maskcelx"), value("maskcely"), value("maskcelz"))
@@ -210,6 +215,8 @@ def parse_corrections(corrections: str | Iterable[str]) -> frozenset[str]:
     >>> sorted(parse_corrections("forward,unbalanced"))
     ['forward', 'unbalanced']
     """
+    if not isinstance(corrections, Iterable):
+        raise ValueRangeError(f"corrections: found {corrections!r}, expected names, or 'none'")
     names = corrections.split(",") if isinstance(corrections, str) else list(corrections)
     chosen: set[str] = set()
     for name in (str(name).strip().lower() for name in names):

@@ -158,7 +158,7 @@ def _statistics(file: FitsFile, hdu: Hdu) -> dict[str, str]:
 
 def decode_spectrum(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return an OGIP spectrum: one (type I), or one for every row (type II) along `time`, else along
-    `source`.
+    `source`. A single one is of TSTART to TSTOP.
 
     Scalar keywords SYS_ERR, QUALITY and GROUPING stand for a column of that value; zeros are left out. A
     spectrum whose exposure is not given has NaN.
@@ -185,9 +185,13 @@ def decode_spectrum(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     size = variables[main.lower()].sizes["channel"]
     variables["stat_err"] = _with_units(variables.get("stat_err"), "count/s" if main == "RATE" else "count")
     variables |= _channels(file, hdu, size, vector) | _keyword_columns(hdu, variables, size)
-    variables |= _spectrum_times(hdu) if vector and row_dim == "time" else {}
+    attrs = file.attrs(hdu) | _statistics(file, hdu)
+    if not vector:
+        variables |= _keyword_times(attrs)
+    elif row_dim == "time":
+        variables |= _spectrum_times(hdu)
     variables["exposure"] = _spectrum_exposure(hdu, row_dim if vector else None)
-    ds = build("spectrum", variables | file.good_time(), file.attrs(hdu) | _statistics(file, hdu))
+    ds = build("spectrum", variables | file.good_time(), attrs)
     return _per_detector(ds, "rate", "counts", "stat_err")
 
 
@@ -223,6 +227,14 @@ def _keyword_columns(hdu: Hdu, variables: dict[str, Any], size: int) -> dict[str
         if key.lower() not in variables and isinstance(value, (int, float)) and value != 0:
             made[key.lower()] = (("channel",), np.full(size, value, dtype))
     return made
+
+
+def _keyword_times(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return TSTART to TSTOP as the interval of a single spectrum, nothing where they are not given."""
+    start, stop = attrs.get("tstart"), attrs.get("tstop")
+    if start is None or stop is None or not start < stop:
+        return {}
+    return {"time": ((), (start + stop) / 2), "time_bnds": (("bnds",), [start, stop])}
 
 
 def _spectrum_times(hdu: Hdu) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import xarray as xr
 
 from batx.errors import KindError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
-from batx.schema import require_kind, validate
+from batx.positions import with_source_attrs
+from batx.schema import KINDS, require_kind, validate
+from batx.schema.axes import with_axes
 
 __all__ = ["to_fits"]
 
@@ -108,8 +110,9 @@ def to_fits(
         others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
         raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
     validate(ds, kind)
-    compressed = Path(path).suffix == ".gz"
-    with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
+    compressed, inputs = Path(path).suffix == ".gz", input_files(ds)
+    ds = with_source_attrs(with_axes(ds, KINDS[kind]))
+    with atomic_path(path, overwrite=overwrite, inputs=inputs) as temporary:
         if kind == "events" and not compressed and can_stream(ds):
             write_events(ds, temporary)
         else:

@@ -99,7 +99,7 @@ def _whole(ds: xr.Dataset) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
 
 def _bands(ds: xr.Dataset) -> np.ndarray | None:
     if "energy_bnds" in ds:
-        return ds["energy_bnds"].values
+        return ds["energy_bnds"].values.reshape(-1, 2)
     if "e_min" in ds.attrs and "e_max" in ds.attrs:
         return np.array([[float(ds.attrs["e_min"]), float(ds.attrs["e_max"])]])
     return None

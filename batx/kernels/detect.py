@@ -260,8 +260,16 @@ def _poisson(
 
 @dataclass(frozen=True)
 class Component:
-    """Pixels that hang together: their number, centroid (column and row, from 0) and whether they touch a
-    pixel that is not usable or the edge of the image.
+    """Pixels that hang together.
+
+    Attributes
+    ----------
+    n_pixels
+        Their number.
+    x, y
+        Centroid: column and row, from 0.
+    touches
+        Whether one of them touches a pixel that is not usable, or the edge of the image.
     """
 
     n_pixels: int

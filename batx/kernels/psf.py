@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FWHM_PER_SIGMA", "SHAPES", "Fit", "Parameters", "Profile", "fit_sources"]
+__all__ = ["FWHM_PER_SIGMA", "SHAPES", "Fit", "Guess", "Parameters", "Profile", "fit_sources"]
 
 SHAPES = ("gaussian", "pyramid", "truncated_cone")
 
@@ -67,8 +67,9 @@ class Profile:
         return f, np.stack([scale * dx, scale * dy, f_w])
 
     def _ramp(self, r: np.ndarray, fwhm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ``clip((w2 - (w1 + r)/2) / (w2 - w1), 0, 1)``, w2 = fwhm/2 and w1 = top/2, and its
-        derivatives with respect to `r` and `fwhm`.
+        """Return ``clip((w2 - (w1 + r)/2) / (w2 - w1), 0, 1)`` and its derivatives by `r` and `fwhm`.
+
+        w2 = fwhm / 2 and w1 = top / 2.
         """
         depth = 0.5 * (fwhm - self.top)
         numerator = 0.5 * fwhm - 0.5 * (0.5 * self.top + r)
@@ -109,6 +110,21 @@ class Parameters:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """Start values of a fit, which of the parameters are free (bool), and their limits."""
+
+    start: Parameters
+    free: Parameters
+    low: Parameters
+    high: Parameters
+
+    def bands(self, band: slice) -> Guess:
+        """Return the same for some of the bands."""
+        parts = (self.start, self.free, self.low, self.high)
+        return Guess(*(Parameters(part.common, part.band[band]) for part in parts))
+
+
+@dataclass(frozen=True)
 class Fit:
     """Result of a fit.
 
@@ -136,10 +152,7 @@ def fit_sources(
     y: np.ndarray,
     data: np.ndarray,
     sigma: np.ndarray,
-    start: Parameters,
-    free: Parameters,
-    low: Parameters,
-    high: Parameters,
+    guess: Guess,
     profile: Profile,
     correlation: np.ndarray | None = None,
     pixels: tuple[np.ndarray, np.ndarray] | None = None,
@@ -148,7 +161,8 @@ def fit_sources(
 
     The model of a band is ``sum A p(x - x0, y - y0) + b``, with b that of the first source whose `support`
     holds the pixel, 0 outside all. Damped normal equations (Levenberg-Marquardt, analytic derivatives);
-    parameters that press against a limit are held for the step.
+    parameters that press against a limit are held for the step, and a step ends where the first other one
+    meets its limit.
 
     Parameters
     ----------
@@ -156,8 +170,8 @@ def fit_sources(
         Places of the pixels, shape ``(pixel,)``.
     data, sigma
         Values and their standard deviations, shape ``(band, pixel)``.
-    start, free, low, high
-        Start values, which are free (bool), and limits.
+    guess
+        Start values, which are free, and limits.
     profile
         Shape of a point source.
     correlation
@@ -174,11 +188,13 @@ def fit_sources(
     >>> first = Parameters(np.array([[0.0, 0.0, 3.0]]), np.array([[[1.0, 0.0]]]))
     >>> vary = Parameters(np.array([[True, True, False]]), np.array([[[True, True]]]))
     >>> wide = first.filled(np.full(5, np.inf))
-    >>> fit = fit_sources(x, y, data, np.ones_like(data), first, vary, wide.filled(-wide.flat()), wide, profile)
+    >>> guess = Guess(first, vary, wide.filled(-wide.flat()), wide)
+    >>> fit = fit_sources(x, y, data, np.ones_like(data), guess, profile)
     >>> fit.values.common[0, 0].round(6), fit.values.band[0, 0, 0].round(6)
     (np.float64(0.3), np.float64(3.0))
     """
-    vary, lowest, highest = free.flat().astype(bool), low.flat(), high.flat()
+    start = guess.start
+    vary, lowest, highest = guess.free.flat().astype(bool), guess.low.flat(), guess.high.flat()
     vector = np.where(vary, np.clip(start.flat(), lowest, highest), start.flat())
     residual, jacobian = _linearised(x, y, data, sigma, start.filled(vector), profile)
     damping = 1e-3
@@ -188,7 +204,10 @@ def fit_sources(
         active = vary & ~pressed
         step = np.zeros_like(vector)
         scale, scaled = _scaled(jacobian[:, active])
-        step[active] = np.linalg.solve(scaled + damping * np.eye(len(scaled)), gradient[active] / scale) / scale
+        step[active] = (
+            np.linalg.solve(scaled + damping * np.eye(len(scaled)), gradient[active] / scale) / scale
+        )
+        step *= _fraction(vector, step, lowest, highest)
         trial = np.where(vary, np.clip(vector + step, lowest, highest), vector)
         trial_residual, trial_jacobian = _linearised(x, y, data, sigma, start.filled(trial), profile)
         gain = residual @ residual - trial_residual @ trial_residual
@@ -214,6 +233,13 @@ def fit_sources(
     covariance[np.ix_(active, active)] = inverse
     n_free = int(vary[: start.common.size].sum() + vary[start.common.size :].sum() / len(data))
     return Fit(start.filled(vector), covariance, start.filled(at_limit), chi2, x.size - n_free)
+
+
+def _fraction(vector: np.ndarray, step: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
+    """Return the fraction of a step at which the first parameter that is not there yet meets a limit."""
+    room = np.where(step > 0, high - vector, vector - low)
+    meets = (step != 0) & (room > 0) & (room < np.abs(step))
+    return float((room[meets] / np.abs(step[meets])).min(initial=1.0))
 
 
 def _scaled(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -260,7 +286,9 @@ def _correlated(
 
     rows, columns = (index - index.min() for index in pixels)
     grid = np.zeros((n_bands * jacobian.shape[1], rows.max() + 1, columns.max() + 1))
-    grid[:, rows, columns] = jacobian.reshape(n_bands, len(rows), -1).transpose(0, 2, 1).reshape(len(grid), -1)
+    grid[:, rows, columns] = (
+        jacobian.reshape(n_bands, len(rows), -1).transpose(0, 2, 1).reshape(len(grid), -1)
+    )
     reach_y, reach_x = (length // 2 for length in correlation.shape)
     spread = fftconvolve(grid, correlation[None], mode="full", axes=(1, 2))
     picked = spread[:, rows + reach_y, columns + reach_x]

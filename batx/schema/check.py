@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import KindError, SchemaError
+from batx.schema.axes import with_axes
 from batx.schema.kinds import KINDS
 from batx.schema.spec import Kind, Variable
 from batx.units import to_value
@@ -49,7 +51,8 @@ def identify(ds: xr.Dataset) -> str | None:
     """Return the kind of a Dataset from its structure, `None` if it is none that batx knows.
 
     Attributes are only used where the structure fits several kinds, because arithmetic on xarray objects
-    carries them to results that are something else.
+    carries them to results that are something else, and where one value of an axis is selected
+    (``lc.isel(energy=0)``).
 
     Parameters
     ----------
@@ -66,6 +69,8 @@ def identify(ds: xr.Dataset) -> str | None:
     fitting = [name for name, kind in KINDS.items() if _fits(ds, kind)]
     if "row" in ds.dims:
         fitting.append("table")
+    if hint in KINDS and hint not in fitting and _fits(with_axes(ds, KINDS[hint]), KINDS[hint]):
+        return str(hint)
     if hint in fitting:
         return str(hint)
     return fitting[0] if fitting else None
@@ -81,9 +86,13 @@ def _fits(ds: xr.Dataset, kind: Kind) -> bool:
 def require_kind(ds: Any, *kinds: str, operation: str) -> str:
     """Return the kind of `ds` if it is one of `kinds`; raise `KindError` with the remedy otherwise."""
     if not isinstance(ds, xr.Dataset):
+        remedy = ""
+        if isinstance(ds, xr.DataTree):
+            remedy = "; select a node of the tree first"
+        elif isinstance(ds, (str, os.PathLike)):
+            remedy = "; open the file with batx.open_dataset first"
         raise KindError(
-            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}"
-            + ("; select a node of the tree first" if isinstance(ds, xr.DataTree) else "")
+            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}{remedy}"
         )
     kind = identify(ds)
     if kind not in kinds:
@@ -148,7 +157,7 @@ def check(obj: xr.Dataset | xr.DataTree, kind: str | None = None) -> list[Issue]
         return [Issue("dims", f"{dict(obj.sizes)}", f"the structure of one of {', '.join(KINDS)}")]
     if name not in KINDS:
         return [Issue("attrs['batx_kind']", repr(name), f"one of {', '.join(KINDS)}")]
-    return list(_issues(obj, KINDS[name]))
+    return list(_issues(with_axes(obj, KINDS[name]), KINDS[name]))
 
 
 def _issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
@@ -318,7 +327,7 @@ def _variable(kind: Kind, name: str, value: Any) -> xr.Variable:
         variable = xr.Variable(
             variable.dims, to_value(quantity, units, name), {"units": units, **variable.attrs}
         )
-    if spec is None:
+    if spec is None or "grid_mapping_name" in variable.attrs:  # readers of CF take no further attributes
         return variable
     if spec.dtype == "float" and variable.dtype != np.float64 and variable.dtype.kind in "iuf":
         variable = variable.astype(np.float64)

@@ -27,6 +27,8 @@ _PUBLIC = {
     "mask_weight": "batx.weights",
     "mask_weight_image": "batx.weights",
     "ray_trace": "batx.weights",
+    "pointing": "batx.attitudes",
+    "field_position": "batx.attitudes",
     "lightcurve": "batx.lightcurves",
     "spectrum": "batx.spectra",
     "detector_plane": "batx.detector_planes",

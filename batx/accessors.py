@@ -44,6 +44,8 @@ class BatDataset:
     mask_weight = _Verb("batx.weights:mask_weight")
     mask_weight_image = _Verb("batx.weights:mask_weight_image")
     ray_trace = _Verb("batx.weights:ray_trace")
+    pointing = _Verb("batx.attitudes:pointing")
+    field_position = _Verb("batx.attitudes:field_position")
     lightcurve = _Verb("batx.lightcurves:lightcurve")
     spectrum = _Verb("batx.spectra:spectrum")
     detector_plane = _Verb("batx.detector_planes:detector_plane")

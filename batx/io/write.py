@@ -52,7 +52,7 @@ def to_fits(
     ATTITUDE and ACS_DATA, with EBOUNDS and STDGTI where the Dataset holds bands and good time. Rates and
     errors are doubles. Attributes go back to their keywords (``utcf`` is UTCFINIT, a name of its own is
     written in capitals), 0 and 1 of known flags to logical values, ``attrs["history"]`` to HISTORY cards.
-    Every unit has CHECKSUM and DATASUM.
+    Every unit has CHECKSUM and DATASUM. The same Dataset gives the same bytes.
 
     Parameters
     ----------
@@ -154,16 +154,12 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
 
 
 def _write(hdus: list[Any], path: Path, compressed: bool) -> None:
-    """Write units to a file, behind an empty primary unit if the first is a table."""
-    from astropy.io import fits
+    from batx.io.write_table import summed
 
-    from batx.io.write_header import primary_header
-
-    if not isinstance(hdus[0], fits.PrimaryHDU):
-        hdus = [fits.PrimaryHDU(header=primary_header(hdus[0].header)), *hdus]
+    whole = summed(hdus)
     with path.open("wb") as plain:
         if not compressed:
-            fits.HDUList(hdus).writeto(plain, checksum=True, output_verify="exception")
+            whole.writeto(plain)
             return
         with gzip.GzipFile("", "wb", 6, plain, mtime=0) as packed:
-            fits.HDUList(hdus).writeto(packed, checksum=True, output_verify="exception")
+            whole.writeto(packed)

@@ -87,6 +87,4 @@ def _turn(quaternions: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Return the angles (radian) between attitudes and another, accurate for small ones too."""
     sign = np.where(quaternions @ first < 0, -1.0, 1.0)[:, None]
     near = sign * quaternions
-    return 4 * np.arctan2(
-        np.linalg.norm(near - first, axis=-1), np.linalg.norm(near + first, axis=-1)
-    )
+    return 4 * np.arctan2(np.linalg.norm(near - first, axis=-1), np.linalg.norm(near + first, axis=-1))

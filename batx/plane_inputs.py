@@ -219,9 +219,7 @@ def _background(background: xr.Dataset, array: xr.DataArray, operation: str) -> 
     rate, variance = other.measured("rate")
     if str(background.attrs.get("hduclas2", "")).upper() == "PREDICTED":
         variance = np.zeros((1, 1))
-    kept = tuple(
-        slice(None) if dim in other.dims else np.newaxis for dim in array.dims[:-2]
-    )
+    kept = tuple(slice(None) if dim in other.dims else np.newaxis for dim in array.dims[:-2])
 
     def fit(values: Any) -> Any:
         if values.ndim == 2:

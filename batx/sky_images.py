@@ -212,7 +212,11 @@ class _Recipe:
     def grid(self) -> deconvolve.ImageGrid:
         """Pixels of the image."""
         return deconvolve.image_grid(
-            self.geometry, self.oversampling, self.distance, self.left_handed, "autocollim" in self.corrections
+            self.geometry,
+            self.oversampling,
+            self.distance,
+            self.left_handed,
+            "autocollim" in self.corrections,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,9 +111,11 @@ def measure(
     x, y = places_on(field.image, targets, distortion, settings.tool)
     inside = field.holds(x, y)
     targets, x, y = targets.select(inside), x[inside], y[inside]
-    background = background_of(field, settings, x, y)
     sources = Sources(targets, np.ones(len(x), bool), x, y, np.zeros(len(x), np.int64))
-    if settings.find:
+    if settings.tool and len(field.values) > 1:
+        background, sources = _band_by_band(field, settings, sources)
+    else:
+        background = background_of(field, settings, x, y)
         sources = _with_new(sources, _candidates(field, background, settings))
     marked = background.found.copy()
     for column, row in zip(sources.x, sources.y, strict=True):
@@ -125,7 +127,9 @@ def measure(
 
 
 def _candidates(field: Field, background: Background, settings: Settings) -> list[Any]:
-    """Return the groups of pixels that may be point sources."""
+    """Return the groups of pixels that may be point sources, none where no sources are searched."""
+    if not settings.find:
+        return []
     excess = (field.values - background.mean).sum(axis=0)
     largest = max(_LARGEST, _LARGE * settings.source_radius**2)
     return [
@@ -133,6 +137,20 @@ def _candidates(field: Field, background: Background, settings: Settings) -> lis
         for group in components(background.found, excess, field.usable)
         if settings.min_pixels <= group.n_pixels <= largest and (settings.edges or not group.touches)
     ]
+
+
+def _band_by_band(field: Field, settings: Settings, sources: Sources) -> tuple[Background, Sources]:
+    """Return background and sources as the tool has them: what a band shows is known in the next ones."""
+    parts = []
+    for band in field.values:
+        single = replace(field, values=band[None])
+        parts.append(background_of(single, settings, sources.x, sources.y))
+        sources = _with_new(sources, _candidates(single, parts[-1], settings))
+    stacked = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "std", "snr")
+    }
+    found = np.logical_or.reduce([part.found for part in parts])
+    return Background(weight=parts[0].weight, found=found, **stacked), sources
 
 
 def _with_new(known: Sources, found: list[Any]) -> Sources:
@@ -325,23 +343,22 @@ class _Columns:
         return float(np.sqrt(np.prod(self.oversampling))) if self.settings.tool else 1.0
 
     def _places(self, group: np.ndarray, fits: list[Fit], free: np.ndarray) -> None:
-        """Fill in positions and widths; from fits of single bands, means with the weights of the tool."""
-        std = self._at_pixels(self.background.std, group)
-        snr = np.divide(self.by_band["rate"][group], std, out=np.zeros_like(std), where=std > 0)
-        weight = np.where(snr > self.settings.snr, snr, 0.0) ** 2
-        weight[weight.sum(axis=1) == 0] = 1.0
-        if len(fits) == 1:
-            weight = np.ones((len(group), 1))
-        factor = self._error_factor()
+        """Fill in positions and widths.
+
+        From fits of single bands the tool takes the mean of the bands above the threshold, weighted with the
+        square of their significance, and the errors of the last band.
+        """
+        weight = np.ones((len(group), len(fits)))
+        if len(fits) > 1:
+            std = self._at_pixels(self.background.std, group)
+            snr = np.divide(self.by_band["rate"][group], std, out=np.zeros_like(std), where=std > 0)
+            squared = np.where(snr > self.settings.snr, snr, 0.0) ** 2
+            weight = np.where(squared.any(axis=1, keepdims=True), squared, weight)
         common = np.stack([fit.values.common for fit in fits], axis=1)
-        n_common = common[:, 0].size
-        variances = np.stack([np.diagonal(fit.covariance)[:n_common].reshape(-1, 3) for fit in fits], axis=1)
-        mean = np.average(common, axis=1, weights=np.repeat(weight[..., None], 3, axis=2))
-        error = factor * np.sqrt(
-            np.average(variances, axis=1, weights=np.repeat(weight[..., None], 3, axis=2))
-        )
-        at_limit = fits[0].at_limit.common
-        held = ~free | at_limit
+        mean = (weight[..., None] * common).sum(axis=1) / weight.sum(axis=1)[:, None]
+        last, factor = fits[-1], self._error_factor()
+        error = last.values.filled(factor * np.sqrt(np.diagonal(last.covariance))).common
+        held = ~free | last.at_limit.common
         if not self.settings.tool:
             error[held] = np.nan
         for axis, name in enumerate(("imx", "imy", "width")):
@@ -349,7 +366,7 @@ class _Columns:
             self.by_source[f"{name}_err"][group] = error[:, axis]
         for number, source in enumerate(group):
             index = 3 * number
-            self.by_source["imxy_cov"][source] = factor**2 * fits[0].covariance[index, index + 1]
+            self.by_source["imxy_cov"][source] = factor**2 * last.covariance[index, index + 1]
         bits = held @ np.array([HELD_IMX, HELD_IMY, HELD_WIDTH])
         self.flags[group] = bits + (GROUP if len(group) > 1 else 0)
 

@@ -214,9 +214,7 @@ def image_grid(
     step = [pitch / height / oversampling / magnify * stretch for pitch in geometry.detector_pitch]
     pixel = [
         oversampling * (n_det + n_cell * scale + 2) / 2 + 1 - (shift / height) / width
-        for n_det, n_cell, shift, width in zip(
-            (NX, NY), (nx, ny), _offset(geometry), step, strict=True
-        )
+        for n_det, n_cell, shift, width in zip((NX, NY), (nx, ny), _offset(geometry), step, strict=True)
     ]
     if left_handed:
         pixel[0], step[0] = shape[1] + 1 - pixel[0], -step[0]

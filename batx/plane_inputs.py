@@ -158,16 +158,13 @@ def plane_stack(plane: xr.Dataset, *, operation: str, background: xr.Dataset | N
 
 def _in_order(array: xr.DataArray, operation: str) -> xr.DataArray:
     lead = [name for name in ("time", "energy") if name in array.dims]
-    if set(array.dims) != {*lead, "dety", "detx"} or array.shape[-2:] != SHAPE and _shape(array) != SHAPE:
+    sizes = array.sizes.get("dety"), array.sizes.get("detx")
+    if set(array.dims) != {*lead, "dety", "detx"} or sizes != SHAPE:
         raise ValueRangeError(
             f"{operation}: found dimensions {dict(array.sizes)}, expected dety={SHAPE[0]}, detx={SHAPE[1]} "
             "and, if any, time and energy"
         )
     return array.transpose(*lead, "dety", "detx")
-
-
-def _shape(array: xr.DataArray) -> tuple[int, int]:
-    return array.sizes["dety"], array.sizes["detx"]
 
 
 def _values(array: xr.DataArray) -> Any:
@@ -201,35 +198,36 @@ def _bounds(plane: xr.Dataset, times: int) -> np.ndarray | None:
 def _background(background: xr.Dataset, array: xr.DataArray, operation: str) -> tuple[Any, Any]:
     """Return rate and variance of the rate of a background, shaped to broadcast with the images."""
     other = plane_stack(background, operation=f"background of {operation}")
-    for dim in other.dims:
-        found, expected = other.axes.get(dim), array.coords.get(dim)
-        size = other.values.shape[other.dims.index(dim)]
-        if dim in array.dims and size in (1, array.sizes[dim]):
-            same = found is None or expected is None or size != array.sizes[dim] or dim == "time"
-            if same or np.allclose(found.values, expected.values):
-                continue
-        elif size == 1:
-            continue
-        raise ValueRangeError(
-            f"background: found {size} values along {dim}"
-            + ("" if found is None else f" ({found.values.tolist()[:5]})")
-            + f", expected those of the images, {array.sizes.get(dim, 'none')}"
-            + ("" if expected is None else f" ({np.atleast_1d(expected.values).tolist()[:5]})")
-        )
+    for dim, size in zip(other.dims, other.values.shape, strict=False):
+        expected = array.sizes.get(dim, 1)
+        if size not in (1, expected) or (size > 1 and not _same_bands(dim, other.axes, array)):
+            raise ValueRangeError(
+                f"background: found {size} values along {dim}{_listed(other.axes.get(dim))}, expected those "
+                f"of the images, {expected}{_listed(array.coords.get(dim))}"
+            )
     rate, variance = other.measured("rate")
     if str(background.attrs.get("hduclas2", "")).upper() == "PREDICTED":
-        variance = np.zeros((1, 1))
-    kept = tuple(slice(None) if dim in other.dims else np.newaxis for dim in array.dims[:-2])
+        variance = rate * 0.0
+    lead = [str(dim) for dim in array.dims[:-2]]
 
     def fit(values: Any) -> Any:
-        if values.ndim == 2:
-            return values
-        dropped = [axis for axis, dim in enumerate(other.dims) if dim not in array.dims]
-        for axis in reversed(dropped):
-            values = values[(slice(None),) * axis + (0,)]
-        return values[(*kept, slice(None), slice(None))]
+        for axis in reversed(range(len(other.dims))):
+            if other.dims[axis] not in lead:
+                values = values[(slice(None),) * axis + (0,)]
+        return values[tuple(slice(None) if dim in other.dims else np.newaxis for dim in lead)]
 
     return fit(rate), fit(variance)
+
+
+def _same_bands(dim: str, axes: dict[str, xr.Variable], array: xr.DataArray) -> bool:
+    """Whether the energies of a background are those of the images; times need not be."""
+    if dim != "energy" or dim not in axes or dim not in array.coords:
+        return True
+    return np.allclose(axes[dim].values, array.coords[dim].values)
+
+
+def _listed(values: Any) -> str:
+    return "" if values is None else f" {np.atleast_1d(values.values).tolist()[:5]}"
 
 
 def usable_detectors(detector_mask: Any) -> np.ndarray:

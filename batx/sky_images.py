@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
-from batx.errors import AttitudeError, EmptySelectionError, ValueRangeError
+from batx.errors import ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
@@ -71,7 +71,7 @@ def sky_image(
         Kinds ``attitude`` and ``alignment``. Without an attitude the image has tangent-plane coordinates
         only, and nothing can be said about places on the sky.
     oversampling
-        Pixels to a detector pitch in both directions: 1, 2 (3.6 arcmin at the centre... see step of `imx`).
+        Pixels to a detector pitch in both directions; the step of 2 is 7.2 arcmin on the axis.
     rebalance
         Take the mean off mask and detector image, so that a flat background gives 0.
     corrections
@@ -92,7 +92,7 @@ def sky_image(
         Whether ``noise`` and ``snr`` are wanted; without them it takes half the time.
     dtype
         ``"float32"`` or ``"float64"``: precision of transforms and images. In single precision images are
-        right to 1e-5 of their noise and noise to 2e-6.
+        right to 2e-5 of their noise, and noise to 2e-6.
     extrapolate
         Take the attitude as constant beyond its ends; otherwise an image there is an error.
     compat
@@ -312,7 +312,7 @@ def _images(recipe: _Recipe, counts: Any, variance: Any, noise: bool) -> tuple[A
         meta=np.empty((0,) * (lead + 3), recipe.dtype),
     )
     parts = [made[(..., number, slice(None), slice(None))] for number in range(maps)]
-    return (*parts, *[None] * (3 - maps))  # type: ignore[return-value]
+    return (*parts, *[None] * (3 - maps))
 
 
 def _decode_block(counts: np.ndarray, variance: np.ndarray, recipe: _Recipe, noise: bool) -> np.ndarray:
@@ -358,8 +358,6 @@ def _decoder_of(recipe: _Recipe, image: np.ndarray) -> deconvolve.Decoder | None
         return _decoder(recipe)
     if not finite.any():
         return None
-    from dataclasses import replace
-
     return _decoder(replace(recipe, good=finite.tobytes()))
 
 

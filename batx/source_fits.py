@@ -21,6 +21,12 @@ HELD_IMX, HELD_IMY, HELD_RATE, HELD_WIDTH, GROUP, POOR = (1 << bit for bit in ra
 
 #: groups of pixels larger than this many source circles squared are no point sources
 _LARGE, _LARGEST = 16, 200
+
+#: geometry of mask and detectors in cm where the image does not give it (algorithms, section 1)
+_GEOMETRY = {
+    "maskbatz": 100.1, "maskoffz": 0.0, "maskcelx": 0.5, "maskcely": 0.5, "maskcelz": 0.1, "detbatz": 0.35,
+    "detoffz": 0.0, "detcelx": 0.42, "detcely": 0.42, "detsizex": 0.4, "detsizey": 0.4,
+}  # fmt: skip
 _PIXEL_CM, _HEIGHT_CM = 0.42, 99.7
 
 
@@ -39,7 +45,7 @@ class Settings:
     poisson: bool = False
     edges: bool = False
     psf: str = "gaussian"
-    fwhm: float = 0.37413
+    fwhm: float | None = 0.37413
     top: float = 0.04584
     fit_width: bool = False
     fit_background: bool = True
@@ -48,10 +54,19 @@ class Settings:
     find: bool = True
     tool: bool = False
 
-    @property
-    def profile(self) -> Profile:
-        """Shape of a point source on the tangent plane."""
-        return Profile(self.psf, np.deg2rad(self.top))
+    def profile(self, attrs: dict[str, Any]) -> Profile:
+        """Return the shape of a point source on the tangent plane, of an image with these attributes."""
+        if self.psf != "mask":
+            return Profile(self.psf, float(np.deg2rad(self.top)))
+        size = {name: float(attrs.get(name, default)) for name, default in _GEOMETRY.items()}
+        mask = size["maskbatz"] + size["maskoffz"] - size["maskcelz"] / 2
+        height = mask - size["detbatz"] - size["detoffz"]
+        names = (
+            ("maskcelx", "maskcelx", "detcelx", "detsizex"),
+            ("maskcely", "maskcely", "detcely", "detsizey"),
+        )
+        boxes = [tuple(size[name] / height for name in axis) for axis in names]
+        return Profile("mask", boxes=(boxes[0], boxes[1]))
 
 
 @dataclass
@@ -193,7 +208,8 @@ class _Columns:
     ) -> None:
         self.field, self.background, self.settings = field, background, settings
         self.sources, self.distortion = sources, distortion
-        self.fwhm = np.deg2rad(settings.fwhm)
+        self.profile = settings.profile(field.image.attrs)
+        self.fwhm = self.profile.natural_width if settings.fwhm is None else float(np.deg2rad(settings.fwhm))
         step = field.step
         self.oversampling = settings.oversampling or _oversampling(field.image.attrs, step)
         bands, count = len(field.values), len(sources)
@@ -231,7 +247,7 @@ class _Columns:
                 data[band],
                 sigma[band],
                 guess.bands(band),
-                settings.profile,
+                self.profile,
                 correlation,
                 (rows, columns),
             )
@@ -313,7 +329,7 @@ class _Columns:
         step_x, step_y = self.field.step
         reach = [int(np.ceil(1.7 * self.fwhm / step)) for step in (step_y, step_x)]
         y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
-        values, _ = self.settings.profile((x * step_x).ravel(), (y * step_y).ravel(), self.fwhm)
+        values, _ = self.profile((x * step_x).ravel(), (y * step_y).ravel(), self.fwhm)
         return values.reshape(x.shape)
 
     def _bands(self, group: np.ndarray, fit: Fit, band: slice) -> None:
@@ -334,7 +350,7 @@ class _Columns:
             for other in range(n):
                 if other != number:
                     dx, dy = (np.atleast_1d(place[axis] - fit.values.common[other, axis]) for axis in (0, 1))
-                    shape = self.settings.profile(dx, dy, fit.values.common[other, 2])[0][0]
+                    shape = self.profile(dx, dy, fit.values.common[other, 2])[0][0]
                     others = others + fit.values.band[:, other, 0] * shape
             self.by_band["contamination"][source, band] = others
 

@@ -120,13 +120,13 @@ def steps(ax) -> list:
 
 @pytest.mark.parametrize("kind", PICTURES)
 def test_every_kind_draws_in_a_figure_without_touching_pyplot_or_settings(kind):
-    settings = dict(mpl.rcParams)
+    settings, figures = dict(mpl.rcParams), plt.get_fignums()
     figure = Figure(layout="constrained")
     axes = np.atleast_1d(make(kind).bat.plot(figure)).ravel()
     figure.canvas.draw()
     assert all(ax.figure is figure for ax in axes)
     assert all(ax.get_xlabel() or ax is not axes[-1] for ax in axes)
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == figures
     assert dict(mpl.rcParams) == settings
 
 

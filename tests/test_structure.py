@@ -29,6 +29,7 @@ LAYERS = (
     LABELLED,
     "io",
     "interop",
+    "mosaics",
     "simulate",
     "plots",
     "accessors",

@@ -10,6 +10,7 @@ import xarray as xr
 from batx.errors import EmptySelectionError
 from batx.plots.canvas import LINE_WIDTH, PALETTE, draw_spans, figure_title, make_axes, simplify
 from batx.plots.timeaxis import TimeAxis, time_axis
+from batx.positions import source_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,6 +96,7 @@ def plot_ray_trace(
     """
     curves = {"imx": "IMX", "imy": "IMY", "pcode": "Partial coding"}
     curves = {name: label for name, label in curves.items() if name in ds}
+    names = source_names(ds)
     ds = ds[list(curves)].compute()
     met = _times(ds)
     axis = time_axis(ds, float(met[0]), time, t0)
@@ -109,7 +111,7 @@ def plot_ray_trace(
                 x,
                 line,
                 color=PALETTE[source % len(PALETTE)],
-                label=f"position {source + 1}" if n_sources > 1 else None,
+                label=names[source] if names else None,
             )
         panel.set_ylabel(label)
         if name == "pcode":

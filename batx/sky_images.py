@@ -344,13 +344,12 @@ def _decode(
     cpus = threads or _cpus()
 
     def work(index: int) -> None:
-        decoder, image = _decoder_of(recipe, images[index]), images[index]
-        if decoder is None:
-            made: Any = [np.nan] * 3
-        else:
-            made = decoder.image(image, spreads[index], noise, workers=max(1, cpus // max(number, 1)))
-        for target, values in zip(maps, made, strict=False):
-            target[index] = values
+        decoder, targets = _decoder_of(recipe, images[index]), [target[index] for target in maps]
+        if decoder is not None:
+            decoder.image(images[index], spreads[index], targets, workers=max(1, cpus // number))
+            return
+        for target in targets:
+            target[:] = np.nan
 
     if number < 2 or cpus < 2:
         for index in range(number):

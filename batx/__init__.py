@@ -32,6 +32,8 @@ _PUBLIC = {
     "lightcurve": "batx.lightcurves",
     "spectrum": "batx.spectra",
     "detector_plane": "batx.detector_planes",
+    "clean": "batx.cleaning",
+    "balance": "batx.cleaning",
     "sky_image": "batx.sky_images",
     "hot_pixels": "batx.detector_masks",
     "combine_masks": "batx.detector_masks",

@@ -49,6 +49,8 @@ class BatDataset:
     lightcurve = _Verb("batx.lightcurves:lightcurve")
     spectrum = _Verb("batx.spectra:spectrum")
     detector_plane = _Verb("batx.detector_planes:detector_plane")
+    clean = _Verb("batx.cleaning:clean")
+    balance = _Verb("batx.cleaning:balance")
     sky_image = _Verb("batx.sky_images:sky_image")
     hot_pixels = _Verb("batx.detector_masks:hot_pixels")
     detect = _Verb("batx.sources:detect")

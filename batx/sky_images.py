@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
-from batx.errors import ValueRangeError
+from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
@@ -60,7 +60,8 @@ def sky_image(
     Parameters
     ----------
     plane
-        Kind ``detector_plane`` with ``counts`` or ``rate``, over time, energy, both or neither. Chunked
+        Kind ``detector_plane`` with ``counts`` or ``rate``, over time, energy, both or neither; their
+        ``variance`` (of cleaned planes) or, without it, that of Poisson counts makes the noise. Chunked
         (dask) planes give lazy images; others are computed in threads.
     aperture
         Kind ``aperture``: the coded mask.
@@ -140,6 +141,8 @@ def sky_image(
     """
     compat = compat_of(compat)
     stack = plane_stack(plane, operation="sky_image", background=background)
+    if noise and stack.variance is None and not compat:
+        _require_raw(plane)
     mask, geometry = mask_and_geometry(aperture, "sky_image")
     recipe = _Recipe(
         mask=mask.tobytes(),
@@ -179,6 +182,16 @@ def sky_image(
     if noise:
         variables |= {"noise": (dims, sigma, unit), "snr": (dims, snr)}
     return build("sky_image", variables, _attrs(plane, recipe, background))
+
+
+def _require_raw(plane: xr.Dataset) -> None:
+    """Raise an error if the values are what cleaning left, from which no noise follows."""
+    if str(plane.attrs.get("hduclas2", "")).upper() in ("RESIDUAL", "PREDICTED"):
+        raise MissingVariableError(
+            "sky_image: found a cleaned or modelled detector plane without 'variance', from which the noise "
+            "cannot be known; give noise=False, or the counts with background= (batx.clean with "
+            'version="bkgfit"), or clean with batx.clean, which keeps the variance'
+        )
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,8 @@ def to_fits(
     from batx.io.write_events import can_stream, write_events
 
     kind = require_kind(ds, *_KINDS, operation="to_fits")
+    if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
+        ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
     if "source" in ds.dims and kind != "catalog":
         raise KindError(
             f"to_fits writes one source a file; found {ds.sizes['source']}: choose one with .isel(source=0)"

@@ -27,6 +27,7 @@ __all__ = [
     "aperture_transforms",
     "coding_fraction",
     "decoder",
+    "detector_face",
     "flat_field",
     "image_grid",
 ]
@@ -325,14 +326,24 @@ def coding_fraction(
     return pcode
 
 
-def flat_field(grid: ImageGrid) -> np.ndarray:
-    """Return the projected area of a detector, with its sides, against direction; 1 on the axis.
+def detector_face(imx: Any, imy: Any) -> np.ndarray:
+    """Return the area that a detector, with its sides, turns to a direction; 1 on the axis.
 
     Formula: algorithms, section 2.3 (ce).
+
+    Examples
+    --------
+    >>> round(float(detector_face(0.25, 0.1)), 4)
+    1.0163
     """
-    imx, imy = (np.abs(axis) for axis in grid.tangent())
-    top = 1.0 + np.minimum(0.15 * imx, 0.05) + np.minimum(0.15 * imy, 0.05)[:, None]
-    return top / np.sqrt(1.0 + imx**2 + imy[:, None] ** 2)
+    x, y = np.abs(imx), np.abs(imy)
+    return (1.0 + np.minimum(0.15 * x, 0.05) + np.minimum(0.15 * y, 0.05)) / np.sqrt(1.0 + x * x + y * y)
+
+
+def flat_field(grid: ImageGrid) -> np.ndarray:
+    """Return `detector_face` for each pixel of an image."""
+    imx, imy = grid.tangent()
+    return detector_face(imx, imy[:, None])
 
 
 def decoder(

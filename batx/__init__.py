@@ -57,6 +57,7 @@ _PUBLIC = {
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",
     "finalize": "batx.mosaic_sums",
+    "pointing_cuts": "batx.pointings",
     "plot": "batx.plots.dispatch",
     "check": "batx.schema",
     "validate": "batx.schema",

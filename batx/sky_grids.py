@@ -284,7 +284,7 @@ def may_show(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) -
 def cells_in_view(
     grid: SkyGrid, start: int, stop: int, homographies: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells of a region that images show, and which images may show any of it.
+    """Return the cells of a region that images show, and which images show any of it.
 
     Parameters
     ----------
@@ -300,14 +300,15 @@ def cells_in_view(
     images : numpy.ndarray
         bool (images,).
     """
-    from batx.kernels.coadd import in_view
+    from batx.kernels.coadd import in_view, shows_any
 
     cells, images = [], np.zeros(len(homographies), bool)
     for first in range(start, stop, _BLOCK):
         block = np.arange(first, min(first + _BLOCK, stop), dtype=np.int64)
         vectors = grid.vectors(block)
         shown = may_show(vectors, homographies, sizes)
-        images |= shown
+        for image in np.flatnonzero(shown & ~images):
+            images[image] = shows_any(vectors, homographies[image], *sizes[image])
         if grid.dense:
             cells.append(block)
         elif shown.any():

@@ -479,6 +479,14 @@ def test_attitude_is_not_drawn_across_gaps_or_jumps():
     assert np.isnan(axes[1].lines[0].get_ydata()).sum() == 1
 
 
+def test_the_last_trace_holds_until_the_end():
+    trace = make("ray_trace")
+    trace.attrs["tstop"] = float(trace.time[-1]) + 30.0
+    x, y = trace.bat.plot(Figure(), time="met")[0].lines[0].get_data()
+    assert y[-1] == y[-2] == float(trace.imx[-1])
+    assert x[-1] - x[-2] == pytest.approx(30.0)
+
+
 def test_ray_trace_panels():
     axes = make("ray_trace").bat.plot()
     assert [ax.get_ylabel() for ax in axes] == ["IMX", "IMY", "Partial coding"]

@@ -9,7 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["OUTSIDE", "add_exposure", "add_weighted_after", "add_weighted_before", "in_view", "locate"]
+__all__ = [
+    "OUTSIDE",
+    "add_exposure",
+    "add_weighted_after",
+    "add_weighted_before",
+    "in_view",
+    "locate",
+    "shows_any",
+]
 
 #: place of a cell that an image does not show
 OUTSIDE = -1
@@ -48,6 +56,16 @@ def in_view(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) ->
                 seen[i] = True
                 break
     return seen
+
+
+@njit(cache=True, nogil=True)
+def shows_any(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> bool:
+    """Return whether an image shows any of the directions (n, 3)."""
+    for i in range(len(vectors)):
+        x, y, depth = _pixel(vectors[i], homography)
+        if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)

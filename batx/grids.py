@@ -228,6 +228,8 @@ def explicit_bins(bounds: np.ndarray, gti: Intervals) -> TimeBins:
     ------
     ValueRangeError
         If there are none, they do not increase, or overlap.
+    EmptySelectionError
+        If all of them are before or after good time.
     """
     lower, upper = bounds[:, 0], bounds[:, 1].copy()
     if lower.size == 0:
@@ -245,6 +247,11 @@ def explicit_bins(bounds: np.ndarray, gti: Intervals) -> TimeBins:
         )
     upper[:-1] = np.minimum(upper[:-1], lower[1:])
     exposure = intervals.overlap(lower, upper, *gti)
+    if upper[-1] <= gti[0][0] or lower[0] >= gti[1][-1]:
+        raise EmptySelectionError(
+            f"time: found bins from {lower[0]} to {upper[-1]}, all outside the good time from {gti[0][0]} to "
+            f"{gti[1][-1]}; numbers are MET, or seconds from t0 where it is given"
+        )
     return TimeBins(lower, upper, exposure, exposure / (upper - lower), lower, upper)
 
 

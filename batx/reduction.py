@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batx.errors import MissingVariableError, SchemaError, UnitsError, ValueRangeError
+from batx.errors import EmptySelectionError, MissingVariableError, SchemaError, UnitsError, ValueRangeError
 from batx.grids import GRID_STEP, EnergyBands, TimeBins, warn
 from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels import histogram
@@ -240,6 +240,11 @@ def sum_events(
     tuple of arrays
         dask arrays if a column is chunked.
 
+    Raises
+    ------
+    EmptySelectionError
+        If all events that would be accepted have weight 0; for dask arrays when the sums are computed.
+
     Warns
     -----
     BatxWarning
@@ -321,7 +326,19 @@ def _merge(parts: Sequence[Sums]) -> Sums:
 def _finish(total: Sums) -> np.ndarray:
     """Return the sums, after warnings of what was met."""
     _report(total.tally)
+    if in_band := int(total.tally[histogram.IN_BAND]):
+        _require_weights(in_band, int(np.count_nonzero(total.array[..., :-1, 2])))
     return total.array
+
+
+def _require_weights(in_band: int, weighted: int) -> None:
+    """Raise `EmptySelectionError` if there are events in a band, and none with a weight other than 0."""
+    if in_band and not weighted:
+        raise EmptySelectionError(
+            f"mask_weight: found 0 for all {in_band} event(s) of the selection, from which no rate can be "
+            "made; the column of an archive file is not filled yet, or the source is not coded by the mask "
+            "then. Weight the events for the source (ds.bat.mask_weight), or count them (weighting='none')"
+        )
 
 
 def _report(tally: np.ndarray) -> None:
@@ -383,6 +400,11 @@ def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
 
     They are read block by block.
 
+    Raises
+    ------
+    EmptySelectionError
+        As `sum_events`.
+
     Warns
     -----
     BatxWarning
@@ -408,6 +430,7 @@ def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
     _report(tally)
     columns_kept = [np.concatenate(parts) for parts in zip(*kept, strict=True)] or [np.zeros(0)] * 3
     time, band, weight = columns_kept
+    _require_weights(int(tally[histogram.IN_BAND]), time.size)
     if tally[histogram.BACKWARD]:
         order = np.argsort(time, kind="stable")
         time, band, weight = time[order], band[order], weight[order]

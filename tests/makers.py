@@ -349,7 +349,7 @@ def spectra(n: int = 5) -> xr.Dataset:
 
 
 def response() -> xr.Dataset:
-    centre, bounds = _bounds(np.geomspace(10.0, 500.0, 31).astype(np.float32).astype(np.float64))
+    centre, bounds = _bounds(np.geomspace(10.0, 500.0, 31).round(3))
     matrix = _rng().uniform(0.0, 5.0, (30, 80)).astype(np.float32)
     return build(
         "response",

@@ -64,7 +64,9 @@ def test_astropy_agrees():
     np.testing.assert_allclose(wcs.wcs_pix2world(x, y, 0), (ra, dec), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("rows, columns", [(slice(4, 20), slice(7, 30)), ([3], [5]), (slice(0, 30, 3), [9])])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(slice(4, 20), slice(7, 30)), ([3], [5]), (slice(0, 30, 3), [9])]
+)
 def test_positions_of_pixels_survive_slicing(rows, columns):
     whole = image()
     part = whole.isel(imy=rows, imx=columns)

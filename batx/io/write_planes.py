@@ -7,6 +7,7 @@ masks and weight images, the aperture, and the primary header of the telescope d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,24 @@ _AXES: Cards = {
     "CRVAL1": 0.0,
     "CRPIX2": 1.0,
     "CRVAL2": 0.0,
+}
+
+
+#: the coordinate systems of a telescope definition: detectors as numbered, in mm, and the sky
+_TELESCOPE: Cards = {
+    "NCOORDS": 3,
+    "COORD0": "RAW",
+    "COORD1": "DET",
+    "COORD2": "SKY",
+    "DET_UNIT": "mm",
+    **{f"RAW{axis}PIX1": 0.0 for axis in "XY"},
+    **{f"DET{axis}PIX1": 0.0 for axis in "XY"},
+    **{f"{system}_{axis}SIZ": n for system in ("RAW", "DET") for axis, n in (("X", 286), ("Y", 173))},
+    **{f"DET_{axis}SCL": 4.2 for axis in "XY"},
+    **{f"COE_{axis}1_{letter}": 0.0 for axis in "XY" for letter in "ABC"},
+    "COE_X1_B": 1.0,
+    "COE_Y1_C": 1.0,
+    "FOCALLEN": 1000.0,
 }
 
 
@@ -80,7 +99,7 @@ def _whole(ds: xr.Dataset) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
 
 def _bands(ds: xr.Dataset) -> np.ndarray | None:
     if "energy_bnds" in ds:
-        return ds["energy_bnds"].values
+        return ds["energy_bnds"].values.reshape(-1, 2)
     if "e_min" in ds.attrs and "e_max" in ds.attrs:
         return np.array([[float(ds.attrs["e_min"]), float(ds.attrs["e_max"])]])
     return None
@@ -149,7 +168,9 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
     bands = _bands(ds)
     n_bands = value.sizes["energy"]
     rows = np.repeat(np.arange(len(bounds)), n_bands if form == "dpitab" else 1)
-    planes = _compact(value.values)
+    planes = value.values
+    if form == "dpitab" or planes.dtype.kind not in "iu" or planes.dtype.itemsize > 4:
+        planes = _compact(planes)
     totals = np.array([_total(planes[row]) for row in range(len(bounds))])[rows]
     array = planes.reshape(-1, *planes.shape[2:]) if form == "dpitab" else np.moveaxis(planes, 1, -1)
     columns = [
@@ -167,8 +188,8 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
             Col("E_MAX", bands[level, 1], "keV", "upper edge"),
             Col("DPH_LEVEL", (level + 1).astype(np.int32), None, "number of energy band"),
         ]
-    if form == "dph":
-        columns += columns_along(ds, "time", skip=("time", "exposure", "counts", "rate"))
+    done = ("time", "exposure", "counts", "rate", *(column.name.lower() for column in columns))
+    columns += [replace(column, array=column.array[rows]) for column in columns_along(ds, "time", skip=done)]
     offset = 1 if form == "dph" else 0
     axes: Cards = {f"{axis + offset}CRPX4": 1.0 for axis in (1, 2)} | {
         f"{axis + offset}CRVL4": 0.0 for axis in (1, 2)
@@ -314,11 +335,16 @@ def aperture_hdus(ds: xr.Dataset) -> list[Any]:
 
 
 def alignment_hdus(ds: xr.Dataset) -> list[Any]:
-    """Return the primary header of a telescope definition, with the rotation in ALIGNMij."""
+    """Return the primary header of a telescope definition, with the rotation in ALIGNMij.
+
+    The coordinate systems of the detector plane, which the BAT tools ask for, are those of the attributes,
+    else the usual ones.
+    """
     from astropy.io import fits
 
     matrix = (ds["matrix_file"] if "matrix_file" in ds else ds["matrix"]).values
-    cards = {f"ALIGNM{i}{j}": (float(matrix[i - 1, j - 1]), "spacecraft to BAT") for i, j in _pairs()}
+    cards: Cards = {key: value for key, value in _TELESCOPE.items() if key.lower() not in ds.attrs}
+    cards |= {f"ALIGNM{i}{j}": (float(matrix[i - 1, j - 1]), "spacecraft to BAT") for i, j in _pairs()}
     header = make_header(cards, ds.attrs)
     add_history(header, ds.attrs)
     return [fits.PrimaryHDU(header=header)]

@@ -14,6 +14,7 @@ from numba import njit
 
 __all__ = [
     "BACKWARD",
+    "IN_BAND",
     "NAN_ENERGY",
     "N_TALLIES",
     "OFF_PLANE",
@@ -26,9 +27,10 @@ __all__ = [
     "uniform_edges",
 ]
 
-#: places in the tally array: events with NaN energy in good time, steps back in time, events on no detector
-NAN_ENERGY, BACKWARD, OFF_PLANE = 0, 1, 2
-N_TALLIES = 3
+#: places in the tally array: events with NaN energy in good time, steps back in time, events on no detector,
+#: and events that are accepted if they have a weight other than 0
+NAN_ENERGY, BACKWARD, OFF_PLANE, IN_BAND = 0, 1, 2, 3
+N_TALLIES = 4
 #: every bit of EVENT_FLAGS but the one of 16
 OTHER_FLAGS = ~16
 
@@ -243,6 +245,7 @@ def sum_weights(
     none = table[0]
     high, bin_ = -np.inf, np.int64(-1)
     before = -np.inf
+    in_band = 0
     for i in range(time.size):
         t = time[i]
         if not (before <= t < high):
@@ -260,6 +263,7 @@ def sum_weights(
         if band < 0:
             tally[NAN_ENERGY] += 1
             continue
+        in_band += band != none
         row, column = np.uintp(bin_), np.uintp(band)
         for source in range(weight.shape[0]):
             w = np.float64(weight[source, i])
@@ -267,6 +271,7 @@ def sum_weights(
                 sums[source, row, column, 0] += w
                 sums[source, row, column, 1] += w * w
                 sums[source, row, column, 2] += 1.0
+    tally[IN_BAND] += in_band
 
 
 @njit(cache=True, nogil=True)
@@ -349,6 +354,7 @@ def select_events(
         if band < 0:
             tally[NAN_ENERGY] += 1
             continue
+        tally[IN_BAND] += 1
         if weight is not None and weight[i] == 0.0:
             continue
         index[n] = i

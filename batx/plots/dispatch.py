@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from batx.errors import KindError
-from batx.schema import identify
+from batx.schema import KINDS, identify
+from batx.schema.axes import with_axes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,4 +74,4 @@ def plot(ds: xr.Dataset, ax: Any = None, **options: Any) -> Axes | np.ndarray:
             f"plot: found {found}, expected one of {', '.join(_PICTURES)}{_REMEDY.get(kind or '', '')}"
         )
     module, _, function = _PICTURES[kind].partition(":")
-    return getattr(import_module(module), function)(ds, ax, **options)
+    return getattr(import_module(module), function)(with_axes(ds, KINDS[str(kind)]), ax, **options)

@@ -1,0 +1,678 @@
+"""Sources in sky images: detection, photometry at known positions, upper limits, catalogues compared.
+
+Formulae: algorithms, section 2.4. A catalogue is a Dataset of kind ``catalog``; rates are per fully
+illuminated detector. Everything here reads the image and returns arrays in memory; memory is about twelve
+times that of one image with all its bands in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.errors import KindError, PositionError, ValueRangeError
+from batx.instrument.distortion import DistortionMap
+from batx.kernels.detect import WINDOWS
+from batx.kernels.psf import SHAPES
+from batx.reduction import compat_of
+from batx.schema import build
+from batx.source_fields import (
+    Field,
+    Targets,
+    catalog_targets,
+    image_fields,
+    image_values,
+    places_on,
+    targets_of,
+)
+from batx.source_fits import Settings, background_of, measure
+from batx.units import to_value
+from batx.weight_inputs import distortion_map
+
+__all__ = ["at", "background_maps", "detect", "match", "photometry", "upper_limit"]
+
+_BANDED = (
+    "rate", "rate_err", "snr", "noise", "background", "background_err", "local_background", "contamination",
+    "centre_rate", "centre_snr", "chi2", "dof",
+)  # fmt: skip
+#: full width at half maximum of a source in degrees, for shapes other than that of the mask
+TOOL_FWHM = 0.37413
+
+_FLAGS = {
+    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_meanings": "imx_held imy_held rate_held width_held fitted_in_group not_fitted",
+}
+
+
+def detect(
+    image: xr.Dataset,
+    *,
+    snr: float = 6.0,
+    catalog: xr.Dataset | None = None,
+    pcode: Any = None,
+    pcode_min: float = 0.01,
+    bkg_pcode_min: float | None = None,
+    fit_positions: bool | float | Any = False,
+    psf: str | None = None,
+    fwhm: Any = None,
+    psf_top: Any = 0.04584,
+    fit_width: bool = False,
+    fit_background: bool = True,
+    window: str = "circle",
+    background_radius: int = 30,
+    source_radius: int = 6,
+    passes: int = 2,
+    min_pixels: int | None = None,
+    both_signs: bool = False,
+    edges: bool = False,
+    statistic: str = "gaussian",
+    distortion: xr.Dataset | DistortionMap | None = None,
+    oversampling: tuple[float, float] | None = None,
+    compat: str | None = None,
+) -> xr.Dataset:
+    """Return the catalogue of the sources in a sky image, all bands at once.
+
+    Pixels that stand out of the local background in any band are grouped; each group, and each source of
+    `catalog` in the field, is fitted with the shape of a point source and a constant, together with its
+    neighbours. Several bands share the position and have amplitudes of their own.
+
+    Parameters
+    ----------
+    image
+        Kind ``sky_image`` with `rate` or `counts` ([time,] [energy,] imy, imx) and `pcode`.
+    snr
+        Significance that a pixel must reach: (image - local mean) / local standard deviation.
+    catalog
+        Known sources: kind ``catalog`` with `ra`, `dec`, and `name`, `err_rad` if there are. Those in the
+        field are fitted and come first, whether seen or not; they do not count for the background.
+    pcode
+        Partial coding if `image` has none: a Dataset with `pcode`, an array (imy, imx), or a number.
+    pcode_min, bkg_pcode_min
+        Least partial coding of pixels where sources may be, and where the background is measured (the same
+        if not given).
+    fit_positions
+        Whether positions of known sources are fitted: within 3 times their `err_rad`, or within this angle,
+        degrees or Quantity. Held by default.
+    psf, fwhm, psf_top
+        Shape of a point source: ``"mask"`` (default), what deconvolution makes of a point with the geometry
+        of the image; ``"gaussian"`` (default with `compat`), ``"pyramid"`` or ``"truncated_cone"``; its full
+        width at half maximum (that of the geometry, or 0.37413 for the last three) and the width of the flat
+        top of the last two, degrees or Quantity.
+    fit_width
+        Fit the width too, between 0.6 and 1.4 times `fwhm`.
+    fit_background
+        Fit a constant under each source; otherwise the local mean is subtracted.
+    window, background_radius, source_radius
+        Window of the local background: ``"circle"``, ``"square"`` or ``"smooth_circle"``, pixels.
+    passes
+        Greatest number of times that the background is measured without the pixels found before.
+    min_pixels
+        Least number of pixels of a source, sharing sides: 1 if not given, 3 with `compat`.
+    both_signs
+        Take negative peaks as well.
+    edges
+        Keep sources that touch undefined pixels or the edge.
+    statistic
+        ``"gaussian"``, or ``"poisson"`` for images of counts without background subtraction.
+    distortion
+        Kind ``image`` or `DistortionMap`: positions reported are true ones, ``apparent + d(apparent)``.
+    oversampling
+        Pixels per detector along X and Y; from the header or the size of the pixels if not given. Used for
+        the errors of ``compat="heasoft"``.
+    compat
+        ``"heasoft"`` as batcelldetect: background in units of flux, Gaussian sources, errors of independent
+        pixels times the root of the oversampling, 0 for what was held, `ra_err` = `dec_err` cos(dec), and
+        bands searched and fitted one after the other, the position being their mean.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``catalog``, in memory. By source: `name`, `ra`, `dec`, `ra_err`, `dec_err`, `err_rad` (longer
+        half axis of the 1-sigma ellipse), `imx`, `imy` and errors, `imx_pixel`, `imy_pixel` (indices from
+        0), `pcode`, `fwhm`, `n_pixels`, `n_background`, `flags`, `known`, and `separation` from the place in
+        `catalog`, degrees; `time` and `exposure` if the image has them. By source and energy: `rate` and
+        `rate_err`, `snr` (rate over the local standard deviation `noise`), `background` and error,
+        `local_background`, `contamination` (constant and neighbours at the place of the source),
+        `centre_rate`, `centre_snr` (of the nearest pixel), `chi2`, `dof`. Images in counts without exposure
+        give `counts`, `counts_err` for `rate`, `rate_err`. New sources are ordered by significance. Without
+        any source, the dimension `source` has length 0.
+
+    Raises
+    ------
+    KindError
+        If `image` is no sky image, or `catalog` no catalogue.
+    MissingVariableError
+        If there is no partial coding, or `catalog` has no positions.
+    EmptySelectionError
+        If no pixel is finite and coded enough.
+    ValueRangeError
+        If a parameter is out of range.
+
+    Notes
+    -----
+    Source: algorithms 2.4 (``batcelldetect``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
+    >>> noise = np.random.default_rng(1).normal(size=x.shape)
+    >>> values = noise + 30 * np.exp(-0.5 * (x**2 + y**2) / 0.00278**2)
+    >>> image = build(
+    ...     "sky_image", {"imx": x[0], "imy": y[:, 0], "rate": (("imy", "imx"), values, {"units": "count/s"})}
+    ... )
+    >>> found = detect(image, pcode=1)
+    >>> found.sizes["source"], bool(abs(found.imx[0]) < 5e-4), bool(found.snr[0] > 20)
+    (1, True, True)
+    """
+    mode = compat_of(compat) is not None
+    settings = _settings(
+        snr, passes, min_pixels, window, background_radius, source_radius, psf, fwhm, psf_top, statistic,
+        fit_positions=_window_of(fit_positions), both_signs=both_signs, edges=edges, fit_width=fit_width,
+        fit_background=fit_background, oversampling=oversampling, tool=mode,
+    )  # fmt: skip
+    targets = _none() if catalog is None else catalog_targets(catalog, "detect")
+    fields = image_fields(image, pcode, pcode_min, bkg_pcode_min, "detect")
+    lens = distortion_map(distortion)
+    parts = [_catalog(field, measure(field, targets, settings, lens)) for field in fields]
+    return _joined(parts, image, f"detect: snr {snr:g}")
+
+
+def photometry(
+    image: xr.Dataset,
+    ra: Any,
+    dec: Any = None,
+    *,
+    frame: str = "sky",
+    outside: str | None = None,
+    pcode: Any = None,
+    pcode_min: float = 0.01,
+    bkg_pcode_min: float | None = None,
+    snr: float = 6.0,
+    psf: str | None = None,
+    fwhm: Any = None,
+    psf_top: Any = 0.04584,
+    fit_background: bool = True,
+    window: str = "circle",
+    background_radius: int = 30,
+    source_radius: int = 6,
+    passes: int = 2,
+    distortion: xr.Dataset | DistortionMap | None = None,
+    oversampling: tuple[float, float] | None = None,
+    compat: str | None = None,
+) -> xr.Dataset:
+    """Return the rates of point sources at given positions, seen or not.
+
+    Parameters
+    ----------
+    image
+        Kind ``sky_image``.
+    ra, dec
+        A catalogue (kind ``catalog``) or SkyCoord as `ra` alone, or degrees or Quantity; one position or
+        several.
+    frame
+        ``"sky"``, or ``"tangent"``: `ra` and `dec` are IMX and IMY.
+    outside
+        What to do with positions that are not on a coded pixel: ``"raise"`` (default for positions),
+        ``"drop"`` (default for catalogues) or ``"nan"``.
+    snr, passes
+        Pixels that reach `snr` do not count for the background.
+    pcode, pcode_min, bkg_pcode_min, psf, fwhm, psf_top, fit_background, window, background_radius
+        As for `detect`.
+    source_radius, distortion, oversampling, compat
+        As for `detect`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``catalog`` as of `detect`, in the order of the positions; image after image if there are
+        several times.
+
+    Raises
+    ------
+    PositionError
+        If a position is malformed, or outside the image and `outside` is ``"raise"``.
+    KindError, MissingVariableError, EmptySelectionError, ValueRangeError
+        As for `detect`.
+
+    Notes
+    -----
+    Source: algorithms 2.4, with all positions held.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
+    >>> noise = np.random.default_rng(1).normal(size=x.shape)
+    >>> image = build(
+    ...     "sky_image", {"imx": x[0], "imy": y[:, 0], "rate": (("imy", "imx"), noise, {"units": "count/s"})}
+    ... )
+    >>> bool(abs(photometry(image, 0.01, 0.02, frame="tangent", pcode=1).snr[0]) < 5)
+    True
+    """
+    mode = compat_of(compat) is not None
+    rule = outside or ("drop" if isinstance(ra, xr.Dataset) else "raise")
+    if rule not in ("raise", "drop", "nan"):
+        raise ValueRangeError(f"outside: found {outside!r}, expected 'raise', 'drop' or 'nan'")
+    settings = _settings(
+        snr, passes, 1, window, background_radius, source_radius, psf, fwhm, psf_top, "gaussian",
+        fit_background=fit_background, oversampling=oversampling, tool=mode, find=False,
+    )  # fmt: skip
+    targets = targets_of(ra, dec, frame, "photometry")
+    lens = distortion_map(distortion)
+    parts = []
+    for field in image_fields(image, pcode, pcode_min, bkg_pcode_min, "photometry"):
+        columns = measure(field, targets, settings, lens)
+        inside = columns["inside"]
+        if rule == "raise" and not inside.all():
+            raise PositionError(_outside_message(field, targets, inside, pcode_min))
+        part = _catalog(field, columns)
+        parts.append(_with_absent(part, targets, inside) if rule == "nan" else part)
+    return _joined(parts, image, f"photometry: {len(targets)} position(s)")
+
+
+def at(
+    image: xr.Dataset, ra: Any, dec: Any = None, *, sigma: float = 3.0, outside: str = "nan", **options: Any
+) -> xr.Dataset:
+    """Return what an image says of positions: rate, noise, significance, coding and upper limit.
+
+    Parameters
+    ----------
+    image
+        Kind ``sky_image``.
+    ra, dec
+        As for `photometry`: SkyCoord, catalogue, or degrees.
+    sigma
+        Of the upper limit, see `upper_limit`.
+    outside
+        As for `photometry`; here positions outside the image have NaN unless told otherwise.
+    **options
+        Further keywords of `photometry`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``catalog``: `rate`, `rate_err`, `noise`, `snr`, `background`, `upper_limit`, by source and
+        energy if the image has bands; `ra`, `dec`, `imx`, `imy`, `pcode` by source.
+
+    Raises
+    ------
+    PositionError, KindError, MissingVariableError, EmptySelectionError, ValueRangeError
+        As for `photometry`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
+    >>> noise = np.random.default_rng(1).normal(size=x.shape)
+    >>> image = build(
+    ...     "sky_image", {"imx": x[0], "imy": y[:, 0], "rate": (("imy", "imx"), noise, {"units": "count/s"})}
+    ... )
+    >>> place = at(image, 0.01, 0.02, frame="tangent", pcode=1)
+    >>> bool((place.upper_limit > place.rate).all())
+    True
+    """
+    catalog = photometry(image, ra, dec, outside=outside, **options)
+    name = "rate" if "rate" in catalog else "counts"
+    kept = [name, f"{name}_err", "noise", "snr", "background", "ra", "dec", "imx", "imy", "pcode", "exposure"]
+    result = catalog[[variable for variable in kept if variable in catalog.variables]]
+    result["upper_limit"] = _limit(catalog[name], catalog[f"{name}_err"], sigma)
+    return result
+
+
+def upper_limit(
+    image: xr.Dataset, ra: Any, dec: Any = None, *, sigma: float = 3.0, **options: Any
+) -> xr.DataArray:
+    """Return the rate that a source at a position does not exceed, at the confidence of one-sided `sigma`.
+
+    With the fitted rate r and its error e, and every rate of at least 0 equally probable beforehand, the
+    limit L has ``P(rate > L) = 1 - Phi(sigma)``:
+    ``L = r - e Phi^-1((1 - Phi(sigma)) Phi(r / e))``. It is never below 0 and approaches ``r + sigma e`` for
+    bright sources.
+
+    Parameters
+    ----------
+    image
+        Kind ``sky_image``.
+    ra, dec
+        As for `photometry`.
+    sigma
+        Confidence as that of a Gaussian, one-sided: 3 means 99.865 %.
+    **options
+        Further keywords of `photometry`.
+
+    Returns
+    -------
+    xarray.DataArray
+        (source) or (source, energy), in the unit of the image's rate.
+
+    Raises
+    ------
+    PositionError
+        If a position is outside the image.
+    ValueRangeError
+        If `sigma` is not positive.
+    KindError, MissingVariableError, EmptySelectionError
+        As for `photometry`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
+    >>> noise = np.random.default_rng(1).normal(size=x.shape)
+    >>> image = build(
+    ...     "sky_image", {"imx": x[0], "imy": y[:, 0], "rate": (("imy", "imx"), noise, {"units": "count/s"})}
+    ... )
+    >>> bool(0 < upper_limit(image, 0.01, 0.02, frame="tangent", pcode=1)[0] < 8)
+    True
+    """
+    catalog = photometry(image, ra, dec, **options)
+    name = "rate" if "rate" in catalog else "counts"
+    return _limit(catalog[name], catalog[f"{name}_err"], sigma)
+
+
+def background_maps(
+    image: xr.Dataset,
+    *,
+    snr: float = 6.0,
+    catalog: xr.Dataset | None = None,
+    pcode: Any = None,
+    pcode_min: float = 0.01,
+    bkg_pcode_min: float | None = None,
+    window: str = "circle",
+    background_radius: int = 30,
+    source_radius: int = 6,
+    passes: int = 2,
+    both_signs: bool = False,
+    statistic: str = "gaussian",
+    compat: str | None = None,
+) -> xr.Dataset:
+    """Return an image with the background, noise and significance measured around each pixel.
+
+    Parameters
+    ----------
+    image
+        Kind ``sky_image``; where it is in counts and has an exposure, the maps are rates all the same.
+    snr, catalog, pcode, pcode_min, bkg_pcode_min, window, background_radius, source_radius, passes
+        As for `detect`: pixels that reach `snr`, and circles around the sources of `catalog`, do not count.
+    both_signs, statistic, compat
+        As for `detect`.
+
+    Returns
+    -------
+    xarray.Dataset
+        The image with `background`, `noise` and `snr` (those that it had are replaced), of the dimensions of
+        its flux; NaN where the coding is below `pcode_min`.
+
+    Raises
+    ------
+    KindError, MissingVariableError, EmptySelectionError, ValueRangeError
+        As for `detect`.
+
+    Notes
+    -----
+    Source: algorithms 2.4 (``batcelldetect``, bkgmap, bkgvarmap, signifmap).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(1).normal(size=(80, 80))
+    >>> axis = np.arange(80) * 0.0021
+    >>> image = build(
+    ...     "sky_image", {"imx": axis, "imy": axis, "rate": (("imy", "imx"), noise, {"units": "count/s"})}
+    ... )
+    >>> bool(abs(background_maps(image, pcode=1).noise.mean() - 1) < 0.05)
+    True
+    """
+    settings = _settings(
+        snr, passes, 1, window, background_radius, source_radius, None, None, 0, statistic,
+        both_signs=both_signs, tool=compat_of(compat) is not None,
+    )  # fmt: skip
+    targets = _none() if catalog is None else catalog_targets(catalog, "background_maps")
+    maps: dict[str, list[np.ndarray]] = {"background": [], "noise": [], "snr": []}
+    for field in image_fields(image, pcode, pcode_min, bkg_pcode_min, "background_maps"):
+        x, y = places_on(field.image, targets, None)
+        inside = field.holds(x, y)
+        result = background_of(field, settings, x[inside], y[inside])
+        for name, values in (("background", result.mean), ("noise", result.std), ("snr", result.snr)):
+            maps[name].append(np.where(field.usable, values, np.nan))
+    flux = image_values(image, "background_maps")
+    dims = [dim for dim in ("time", "energy") if dim in flux.dims]
+    shape = [flux.sizes[dim] for dim in (*dims, "imy", "imx")]
+    units = flux.attrs.get("units", "count/s")
+    made = {
+        name: ((*dims, "imy", "imx"), np.reshape(parts, shape), {"units": "1" if name == "snr" else units})
+        for name, parts in maps.items()
+    }
+    return image.assign({str(flux.name): flux}).assign(made)
+
+
+def match(catalog: xr.Dataset, other: xr.Dataset, radius: Any) -> xr.Dataset:
+    """Return a catalogue with the nearest source of another one beside each of its sources.
+
+    Parameters
+    ----------
+    catalog, other
+        Kind ``catalog``.
+    radius
+        Greatest angle of a match, degrees or Quantity.
+
+    Returns
+    -------
+    xarray.Dataset
+        `catalog` with `match_name` (empty without a match), `match_index` (row of `other`, -1 without) and
+        `match_separation` (degrees, to the nearest source of `other`; NaN if that is empty).
+
+    Raises
+    ------
+    KindError, MissingVariableError
+        If one is no catalogue, or has no positions.
+    ValueRangeError
+        If `radius` is not a positive number.
+
+    Examples
+    --------
+    >>> one = build("catalog", {"ra": [10.0, 50.0], "dec": [0.0, 0.0]})
+    >>> two = build("catalog", {"name": ["A", "B"], "ra": [10.1, 90.0], "dec": [0.0, 0.0]})
+    >>> match(one, two, radius=0.2).match_name.values.tolist()
+    ['A', '']
+    """
+    from scipy.spatial import cKDTree
+
+    from batx.instrument.sky import radec_to_vector
+
+    limit = to_value(radius, "deg", "radius")
+    if limit.ndim or not 0 < limit <= 180:
+        raise ValueRangeError(f"radius: found {radius!r}, expected one angle of more than 0 degrees")
+    ours, theirs = catalog_targets(catalog, "match"), catalog_targets(other, "match")
+    index = np.full(len(ours), -1)
+    angle = np.full(len(ours), np.nan)
+    there = np.flatnonzero(np.isfinite(theirs.ra) & np.isfinite(theirs.dec))
+    here = np.flatnonzero(np.isfinite(ours.ra) & np.isfinite(ours.dec))
+    if len(there) and len(here):
+        tree = cKDTree(radec_to_vector(theirs.ra[there], theirs.dec[there]))
+        chord, nearest = tree.query(radec_to_vector(ours.ra[here], ours.dec[here]))
+        angle[here] = np.rad2deg(2 * np.arcsin(np.clip(chord / 2, 0, 1)))
+        index[here] = np.where(angle[here] <= limit, there[nearest], -1)
+    name = np.where(index >= 0, np.append(theirs.name, "")[index], "").astype(str)
+    return catalog.assign(
+        match_name=("source", name, {"long_name": "name of the match"}),
+        match_index=("source", index, {"long_name": "row of the match, -1 for none", "units": "1"}),
+        match_separation=("source", angle, {"long_name": "distance from the nearest source", "units": "deg"}),
+    )
+
+
+def _window_of(fit_positions: Any) -> bool | float:
+    return fit_positions if isinstance(fit_positions, bool) else float(to_value(fit_positions, "deg"))
+
+
+def _settings(
+    snr: float,
+    passes: int,
+    min_pixels: int | None,
+    window: str,
+    background_radius: int,
+    source_radius: int,
+    psf: str | None,
+    fwhm: Any,
+    top: Any,
+    statistic: str,
+    **others: Any,
+) -> Settings:
+    """Return checked settings."""
+    shape = psf or ("gaussian" if others.get("tool") else "mask")
+    for name, value, known in (
+        ("window", window, WINDOWS),
+        ("psf", shape, SHAPES),
+        ("statistic", statistic, ("gaussian", "poisson")),
+    ):
+        if value not in known:
+            raise ValueRangeError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
+    if min_pixels is None:
+        min_pixels = 3 if others.get("tool") else 1
+    if not snr > 0 or passes < 1 or min_pixels < 1:
+        raise ValueRangeError(
+            f"found snr={snr}, passes={passes}, min_pixels={min_pixels}; "
+            "expected snr above 0, others at least 1"
+        )
+    if not 0 < source_radius < background_radius:
+        raise ValueRangeError(
+            f"found source_radius={source_radius}, background_radius={background_radius}; expected the first "
+            "to be above 0 and below the second"
+        )
+    width = None if fwhm is None else float(to_value(fwhm, "deg", "fwhm"))
+    if width is None and shape != "mask":
+        width = TOOL_FWHM
+    flat = float(to_value(top, "deg", "psf_top"))
+    if width is not None and not 0 <= flat < width:
+        raise ValueRangeError(f"found fwhm={width}, psf_top={flat} deg; expected a flat top below the width")
+    return Settings(
+        snr=float(snr), passes=passes, min_pixels=min_pixels, window=window,
+        background_radius=int(background_radius), source_radius=int(source_radius), psf=shape, fwhm=width,
+        top=flat, poisson=statistic == "poisson", **others,
+    )  # fmt: skip
+
+
+def _none() -> Targets:
+    empty = np.empty(0)
+    return Targets(np.empty(0, dtype=object), empty, empty, empty, empty, empty)
+
+
+def _limit(rate: xr.DataArray, error: xr.DataArray, sigma: float) -> xr.DataArray:
+    from scipy.special import log_ndtr, ndtri_exp
+
+    if not sigma > 0:
+        raise ValueRangeError(f"sigma: found {sigma}, expected a positive number")
+    beyond = log_ndtr(-float(sigma)) + log_ndtr(rate / error)
+    limit = rate - error * xr.apply_ufunc(ndtri_exp, beyond)
+    attrs = {"units": rate.attrs["units"], "long_name": f"upper limit, one-sided {sigma:g} sigma"}
+    return limit.rename("upper_limit").assign_attrs(attrs)
+
+
+def _outside_message(field: Field, targets: Targets, inside: np.ndarray, pcode_min: float) -> str:
+    first = int(np.flatnonzero(~inside)[0])
+    place = (
+        f"ra={targets.ra[first]:g} dec={targets.dec[first]:g}"
+        if np.isfinite(targets.ra[first])
+        else f"imx={targets.imx[first]:g} imy={targets.imy[first]:g}"
+    )
+    imx, imy = field.image["imx"].values, field.image["imy"].values
+    return (
+        f"photometry: {int((~inside).sum())} of {len(targets)} position(s) are outside the image or coded "
+        f"less than {pcode_min}, the first at {place}; the image covers "
+        f"imx {imx.min():.3f} to {imx.max():.3f}, imy {imy.min():.3f} to {imy.max():.3f}. "
+        "outside='drop' or 'nan' leaves them out"
+    )
+
+
+def _catalog(field: Field, columns: dict[str, Any]) -> xr.Dataset:
+    """Return the columns of one image as a Dataset, new sources by falling significance."""
+    best = np.nan_to_num(columns["snr"]).max(axis=1, initial=0.0)
+    order = np.lexsort((-np.where(columns["known"], np.inf, best),))
+    banded = "energy" in field.image[field.name if field.name in field.image else "counts"].dims
+    variables: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name == "inside":
+            continue
+        if name in _BANDED:
+            unit = "1" if name in ("snr", "centre_snr", "chi2", "dof") else field.units
+            ordered = values[order] if banded else values[order, 0]
+            dims: tuple[str, ...] = ("source", "energy") if banded else ("source",)
+            target = name if field.name == "rate" else name.replace("rate", "counts")
+            variables[target] = (dims, ordered, {"units": unit})
+        else:
+            variables[name] = ("source", values[order])
+    variables["name"] = ("source", _names(variables))
+    variables["known"] = ("source", columns["known"][order])
+    variables["flags"] = ("source", columns["flags"][order], {"units": "1", **_FLAGS})
+    if banded:
+        variables |= {
+            name: (field.image[name].dims, field.image[name].values, {"units": "keV"})
+            for name in ("energy", "energy_bnds")
+            if name in field.image.variables
+        }
+    for name in ("time", "exposure"):
+        if name in field.image.variables and field.image[name].ndim == 0:
+            variables[name] = (
+                "source",
+                np.full(len(order), float(field.image[name])),
+                {"units": "s"},
+            )
+    return build("catalog", variables)
+
+
+def _names(variables: dict[str, Any]) -> np.ndarray:
+    """Return names; sources without one are named after their position."""
+    ra, dec = variables["ra"][1], variables["dec"][1]
+    names = [
+        str(name) or (_designation(a, d) if np.isfinite(a) else f"NEW_{number}")
+        for number, (name, a, d) in enumerate(zip(variables["name"][1], ra, dec, strict=True), 1)
+    ]
+    return np.array(names, dtype=str)
+
+
+def _designation(ra: float, dec: float) -> str:
+    """Return J and the position in hours, minutes and tenths, and degrees and minutes, cut off."""
+    tenths = int(ra / 15 * 600) % 14400
+    minutes = int(abs(dec) * 60)
+    sign = "-" if dec < 0 else "+"
+    return f"J{tenths // 600:02d}{tenths % 600 / 10:04.1f}{sign}{minutes // 60:02d}{minutes % 60:02d}"
+
+
+def _with_absent(part: xr.Dataset, targets: Targets, inside: np.ndarray) -> xr.Dataset:
+    """Return a catalogue with a row for every position, NaN for those that are outside."""
+    if inside.all():
+        return part
+    row = np.where(inside, np.cumsum(inside) - 1, -1)
+    padded = part.pad(source=(0, 1)).isel(source=row)
+    for name, dtype in ((name, part[name].dtype) for name in part.variables if "source" in part[name].dims):
+        if dtype.kind in "iub":
+            padded[name] = padded[name].fillna(0).astype(dtype).assign_attrs(part[name].attrs)
+    padded["name"] = ("source", np.where(targets.name == "", padded["name"], targets.name).astype(str))
+    padded["ra"] = padded["ra"].where(
+        xr.DataArray(inside, dims="source"), xr.DataArray(targets.ra, dims="source")
+    )
+    padded["dec"] = padded["dec"].where(
+        xr.DataArray(inside, dims="source"), xr.DataArray(targets.dec, dims="source")
+    )
+    return padded.assign_attrs(part.attrs)
+
+
+def _joined(parts: list[xr.Dataset], image: xr.Dataset, line: str) -> xr.Dataset:
+    """Return the catalogues of all times as one."""
+    if not parts:
+        raise KindError("sky image: found no image along time, expected at least one")
+    catalog = (
+        parts[0]
+        if len(parts) == 1
+        else xr.concat(
+            parts, "source", data_vars="minimal", coords="minimal", compat="override", join="override"
+        )
+    )
+    names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf",
+             "trigger_time", "tstart", "tstop")  # fmt: skip
+    kept = {name: image.attrs[name] for name in names if name in image.attrs}
+    history = "\n".join(filter(None, [str(image.attrs.get("history", "")), f"batx.{line}"]))
+    return catalog.assign_attrs(kept | {"history": history})

@@ -10,7 +10,14 @@ import xarray as xr
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import TimeBins, bounds_of, energy_bands, explicit_bins, good_time, uniform_bins
 from batx.kernels import snr as kernel
-from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
+from batx.products import (
+    band_coords,
+    product_attrs,
+    product_values,
+    source_coords,
+    time_variables,
+    weighting_of,
+)
 from batx.reduction import Columns, accepted_events, columns_of, compat_of, sum_events
 from batx.schema import build, require_bat
 from batx.units import to_value
@@ -179,14 +186,11 @@ def lightcurve(
         error_name="{quantity}_err",
     )
     variables = {
-        **time_coords(bins),
+        **time_variables(bins, good),
         **band_coords(bands),
         **source_coords(events),
         **values,
-        "exposure": bins.exposure,
         "fracexp": bins.fracexp,
-        "gti_start": good[0],
-        "gti_stop": good[1],
     }
     made = build("lightcurve", variables, product_attrs(events, "lightcurve", bins, weighted))
     return made.set_coords(list(source_coords(events)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,12 @@ HELD_IMX, HELD_IMY, HELD_RATE, HELD_WIDTH, GROUP, POOR = (1 << bit for bit in ra
 
 #: groups of pixels larger than this many source circles squared are no point sources
 _LARGE, _LARGEST = 16, 200
+
+#: geometry of mask and detectors in cm where the image does not give it (algorithms, section 1)
+_GEOMETRY = {
+    "maskbatz": 100.1, "maskoffz": 0.0, "maskcelx": 0.5, "maskcely": 0.5, "maskcelz": 0.1, "detbatz": 0.35,
+    "detoffz": 0.0, "detcelx": 0.42, "detcely": 0.42, "detsizex": 0.4, "detsizey": 0.4,
+}  # fmt: skip
 _PIXEL_CM, _HEIGHT_CM = 0.42, 99.7
 
 
@@ -39,7 +45,7 @@ class Settings:
     poisson: bool = False
     edges: bool = False
     psf: str = "gaussian"
-    fwhm: float = 0.37413
+    fwhm: float | None = 0.37413
     top: float = 0.04584
     fit_width: bool = False
     fit_background: bool = True
@@ -48,10 +54,19 @@ class Settings:
     find: bool = True
     tool: bool = False
 
-    @property
-    def profile(self) -> Profile:
-        """Shape of a point source on the tangent plane."""
-        return Profile(self.psf, np.deg2rad(self.top))
+    def profile(self, attrs: dict[str, Any]) -> Profile:
+        """Return the shape of a point source on the tangent plane, of an image with these attributes."""
+        if self.psf != "mask":
+            return Profile(self.psf, float(np.deg2rad(self.top)))
+        size = {name: float(attrs.get(name, default)) for name, default in _GEOMETRY.items()}
+        mask = size["maskbatz"] + size["maskoffz"] - size["maskcelz"] / 2
+        height = mask - size["detbatz"] - size["detoffz"]
+        names = (
+            ("maskcelx", "maskcelx", "detcelx", "detsizex"),
+            ("maskcely", "maskcely", "detcely", "detsizey"),
+        )
+        boxes = [tuple(size[name] / height for name in axis) for axis in names]
+        return Profile("mask", boxes=(boxes[0], boxes[1]))
 
 
 @dataclass
@@ -69,12 +84,17 @@ class Sources:
 
 
 def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray) -> Background:
-    """Return the local background of an image, without the circles around known sources."""
+    """Return the local background of an image, without the circles around known sources.
+
+    It is measured in units of the noise that is expected of each pixel, which at the edge of the field
+    changes much within the window; the tool measures it in units of flux.
+    """
     counted = field.counted.copy()
     for column, row in zip(x, y, strict=True):
         counted &= ~_circle(counted.shape, column, row, settings.source_radius)
-    return find_pixels(
-        field.values,
+    scale = np.ones_like(field.scale) if settings.tool or settings.poisson else field.scale
+    result = find_pixels(
+        field.values / scale,
         field.usable,
         counted,
         shape=settings.window,
@@ -86,6 +106,7 @@ def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray
         both_signs=settings.both_signs,
         poisson=settings.poisson,
     )
+    return replace(result, mean=result.mean * scale, std=result.std * scale)
 
 
 def _circle(shape: tuple[int, ...], x: float, y: float, radius: int) -> np.ndarray:
@@ -111,9 +132,11 @@ def measure(
     x, y = places_on(field.image, targets, distortion, settings.tool)
     inside = field.holds(x, y)
     targets, x, y = targets.select(inside), x[inside], y[inside]
-    background = background_of(field, settings, x, y)
     sources = Sources(targets, np.ones(len(x), bool), x, y, np.zeros(len(x), np.int64))
-    if settings.find:
+    if settings.tool and len(field.values) > 1:
+        background, sources = _band_by_band(field, settings, sources)
+    else:
+        background = background_of(field, settings, x, y)
         sources = _with_new(sources, _candidates(field, background, settings))
     marked = background.found.copy()
     for column, row in zip(sources.x, sources.y, strict=True):
@@ -125,7 +148,9 @@ def measure(
 
 
 def _candidates(field: Field, background: Background, settings: Settings) -> list[Any]:
-    """Return the groups of pixels that may be point sources."""
+    """Return the groups of pixels that may be point sources, none where no sources are searched."""
+    if not settings.find:
+        return []
     excess = (field.values - background.mean).sum(axis=0)
     largest = max(_LARGEST, _LARGE * settings.source_radius**2)
     return [
@@ -133,6 +158,20 @@ def _candidates(field: Field, background: Background, settings: Settings) -> lis
         for group in components(background.found, excess, field.usable)
         if settings.min_pixels <= group.n_pixels <= largest and (settings.edges or not group.touches)
     ]
+
+
+def _band_by_band(field: Field, settings: Settings, sources: Sources) -> tuple[Background, Sources]:
+    """Return background and sources as the tool has them: what a band shows is known in the next ones."""
+    parts = []
+    for band in field.values:
+        single = replace(field, values=band[None], scale=np.ones_like(band[None]))
+        parts.append(background_of(single, settings, sources.x, sources.y))
+        sources = _with_new(sources, _candidates(single, parts[-1], settings))
+    stacked = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "std", "snr")
+    }
+    found = np.logical_or.reduce([part.found for part in parts])
+    return Background(weight=parts[0].weight, found=found, **stacked), sources
 
 
 def _with_new(known: Sources, found: list[Any]) -> Sources:
@@ -175,7 +214,8 @@ class _Columns:
     ) -> None:
         self.field, self.background, self.settings = field, background, settings
         self.sources, self.distortion = sources, distortion
-        self.fwhm = np.deg2rad(settings.fwhm)
+        self.profile = settings.profile(field.image.attrs)
+        self.fwhm = self.profile.natural_width if settings.fwhm is None else float(np.deg2rad(settings.fwhm))
         step = field.step
         self.oversampling = settings.oversampling or _oversampling(field.image.attrs, step)
         bands, count = len(field.values), len(sources)
@@ -213,7 +253,7 @@ class _Columns:
                 data[band],
                 sigma[band],
                 guess.bands(band),
-                settings.profile,
+                self.profile,
                 correlation,
                 (rows, columns),
             )
@@ -295,7 +335,7 @@ class _Columns:
         step_x, step_y = self.field.step
         reach = [int(np.ceil(1.7 * self.fwhm / step)) for step in (step_y, step_x)]
         y, x = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
-        values, _ = self.settings.profile((x * step_x).ravel(), (y * step_y).ravel(), self.fwhm)
+        values, _ = self.profile((x * step_x).ravel(), (y * step_y).ravel(), self.fwhm)
         return values.reshape(x.shape)
 
     def _bands(self, group: np.ndarray, fit: Fit, band: slice) -> None:
@@ -316,7 +356,7 @@ class _Columns:
             for other in range(n):
                 if other != number:
                     dx, dy = (np.atleast_1d(place[axis] - fit.values.common[other, axis]) for axis in (0, 1))
-                    shape = self.settings.profile(dx, dy, fit.values.common[other, 2])[0][0]
+                    shape = self.profile(dx, dy, fit.values.common[other, 2])[0][0]
                     others = others + fit.values.band[:, other, 0] * shape
             self.by_band["contamination"][source, band] = others
 
@@ -325,23 +365,23 @@ class _Columns:
         return float(np.sqrt(np.prod(self.oversampling))) if self.settings.tool else 1.0
 
     def _places(self, group: np.ndarray, fits: list[Fit], free: np.ndarray) -> None:
-        """Fill in positions and widths; from fits of single bands, means with the weights of the tool."""
-        std = self._at_pixels(self.background.std, group)
-        snr = np.divide(self.by_band["rate"][group], std, out=np.zeros_like(std), where=std > 0)
-        weight = np.where(snr > self.settings.snr, snr, 0.0) ** 2
-        weight[weight.sum(axis=1) == 0] = 1.0
-        if len(fits) == 1:
-            weight = np.ones((len(group), 1))
-        factor = self._error_factor()
+        """Fill in positions and widths.
+
+        From fits of single bands the tool takes the mean of the bands above the threshold, weighted with the
+        square of their significance, and the errors of the last band.
+        """
+        weight = np.ones((len(group), len(fits)))
+        if len(fits) > 1:
+            std = self._at_pixels(self.background.std, group)
+            snr = np.divide(self.by_band["rate"][group], std, out=np.zeros_like(std), where=std > 0)
+            squared = np.where(snr > self.settings.snr, snr, 0.0) ** 2
+            weight = np.where(squared.any(axis=1, keepdims=True), squared, weight)
         common = np.stack([fit.values.common for fit in fits], axis=1)
-        n_common = common[:, 0].size
-        variances = np.stack([np.diagonal(fit.covariance)[:n_common].reshape(-1, 3) for fit in fits], axis=1)
-        mean = np.average(common, axis=1, weights=np.repeat(weight[..., None], 3, axis=2))
-        error = factor * np.sqrt(
-            np.average(variances, axis=1, weights=np.repeat(weight[..., None], 3, axis=2))
-        )
-        at_limit = fits[0].at_limit.common
-        held = ~free | at_limit
+        mean = (weight[..., None] * common).sum(axis=1) / weight.sum(axis=1)[:, None]
+        last, factor = fits[-1], self._error_factor()
+        error = last.values.filled(factor * np.sqrt(np.diagonal(last.covariance))).common
+        # the tool does not say that a parameter ended at its limit
+        held = ~free if self.settings.tool else ~free | last.at_limit.common
         if not self.settings.tool:
             error[held] = np.nan
         for axis, name in enumerate(("imx", "imy", "width")):
@@ -349,7 +389,7 @@ class _Columns:
             self.by_source[f"{name}_err"][group] = error[:, axis]
         for number, source in enumerate(group):
             index = 3 * number
-            self.by_source["imxy_cov"][source] = factor**2 * fits[0].covariance[index, index + 1]
+            self.by_source["imxy_cov"][source] = factor**2 * last.covariance[index, index + 1]
         bits = held @ np.array([HELD_IMX, HELD_IMY, HELD_WIDTH])
         self.flags[group] = bits + (GROUP if len(group) > 1 else 0)
 

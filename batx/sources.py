@@ -37,6 +37,9 @@ _BANDED = (
     "rate", "rate_err", "snr", "noise", "background", "background_err", "local_background", "contamination",
     "centre_rate", "centre_snr", "chi2", "dof",
 )  # fmt: skip
+#: full width at half maximum of a source in degrees, for shapes other than that of the mask
+TOOL_FWHM = 0.37413
+
 _FLAGS = {
     "flag_masks": [1, 2, 4, 8, 16, 32],
     "flag_meanings": "imx_held imy_held rate_held width_held fitted_in_group not_fitted",
@@ -52,8 +55,8 @@ def detect(
     pcode_min: float = 0.01,
     bkg_pcode_min: float | None = None,
     fit_positions: bool | float | Any = False,
-    psf: str = "gaussian",
-    fwhm: Any = 0.37413,
+    psf: str | None = None,
+    fwhm: Any = None,
     psf_top: Any = 0.04584,
     fit_width: bool = False,
     fit_background: bool = True,
@@ -61,7 +64,7 @@ def detect(
     background_radius: int = 30,
     source_radius: int = 6,
     passes: int = 2,
-    min_pixels: int = 3,
+    min_pixels: int | None = None,
     both_signs: bool = False,
     edges: bool = False,
     statistic: str = "gaussian",
@@ -93,8 +96,10 @@ def detect(
         Whether positions of known sources are fitted: within 3 times their `err_rad`, or within this angle,
         degrees or Quantity. Held by default.
     psf, fwhm, psf_top
-        Shape of a point source: ``"gaussian"``, ``"pyramid"`` or ``"truncated_cone"``; its full width at
-        half maximum and the width of the flat top of the last two, degrees or Quantity.
+        Shape of a point source: ``"mask"`` (default), what deconvolution makes of a point with the geometry
+        of the image; ``"gaussian"`` (default with `compat`), ``"pyramid"`` or ``"truncated_cone"``; its full
+        width at half maximum (that of the geometry, or 0.37413 for the last three) and the width of the flat
+        top of the last two, degrees or Quantity.
     fit_width
         Fit the width too, between 0.6 and 1.4 times `fwhm`.
     fit_background
@@ -104,7 +109,7 @@ def detect(
     passes
         Greatest number of times that the background is measured without the pixels found before.
     min_pixels
-        Least number of pixels of a source, sharing sides.
+        Least number of pixels of a source, sharing sides: 1 if not given, 3 with `compat`.
     both_signs
         Take negative peaks as well.
     edges
@@ -117,9 +122,9 @@ def detect(
         Pixels per detector along X and Y; from the header or the size of the pixels if not given. Used for
         the errors of ``compat="heasoft"``.
     compat
-        ``"heasoft"`` as batcelldetect: errors of independent pixels times the root of the oversampling, `0`
-        for what was held, `ra_err` = `dec_err` cos(dec), and bands fitted one by one, the position being
-        their mean.
+        ``"heasoft"`` as batcelldetect: background in units of flux, Gaussian sources, errors of independent
+        pixels times the root of the oversampling, 0 for what was held, `ra_err` = `dec_err` cos(dec), and
+        bands searched and fitted one after the other, the position being their mean.
 
     Returns
     -------
@@ -186,8 +191,8 @@ def photometry(
     pcode_min: float = 0.01,
     bkg_pcode_min: float | None = None,
     snr: float = 6.0,
-    psf: str = "gaussian",
-    fwhm: Any = 0.37413,
+    psf: str | None = None,
+    fwhm: Any = None,
     psf_top: Any = 0.04584,
     fit_background: bool = True,
     window: str = "circle",
@@ -382,6 +387,7 @@ def background_maps(
     passes: int = 2,
     both_signs: bool = False,
     statistic: str = "gaussian",
+    compat: str | None = None,
 ) -> xr.Dataset:
     """Return an image with the background, noise and significance measured around each pixel.
 
@@ -391,7 +397,7 @@ def background_maps(
         Kind ``sky_image``; where it is in counts and has an exposure, the maps are rates all the same.
     snr, catalog, pcode, pcode_min, bkg_pcode_min, window, background_radius, source_radius, passes
         As for `detect`: pixels that reach `snr`, and circles around the sources of `catalog`, do not count.
-    both_signs, statistic
+    both_signs, statistic, compat
         As for `detect`.
 
     Returns
@@ -421,8 +427,8 @@ def background_maps(
     True
     """
     settings = _settings(
-        snr, passes, 1, window, background_radius, source_radius, "gaussian", 1, 0, statistic,
-        both_signs=both_signs,
+        snr, passes, 1, window, background_radius, source_radius, None, None, 0, statistic,
+        both_signs=both_signs, tool=compat_of(compat) is not None,
     )  # fmt: skip
     targets = _none() if catalog is None else catalog_targets(catalog, "background_maps")
     maps: dict[str, list[np.ndarray]] = {"background": [], "noise": [], "snr": []}
@@ -505,24 +511,27 @@ def _window_of(fit_positions: Any) -> bool | float:
 def _settings(
     snr: float,
     passes: int,
-    min_pixels: int,
+    min_pixels: int | None,
     window: str,
     background_radius: int,
     source_radius: int,
-    psf: str,
+    psf: str | None,
     fwhm: Any,
     top: Any,
     statistic: str,
     **others: Any,
 ) -> Settings:
     """Return checked settings."""
+    shape = psf or ("gaussian" if others.get("tool") else "mask")
     for name, value, known in (
         ("window", window, WINDOWS),
-        ("psf", psf, SHAPES),
+        ("psf", shape, SHAPES),
         ("statistic", statistic, ("gaussian", "poisson")),
     ):
         if value not in known:
             raise ValueRangeError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
+    if min_pixels is None:
+        min_pixels = 3 if others.get("tool") else 1
     if not snr > 0 or passes < 1 or min_pixels < 1:
         raise ValueRangeError(
             f"found snr={snr}, passes={passes}, min_pixels={min_pixels}; "
@@ -533,12 +542,15 @@ def _settings(
             f"found source_radius={source_radius}, background_radius={background_radius}; expected the first "
             "to be above 0 and below the second"
         )
-    width, flat = float(to_value(fwhm, "deg", "fwhm")), float(to_value(top, "deg", "psf_top"))
-    if not 0 <= flat < width:
+    width = None if fwhm is None else float(to_value(fwhm, "deg", "fwhm"))
+    if width is None and shape != "mask":
+        width = TOOL_FWHM
+    flat = float(to_value(top, "deg", "psf_top"))
+    if width is not None and not 0 <= flat < width:
         raise ValueRangeError(f"found fwhm={width}, psf_top={flat} deg; expected a flat top below the width")
     return Settings(
         snr=float(snr), passes=passes, min_pixels=min_pixels, window=window,
-        background_radius=int(background_radius), source_radius=int(source_radius), psf=psf, fwhm=width,
+        background_radius=int(background_radius), source_radius=int(source_radius), psf=shape, fwhm=width,
         top=flat, poisson=statistic == "poisson", **others,
     )  # fmt: skip
 

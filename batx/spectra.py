@@ -8,7 +8,14 @@ import numpy as np
 import xarray as xr
 
 from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin
-from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
+from batx.products import (
+    band_coords,
+    product_attrs,
+    product_values,
+    source_coords,
+    time_variables,
+    weighting_of,
+)
 from batx.reduction import columns_of, compat_of, sum_events
 from batx.schema import build, require_bat
 
@@ -124,14 +131,11 @@ def spectrum(
         error_name="stat_err",
     )
     variables = {
-        **time_coords(bins, scalar=time is None),
+        **time_variables(bins, good, scalar=time is None),
         "channel": np.arange(bands.lower.size),
         **band_coords(bands, "channel"),
         **source_coords(events),
         **values,
-        "exposure": ((), bins.exposure[0]) if time is None else (("time",), bins.exposure),
-        "gti_start": good[0],
-        "gti_stop": good[1],
     }
     made = build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
     return made.set_coords(list(source_coords(events)))

@@ -120,13 +120,13 @@ def steps(ax) -> list:
 
 @pytest.mark.parametrize("kind", PICTURES)
 def test_every_kind_draws_in_a_figure_without_touching_pyplot_or_settings(kind):
-    settings = dict(mpl.rcParams)
+    settings, figures = dict(mpl.rcParams), plt.get_fignums()
     figure = Figure(layout="constrained")
     axes = np.atleast_1d(make(kind).bat.plot(figure)).ravel()
     figure.canvas.draw()
     assert all(ax.figure is figure for ax in axes)
     assert all(ax.get_xlabel() or ax is not axes[-1] for ax in axes)
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == figures
     assert dict(mpl.rcParams) == settings
 
 
@@ -477,6 +477,14 @@ def test_attitude_is_not_drawn_across_gaps_or_jumps():
     assert np.isnan(drawn).sum() == 3  # two turns and the gap
     assert np.nanmax(drawn) <= 360
     assert np.isnan(axes[1].lines[0].get_ydata()).sum() == 1
+
+
+def test_the_last_trace_holds_until_the_end():
+    trace = make("ray_trace")
+    trace.attrs["tstop"] = float(trace.time[-1]) + 30.0
+    x, y = trace.bat.plot(Figure(), time="met")[0].lines[0].get_data()
+    assert y[-1] == y[-2] == float(trace.imx[-1])
+    assert x[-1] - x[-2] == pytest.approx(30.0)
 
 
 def test_ray_trace_panels():

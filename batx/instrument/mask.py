@@ -20,6 +20,7 @@ from batx.instrument.sky import FAR
 
 __all__ = [
     "DEFAULT_CORRECTIONS",
+    "DEFAULT_GEOMETRY",
     "FAR",
     "MASK_WEIGHT_GAIN",
     "NORMALISATIONS",
@@ -47,6 +48,30 @@ NORMALISATIONS = ("tool", "geometry")
 
 DEFAULT_CORRECTIONS = ("flatfield", "pcode", "ndets", "maskwt")
 _CORRECTIONS = (*DEFAULT_CORRECTIONS, "nearfield", "cosine", "rsquare", "forward", "unbalanced")
+
+
+#: geometry keywords of an aperture, and their values where it lacks them, cm (algorithms section 1)
+DEFAULT_GEOMETRY = {
+    "maskbatx": 0.0,
+    "maskbaty": 0.0,
+    "maskbatz": 100.1,
+    "maskoffx": 0.0,
+    "maskoffy": 0.143,
+    "maskoffz": 0.0,
+    "maskcelx": 0.5,
+    "maskcely": 0.5,
+    "maskcelz": 0.1,
+    "detbatx": 0.0,
+    "detbaty": 0.0,
+    "detbatz": 0.35,
+    "detoffx": 0.0,
+    "detoffy": 0.0,
+    "detoffz": 0.0,
+    "detcelx": 0.42,
+    "detcely": 0.42,
+    "detsizex": 0.40,
+    "detsizey": 0.40,
+}
 
 
 @dataclass(frozen=True)
@@ -105,29 +130,29 @@ class MaskGeometry:
         (-121.75, -60.607)
         """
 
-        def value(name: str, default: float) -> float:
-            found = attrs.get(name, default)
+        def value(name: str, default: float | None = None) -> float:
+            found = attrs.get(name, DEFAULT_GEOMETRY[name] if default is None else default)
             if not isinstance(found, Real) or not np.isfinite(float(found)):
                 raise ValueRangeError(f"aperture: found {name} = {found!r}, expected a finite number (cm)")
             return float(found)
 
         ny, nx = (int(n) for n in shape)
-        cell = (value("maskcelx", 0.5), value("maskcely", 0.5), value("maskcelz", 0.1))
+        cell = (value("maskcelx"), value("maskcely"), value("maskcelz"))
         geometry = cls(
             shape=(ny, nx),
             mask_corner=(
-                value("maskbatx", 0.0) + value("maskoffx", 0.0) + value("maskcell0x", -nx * cell[0] / 2),
-                value("maskbaty", 0.0) + value("maskoffy", 0.143) + value("maskcell0y", -ny * cell[1] / 2),
+                value("maskbatx") + value("maskoffx") + value("maskcell0x", -nx * cell[0] / 2),
+                value("maskbaty") + value("maskoffy") + value("maskcell0y", -ny * cell[1] / 2),
             ),
-            mask_top=value("maskbatz", 100.1) + value("maskoffz", 0.0),
+            mask_top=value("maskbatz") + value("maskoffz"),
             mask_cell=cell,
             detector_corner=(
-                value("detbatx", 0.0) + value("detoffx", 0.0) + _DETECTOR_CORNER[0],
-                value("detbaty", 0.0) + value("detoffy", 0.0) + _DETECTOR_CORNER[1],
+                value("detbatx") + value("detoffx") + _DETECTOR_CORNER[0],
+                value("detbaty") + value("detoffy") + _DETECTOR_CORNER[1],
             ),
-            detector_top=value("detbatz", 0.35) + value("detoffz", 0.0),
-            detector_pitch=(value("detcelx", 0.42), value("detcely", 0.42)),
-            detector_size=(value("detsizex", 0.40), value("detsizey", 0.40)),
+            detector_top=value("detbatz") + value("detoffz"),
+            detector_pitch=(value("detcelx"), value("detcely")),
+            detector_size=(value("detsizex"), value("detsizey")),
         )
         sizes = (*cell[:2], *geometry.detector_pitch, *geometry.detector_size)
         if not all(size > 0 for size in sizes) or cell[2] < 0 or geometry.height <= 0:

@@ -55,10 +55,17 @@ _SAME_EDGE = 1e-6
 
 
 def span(ds: xr.Dataset, bounds: str = "time_bnds") -> tuple[float | None, float | None]:
-    """Return start and stop of a product: of its good time, else of its attributes, else of its bins."""
+    """Return start and stop of a product: of its good time, else of its attributes, else of its bins.
+
+    Good time before the first and after the last bin does not count.
+    """
     recorded = [ds.attrs.get("tstart"), ds.attrs.get("tstop")]
     if "gti_start" in ds and ds.sizes["gti"]:
         limits = float(ds["gti_start"].min()), float(ds["gti_stop"].max())
+        if bounds in ds and ds[bounds].size:
+            low, high = float(ds[bounds].min()), float(ds[bounds].max())
+            inside = max(limits[0], low), min(limits[1], high)
+            limits = inside if inside[0] < inside[1] else (low, high)
         pairs = zip(recorded, limits, strict=True)
         start, stop = (old if old is not None and abs(old - new) <= _SAME_EDGE else new for old, new in pairs)
         return float(start), float(stop)
@@ -219,7 +226,7 @@ def attitude_hdus(ds: xr.Dataset) -> list[Any]:
         for bit, name in enumerate(flags):
             if name in ds:
                 values[:, bit] = ds[name].values
-        status = [columns[0], Col("FLAGS", values, None, "10 arcmin, settled, in SAA, safe hold")]
+        status = [columns[0], Col("FLAGS", values, None, "10 arcmin, settled, in SAA, safe hold", "8X")]
         hdus.append(table_hdu("ACS_DATA", status, cards, ds.attrs))
     return hdus
 
@@ -296,7 +303,9 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     if f"{value}_err" in ds:
         columns.append(_bands_column(ds, f"{value}_err", "ERROR"))
     elif value == "counts" and ds.attrs["statistic"] == "poisson":
-        columns.append(Col("ERROR", np.sqrt(columns[-1].array), "count", "square root of the counts"))
+        columns.append(
+            Col("ERROR", np.sqrt(columns[-1].array, dtype=np.float64), "count", "square root of the counts")
+        )
     if "totcounts" in ds:
         columns.append(_count_column(ds, "totcounts", "TOTCOUNTS"))
     columns.append(variable_column(ds, "fracexp", "FRACEXP"))
@@ -328,8 +337,10 @@ def _bands_column(ds: xr.Dataset, name: str, column: str) -> Col:
 
 
 def _count_column(ds: xr.Dataset, name: str, column: str) -> Col:
-    """Return counts as 32-bit integers if that loses nothing."""
+    """Return counts as 32-bit integers if that loses nothing; shorter ones stay as they are."""
     values = ds[name].values
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 4:
+        return Col(column, values, "count", "accepted events")
     whole = values.astype(np.int32) if values.size == 0 or np.abs(values).max() < 2**31 else values
     return Col(column, whole if np.array_equal(whole, values) else values, "count", "accepted events")
 

@@ -17,6 +17,7 @@ __all__ = [
     "in_view",
     "locate",
     "pixel_of",
+    "shows_any",
 ]
 
 #: place of a cell that an image does not show
@@ -56,6 +57,16 @@ def in_view(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) ->
                 seen[i] = True
                 break
     return seen
+
+
+@njit(cache=True, nogil=True)
+def shows_any(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> bool:
+    """Return whether an image shows any of the directions (n, 3)."""
+    for i in range(len(vectors)):
+        x, y, depth = _pixel(vectors[i], homography)
+        if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)

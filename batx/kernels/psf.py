@@ -5,13 +5,15 @@ Formulae: algorithms, section 2.4. Places and widths are in one unit, here the t
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 __all__ = ["FWHM_PER_SIGMA", "SHAPES", "Fit", "Guess", "Parameters", "Profile", "fit_sources"]
 
-SHAPES = ("gaussian", "pyramid", "truncated_cone")
+SHAPES = ("mask", "gaussian", "pyramid", "truncated_cone")
 
 #: full width at half maximum of a Gaussian over its sigma, as the tools round it
 FWHM_PER_SIGMA = 2.35
@@ -22,10 +24,28 @@ _X, _Y, _WIDTH = range(3)
 
 @dataclass(frozen=True)
 class Profile:
-    """Shape of a point source, 1 at its centre; `top` is the width of the flat top of the last two shapes."""
+    """Shape of a point source, 1 at its centre.
+
+    Attributes
+    ----------
+    shape
+        One of `SHAPES`. ``"mask"`` is what deconvolution makes of a point: in X and in Y the convolution of
+        four boxes, the mask cell and the detector on the side of the sky, the mask cell and the detector
+        pitch on that of the image.
+    top
+        Width of the flat top of the last two shapes.
+    boxes
+        Widths of the four boxes in X and in Y, shape ``(2, 4)``; for the shape ``"mask"`` only.
+    """
 
     shape: str
-    top: float
+    top: float = 0.0
+    boxes: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    @property
+    def natural_width(self) -> float:
+        """Full width at half maximum of the four boxes, the mean of that in X and in Y."""
+        return float(np.mean([_half_maximum(widths) for widths in self.boxes]))
 
     def __call__(self, dx: np.ndarray, dy: np.ndarray, fwhm: float) -> tuple[np.ndarray, np.ndarray]:
         """Return values and their derivatives with respect to x and y of the centre and the width.
@@ -55,6 +75,13 @@ class Profile:
             u = (dx * dx + dy * dy) * inverse
             p = np.exp(-0.5 * u)
             return p, np.stack([p * dx * inverse, p * dy * inverse, p * u / fwhm])
+        if self.shape == "mask":
+            scale = fwhm / self.natural_width
+            (fx, fx_x), (fy, fy_y) = (
+                _boxes(d / scale, widths) for d, widths in zip((dx, dy), self.boxes, strict=True)
+            )
+            by_width = -(fx_x * dx * fy + fy_y * dy * fx) / (scale * fwhm)
+            return fx * fy, np.stack([-fx_x * fy / scale, -fy_y * fx / scale, by_width])
         if self.shape == "pyramid":
             fx, fx_r, fx_w = self._ramp(np.abs(dx), fwhm)
             fy, fy_r, fy_w = self._ramp(np.abs(dy), fwhm)
@@ -63,8 +90,8 @@ class Profile:
             )
         r = np.hypot(dx, dy)
         f, f_r, f_w = self._ramp(r, fwhm)
-        scale = -f_r / np.where(r > 0, r, 1.0)
-        return f, np.stack([scale * dx, scale * dy, f_w])
+        slope = -f_r / np.where(r > 0, r, 1.0)
+        return f, np.stack([slope * dx, slope * dy, f_w])
 
     def _ramp(self, r: np.ndarray, fwhm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ``clip((w2 - (w1 + r)/2) / (w2 - w1), 0, 1)`` and its derivatives by `r` and `fwhm`.
@@ -82,6 +109,29 @@ class Profile:
         """Return where the background of a source is fitted: within 3 sigma, or 1.5 widths of the others."""
         scale = fwhm / FWHM_PER_SIGMA if self.shape == "gaussian" else 0.5 * fwhm
         return dx * dx + dy * dy < 9 * scale * scale
+
+
+def _boxes(d: np.ndarray, widths: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the convolution of four boxes, 1 in the middle, and its derivative.
+
+    It is the sum of cubes of truncated distances: ``sum +-(d + (+-w1 +-w2 +-w3 +-w4) / 2)_+ ** 3``.
+    """
+    signs = np.array(list(itertools.product((1, -1), repeat=len(widths))))
+    shifts, parity = signs @ np.asarray(widths) / 2, np.prod(signs, axis=1)
+    middle = parity @ np.maximum(shifts, 0) ** 3
+    distance = np.maximum(shifts[:, None] - np.abs(d), 0)
+    return parity @ distance**3 / middle, -3 * np.sign(d) * (parity @ distance**2) / middle
+
+
+@lru_cache(maxsize=32)
+def _half_maximum(widths: tuple[float, ...]) -> float:
+    """Return the full width at half maximum of four boxes."""
+    low, high = 0.0, sum(widths) / 2
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        above = _boxes(np.array([middle]), widths)[0][0] > 0.5
+        low, high = (middle, high) if above else (low, middle)
+    return 2 * low
 
 
 @dataclass

@@ -63,7 +63,7 @@ def in_view(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) ->
 def shows_any(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> bool:
     """Return whether an image shows any of the directions (n, 3)."""
     for i in range(len(vectors)):
-        x, y, depth = _pixel(vectors[i], homography)
+        x, y, depth = pixel_of(vectors[i], homography)
         if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
             return True
     return False

@@ -434,6 +434,23 @@ def mosaic() -> xr.Dataset:
     )
 
 
+def mosaic_image() -> xr.Dataset:
+    rng = _rng()
+    dims = ("energy", "y", "x")
+    return build(
+        "mosaic_image",
+        {
+            **_bands(),
+            "wcs": _wcs(),
+            "sum_w": (dims, rng.random((4, 5, 6)), {"units": "s**2/count**2"}),
+            "sum_wf": (dims, rng.random((4, 5, 6)), {"units": "s/count"}),
+            "exposure": (("y", "x"), rng.uniform(0, 1000, (5, 6))),
+            "n_images": (("y", "x"), np.ones((5, 6), dtype=np.int32)),
+        },
+        ATTRS,
+    )
+
+
 def catalog() -> xr.Dataset:
     return build(
         "catalog",

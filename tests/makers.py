@@ -557,6 +557,7 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,
+    "mosaic_image": mosaic_image,
     "catalog": catalog,
     "fit": fit,
     "image": image,

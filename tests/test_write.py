@@ -46,7 +46,7 @@ WRITTEN = [
     "housekeeping",
     "table",
 ]
-UNWRITTEN = ["sky_image", "mosaic", "fit", "image"]
+UNWRITTEN = ["sky_image", "fit", "image"]
 LAYOUTS = json.loads((Path(__file__).parent / "reference" / "fits_layouts.json").read_text())
 
 

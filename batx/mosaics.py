@@ -47,7 +47,7 @@ def mosaic(
     cuts: Any = None,
     time_bins: Any = None,
     path: str | os.PathLike[str] | None = None,
-    memory: float = 64e6,
+    memory: float = 32e6,
 ) -> xr.Dataset | xr.DataTree:
     """Return the inverse-variance sums of sky images over the union of their fields.
 
@@ -251,10 +251,16 @@ class _Region:
     """A region of the grid: its cells, and the images that may show any of them."""
 
     number: int
-    start: int
-    stop: int
-    cells: np.ndarray
+    cells: np.ndarray | range
     images: np.ndarray
+
+    def delayed_cells(self) -> Any:
+        """Return the cells as a node of a graph; those of a dense grid are numbered when they are needed."""
+        from dask import delayed
+
+        if isinstance(self.cells, range):
+            return delayed(np.arange, pure=False)(self.cells.start, self.cells.stop, dtype=np.int64)
+        return delayed(self.cells, pure=False)
 
 
 @dataclass
@@ -291,7 +297,7 @@ class _Plan:
         for number, (start, stop) in enumerate(pairwise(edges)):
             cells, images = cells_in_view(self.grid, int(start), int(stop), homographies, sizes)
             if len(cells):
-                self.regions.append(_Region(number, int(start), int(stop), cells, images))
+                self.regions.append(_Region(number, cells, images))
 
     def graph(self, n_groups: int) -> tuple[list[Any], list[Any]]:
         """Return the maps of the total and those of the groups (group, ...), as dask arrays."""
@@ -330,7 +336,7 @@ class _Plan:
 
         members = [image for image in self.classes[key] if region.images[image]]
         views = [self.views[image] for image in members]
-        cells = delayed(region.cells, pure=False)
+        cells = region.delayed_cells()
         if self.store is not None:
             return self._stored_sums(region, views, cells, stored)
         leaves = []

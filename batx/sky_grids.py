@@ -283,7 +283,7 @@ def may_show(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) -
 
 def cells_in_view(
     grid: SkyGrid, start: int, stop: int, homographies: np.ndarray, sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray | range, np.ndarray]:
     """Return the cells of a region that images show, and which images show any of it.
 
     Parameters
@@ -295,7 +295,7 @@ def cells_in_view(
 
     Returns
     -------
-    cells : numpy.ndarray
+    cells : numpy.ndarray or range
         int64, increasing; all of the region if the grid is dense.
     images : numpy.ndarray
         bool (images,).
@@ -309,8 +309,8 @@ def cells_in_view(
         shown = may_show(vectors, homographies, sizes)
         for image in np.flatnonzero(shown & ~images):
             images[image] = shows_any(vectors, homographies[image], *sizes[image])
-        if grid.dense:
-            cells.append(block)
-        elif shown.any():
+        if shown.any() and not grid.dense:
             cells.append(block[in_view(vectors, homographies[shown], sizes[shown])])
+    if grid.dense:
+        return range(start, stop), images
     return (np.concatenate(cells) if cells else np.empty(0, np.int64)), images

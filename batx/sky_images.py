@@ -23,7 +23,7 @@ from batx.kernels import deconvolve
 from batx.plane_inputs import PlaneStack, mask_and_geometry, plane_stack, usable_detectors
 from batx.reduction import compat_of
 from batx.schema import build
-from batx.sky_coords import axis_direction, image_cards
+from batx.sky_coords import axis_direction, card_axes, image_cards
 from batx.units import to_value
 
 __all__ = ["sky_image"]
@@ -162,7 +162,7 @@ def sky_image(
     counts, variance = stack.measured(quantity)
     stack.require_values(recipe.good_detectors)
     grid = recipe.grid
-    imx, imy = grid.tangent()
+    imx, imy = card_axes(image_cards(grid.pixel, grid.step), grid.shape)
     dims = (*stack.dims, "imy", "imx")
     unit = {"units": "count" if quantity == "counts" else "count/s"}
     if {"pcode", "ndets"} <= recipe.corrections:
@@ -344,13 +344,12 @@ def _decode(
     cpus = threads or _cpus()
 
     def work(index: int) -> None:
-        decoder, image = _decoder_of(recipe, images[index]), images[index]
-        if decoder is None:
-            made: Any = [np.nan] * 3
-        else:
-            made = decoder.image(image, spreads[index], noise, workers=max(1, cpus // max(number, 1)))
-        for target, values in zip(maps, made, strict=False):
-            target[index] = values
+        decoder, targets = _decoder_of(recipe, images[index]), [target[index] for target in maps]
+        if decoder is not None:
+            decoder.image(images[index], spreads[index], targets, workers=max(1, cpus // number))
+            return
+        for target in targets:
+            target[:] = np.nan
 
     if number < 2 or cpus < 2:
         for index in range(number):

@@ -41,7 +41,7 @@ def pointing(number: int, folder: Path) -> Path:
             noise = np.ones(SHAPE, np.float32)
             values = rng.standard_normal(SHAPE, np.float32) if name == "BAT_IMAGE" else noise
             hdu = fits.ImageHDU(values, header, name=f"{name}_{band + 1}")
-            hdu.header.update({"E_MIN": EDGES[band], "E_MAX": EDGES[band + 1], "IMATYPE": kind}
+            hdu.header.update({"E_MIN": EDGES[band], "E_MAX": EDGES[band + 1], "IMATYPE": kind})
             hdus.append(hdu)
     hdus.append(fits.ImageHDU(coding.astype(np.float32), header, name="BAT_PCODE"))
     path = folder / f"{number:04d}.img"

@@ -16,6 +16,8 @@ __all__ = ["THREADS", "computing"]
 
 THREADS = "threads"
 _TIMEOUT = "20s"
+#: the places of cells go with the graph, once: some tens of MB for a fine grid
+_QUIET = {"distributed.admin.large-graph-warning-threshold": "1GB"}
 
 #: computes Datasets, and calls the function with the part that is done, 0 to 1
 Compute = Callable[[Sequence["xr.Dataset"], Callable[[float], None]], "list[xr.Dataset]"]
@@ -49,18 +51,20 @@ def computing(scheduler: str | None, workers: int | None = None) -> Iterator[Com
             "--scheduler needs dask's distributed, which is not installed: pip install 'batx[cluster]', or "
             "leave the option out to use threads"
         )
+    import dask
     from distributed import Client, LocalCluster
     from distributed.scheduler import KilledWorker
 
     if scheduler is None:
         with (
+            dask.config.set(_QUIET),
             LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             yield _Cluster(client, KilledWorker)
         return
     address = scheduler if "://" in scheduler else f"tcp://{scheduler}"
-    with Client(address, timeout=_TIMEOUT, set_as_default=False) as client:
+    with dask.config.set(_QUIET), Client(address, timeout=_TIMEOUT, set_as_default=False) as client:
         yield _Cluster(client, KilledWorker)
 
 
@@ -90,7 +94,7 @@ class _Cluster:
 
         kept = self.client.persist(list(datasets))
         futures = futures_of(kept)
-        for number, _ in enumerate(as_completed(futures), 1):
+        for number, _ in enumerate(as_completed(futures, loop=self.client.loop), 1):
             done(number / len(futures))
         try:
             return list(self.client.compute(kept, sync=True))

@@ -176,12 +176,13 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
                 f"{float(one['dec']):+.4f}" if "dec" in one else "",
                 f"{60.0 * float(one['err_rad']):.2f}" if "err_rad" in one else "",
                 f"{best['snr']:.1f}",
-                f"{best['rate']:.5f} +- {best['rate_err']:.5f}" if "rate" in best else "",
+                f"{best['rate']:.5f}" if "rate" in best else "",
+                f"{best['rate_err']:.5f}" if "rate_err" in best else "",
                 f"{float(one['pcode']):.2f}" if "pcode" in one else "",
             ]
         )
     title = f"{number} source{'' if number == 1 else 's'}" + (f", the first {most}" if number > most else "")
-    columns = ("name", "ra (deg)", "dec (deg)", "error (arcmin)", "snr", "rate (count/s)", "coding")
+    columns = ("name", "ra (deg)", "dec (deg)", "error (')", "snr", "count/s", "error", "coding")
     sheet(title, columns, rows)
 
 

@@ -72,6 +72,7 @@ class BatDataset:
     to_healpix = _Verb("batx.healpix:to_healpix")
     merge = _Verb("batx.mosaic_sums:merge")
     finalize = _Verb("batx.mosaic_sums:finalize")
+    slew_mosaic = _Verb("batx.slews:slew_mosaic")
     plot = _Verb("batx.plots.dispatch:plot")
     to_pandas = _Verb("batx.interop.pandas:to_pandas")
     to_fits = _Verb("batx.io.write:to_fits")

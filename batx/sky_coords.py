@@ -306,7 +306,7 @@ def card_axes(cards: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarra
     Examples
     --------
     >>> [axis.tolist() for axis in card_axes(image_cards((2.0, 1.0), (-0.5, 0.5)), (1, 3))]
-    [[0.5, -0.0, -0.5], [0.0]]
+    [[0.5, 0.0, -0.5], [0.0]]
     """
     from astropy.io.fits import Header
 

@@ -67,7 +67,7 @@ def columns_of(hdu) -> dict[str, list]:
 # -- every kind --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", WRITTEN)
+@pytest.mark.parametrize("kind", [*WRITTEN, "sky_image"])
 @pytest.mark.parametrize("suffix", ["fits", "fits.gz"])
 def test_is_sound_fits(kind, suffix, tmp_path):
     path = to_fits(make(kind), tmp_path / f"out.{suffix}")

@@ -57,6 +57,7 @@ _PUBLIC = {
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",
     "finalize": "batx.mosaic_sums",
+    "slew_mosaic": "batx.slews",
     "pointing_cuts": "batx.pointings",
     "candidates": "batx.searching",
     "credible_region": "batx.searching",

@@ -76,6 +76,7 @@ class BatDataset:
     probability_map = _Verb("batx.searching:probability_map")
     credible_region = _Verb("batx.searching:credible_region")
     to_moc = _Verb("batx.searching:to_moc")
+    slew_mosaic = _Verb("batx.slews:slew_mosaic")
     plot = _Verb("batx.plots.dispatch:plot")
     to_pandas = _Verb("batx.interop.pandas:to_pandas")
     to_fits = _Verb("batx.io.write:to_fits")

@@ -380,7 +380,8 @@ class _Columns:
         mean = (weight[..., None] * common).sum(axis=1) / weight.sum(axis=1)[:, None]
         last, factor = fits[-1], self._error_factor()
         error = last.values.filled(factor * np.sqrt(np.diagonal(last.covariance))).common
-        held = ~free | last.at_limit.common
+        # the tool does not say that a parameter ended at its limit
+        held = ~free if self.settings.tool else ~free | last.at_limit.common
         if not self.settings.tool:
             error[held] = np.nan
         for axis, name in enumerate(("imx", "imy", "width")):

@@ -13,6 +13,7 @@ import xarray as xr
 
 from batx.instrument.detector import DETID
 from batx.schema import build
+from batx.sky_coords import image_cards
 
 T0 = 600000000.0
 TRIGGER = T0 + 50.0
@@ -401,7 +402,7 @@ def sky_image() -> xr.Dataset:
             "noise": (dims, np.abs(rate), {"units": "count/s"}),
             "pcode": (("imy", "imx"), rng.random((20, 30)).astype(np.float32)),
             "exposure": ((), 25.0),
-            "wcs": _wcs(),
+            "wcs": image_cards((15.5, 10.5), (3.0 / 29, 1.6 / 19), (150.0, 30.0, 40.0)),
             **_gti(),
         },
         ATTRS,

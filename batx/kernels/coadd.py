@@ -16,6 +16,7 @@ __all__ = [
     "add_weighted_before",
     "in_view",
     "locate",
+    "pixel_of",
     "shows_any",
 ]
 
@@ -24,7 +25,7 @@ OUTSIDE = -1
 
 
 @njit(cache=True, nogil=True)
-def _pixel(vector, homography):  # type: ignore[no-untyped-def]
+def pixel_of(vector, homography):  # type: ignore[no-untyped-def]
     """Return the pixel of a direction, and the depth: behind the instrument it is not positive."""
     a, b, c = vector[0], vector[1], vector[2]
     depth = homography[2, 0] * a + homography[2, 1] * b + homography[2, 2] * c
@@ -51,7 +52,7 @@ def in_view(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) ->
     seen = np.zeros(len(vectors), np.bool_)
     for i in range(len(vectors)):
         for k in range(len(homographies)):
-            x, y, depth = _pixel(vectors[i], homographies[k])
+            x, y, depth = pixel_of(vectors[i], homographies[k])
             if depth > 0.0 and 0.0 <= x <= sizes[k, 0] - 1 and 0.0 <= y <= sizes[k, 1] - 1:
                 seen[i] = True
                 break
@@ -62,7 +63,7 @@ def in_view(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) ->
 def shows_any(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> bool:
     """Return whether an image shows any of the directions (n, 3)."""
     for i in range(len(vectors)):
-        x, y, depth = _pixel(vectors[i], homography)
+        x, y, depth = pixel_of(vectors[i], homography)
         if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
             return True
     return False
@@ -82,7 +83,7 @@ def locate(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> tup
     corner = np.full((len(vectors), 2), OUTSIDE, np.int32)
     fraction = np.zeros((len(vectors), 2))
     for i in range(len(vectors)):
-        x, y, depth = _pixel(vectors[i], homography)
+        x, y, depth = pixel_of(vectors[i], homography)
         if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
             ix, iy = min(int(x), nx - 2), min(int(y), ny - 2)
             corner[i, 0], corner[i, 1] = ix, iy

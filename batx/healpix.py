@@ -78,7 +78,7 @@ def to_healpix(
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------

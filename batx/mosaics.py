@@ -105,7 +105,7 @@ def mosaic(
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------

@@ -75,7 +75,7 @@ def candidates(
 
     Notes
     -----
-    Source: algorithms 2.4. At the centre of a cell S/√W is lower than the significance: interpolation has
+    Source: algorithms 2.8. At the centre of a cell S/√W is lower than the significance: interpolation has
     smoothed the noise, and the centre misses the peak.
 
     Examples
@@ -344,7 +344,7 @@ def probability_map(mosaic: xr.Dataset) -> xr.Dataset:
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------

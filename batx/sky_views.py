@@ -1,6 +1,6 @@
 """One sky image as it enters a sum: where it points, when, for how long, and its sums on cells of the sky.
 
-Private to the functions that make maps. Formulae: algorithms, section 2.4.
+Private to the functions that make maps. Formulae: algorithms, section 2.8.
 """
 
 from __future__ import annotations

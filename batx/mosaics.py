@@ -99,7 +99,7 @@ def mosaic(
     KindError, MissingVariableError, AttitudeError
         If an image is no sky image, lacks a variable, or does not say where on the sky it lies.
     ValueRangeError
-        If two images are the same, bands or units differ, or an option is not as described.
+        If two images are the same, bands, units or pixel steps differ, or an option is not as described.
     EmptySelectionError
         If no image is left.
 

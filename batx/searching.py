@@ -414,7 +414,7 @@ def credible_region(probability: xr.Dataset, level: float = 0.9) -> xr.DataArray
     count = int(np.searchsorted(np.cumsum(values[order]), level * values.sum() - 1e-12)) + 1
     inside = np.zeros(len(values), bool)
     inside[order[:count]] = True
-    area = count * cell_area(grid_of(probability))
+    area = float(count * cell_area(grid_of(probability)))
     return xr.DataArray(inside, dims="cell", attrs={"area": area, "level": float(level)})
 
 

@@ -258,3 +258,9 @@ def test_round_trips(tmp_path):
     sums = batx.to_healpix(sky_image(), NSIDE)
     for write, name in ((batx.to_netcdf, "a.nc"), (batx.to_zarr, "a.zarr")):
         xr.testing.assert_identical(batx.open_dataset(write(sums, tmp_path / name)).load(), sums)
+
+
+def test_xdggs_reads_it():
+    xdggs = pytest.importorskip("xdggs")
+    decoded = xdggs.decode(batx.to_healpix(sky_image(), NSIDE), convention="cf")
+    assert decoded.dggs.grid_info.level == 6

@@ -14,6 +14,7 @@ from batx.instrument import sky
 from batx.met import to_met
 from batx.positions import sky_position
 from batx.schema import build, require_kind
+from batx.units import to_value
 
 __all__ = ["AttitudePath", "Coverage", "alignment_matrix", "attitude_path", "field_position", "pointing"]
 
@@ -230,8 +231,8 @@ def alignment_matrix(alignment: Any = None) -> np.ndarray:
     """
     if alignment is None:
         warnings.warn(
-            "alignment: found none; the nominal axes are used. Give alignment= (from the teldef file) for "
-            "positions better than some arcminutes",
+            "alignment: found none; the nominal axes are used, which are off by some arcminutes. Give "
+            "alignment=, opened with batx.open_dataset from the teldef file of the BAT calibration database",
             BatxWarning,
             stacklevel=3,
         )
@@ -239,7 +240,7 @@ def alignment_matrix(alignment: Any = None) -> np.ndarray:
     if isinstance(alignment, xr.Dataset):
         require_kind(alignment, "alignment", operation="reading an alignment")
         alignment = alignment["matrix"].transpose("bat", "spacecraft").values
-    matrix = np.asarray(alignment, dtype=np.float64)
+    matrix = to_value(alignment, "", "alignment")
     if matrix.shape != (3, 3) or not np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6):
         raise AttitudeError(f"alignment: found {matrix.tolist()}, expected a 3 x 3 rotation matrix")
     if np.linalg.det(matrix) < 0:

@@ -11,7 +11,7 @@ from batx.errors import ValueRangeError
 from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels.hotpix import count_limits
 from batx.reduction import mask_array
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 
 __all__ = ["COLD", "GAP", "HOT", "MASKED", "combine_masks", "hot_pixels"]
 
@@ -107,7 +107,7 @@ def hot_pixels(
     >>> hot_pixels(plane).attrs["n_hot"]
     1
     """
-    require_kind(plane, "detector_plane", operation="hot_pixels")
+    require_bat(plane, "detector_plane", operation="hot_pixels")
     if not 0 < keep_fraction <= 1:
         raise ValueRangeError(f"keep_fraction: found {keep_fraction}, expected more than 0 and at most 1")
     if min(guard_fraction, guard_value) < 0:

@@ -10,9 +10,9 @@ import xarray as xr
 from batx.errors import ValueRangeError
 from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin, uniform_bins
 from batx.instrument.detector import DETID
-from batx.products import band_coords, product_attrs, time_coords
+from batx.products import band_coords, product_attrs, time_variables
 from batx.reduction import columns_of, compat_of, sum_events
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 
 __all__ = ["detector_plane"]
 
@@ -95,7 +95,7 @@ def detector_plane(
     array([1, 1], dtype=int32)
     """
     compat = compat_of(compat)
-    require_kind(events, "events", operation="detector_plane")
+    require_bat(events, "events", operation="detector_plane")
     if quantity not in ("counts", "rate"):
         raise ValueRangeError(f"quantity: found {quantity!r}, expected 'counts' or 'rate'")
     if dt is not None and time is not None:
@@ -122,12 +122,9 @@ def detector_plane(
     if quantity == "rate":
         values = values / np.where(bins.exposure > 0, bins.exposure, np.nan)[:, None, None, None]
     variables = {
-        **time_coords(bins, scalar=single),
+        **time_variables(bins, good, scalar=single),
         **band_coords(bands),
         "detid": DETID,
         quantity: (("energy", "dety", "detx"), values[0]) if single else values,
-        "exposure": ((), bins.exposure[0]) if single else (("time",), bins.exposure),
-        "gti_start": good[0],
-        "gti_stop": good[1],
     }
     return build("detector_plane", variables, product_attrs(events, "detector_plane", bins, False))

@@ -67,7 +67,8 @@ class EnergyBands:
     lower, upper
         Edges in keV (band,).
     table
-        (grid,) number of the segment of each 0.1 keV grid point, -1 for none.
+        (grid + 2,) number of the segment of each 0.1 keV grid point, `n_segments` for none; the first and the
+        last entry are for energies off the grid.
     members
         (segment, band) 1 where a segment is part of a band; `None` where segments are the bands.
     """
@@ -146,9 +147,10 @@ def energy_bands(energy: Any) -> EnergyBands:
     start, stop = segment_edges[:-1, None], segment_edges[1:, None]
     members = (start >= first) & (stop <= last)
     used = members.any(axis=1)
-    number = np.where(used, np.cumsum(used) - 1, -1)
-    table = np.full(segment_edges[-1], -1, dtype=np.int32)
-    table[segment_edges[0] :] = np.repeat(number, np.diff(segment_edges))
+    none = np.count_nonzero(used)
+    number = np.where(used, np.cumsum(used) - 1, none)
+    table = np.full(segment_edges[-1] + 2, none, dtype=np.int32)
+    table[segment_edges[0] + 1 : -1] = np.repeat(number, np.diff(segment_edges))
     members = members[used]
     same = members.shape[0] == members.shape[1] and bool(
         np.array_equal(members, np.eye(len(members), dtype=bool))
@@ -226,6 +228,8 @@ def explicit_bins(bounds: np.ndarray, gti: Intervals) -> TimeBins:
     ------
     ValueRangeError
         If there are none, they do not increase, or overlap.
+    EmptySelectionError
+        If all of them are before or after good time.
     """
     lower, upper = bounds[:, 0], bounds[:, 1].copy()
     if lower.size == 0:
@@ -243,6 +247,11 @@ def explicit_bins(bounds: np.ndarray, gti: Intervals) -> TimeBins:
         )
     upper[:-1] = np.minimum(upper[:-1], lower[1:])
     exposure = intervals.overlap(lower, upper, *gti)
+    if upper[-1] <= gti[0][0] or lower[0] >= gti[1][-1]:
+        raise EmptySelectionError(
+            f"time: found bins from {lower[0]} to {upper[-1]}, all outside the good time from {gti[0][0]} to "
+            f"{gti[1][-1]}; numbers are MET, or seconds from t0 where it is given"
+        )
     return TimeBins(lower, upper, exposure, exposure / (upper - lower), lower, upper)
 
 

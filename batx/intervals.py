@@ -83,6 +83,11 @@ def gti_arrays(gti: Any, attrs: Mapping[str, Any] | None = None) -> tuple[np.nda
     if isinstance(gti, xr.Dataset):
         for start, stop in (("gti_start", "gti_stop"), ("start", "stop")):
             if start in gti.variables and stop in gti.variables:
+                if "event" in gti[start].dims:
+                    raise GtiError(
+                        f"good time: found '{start}' along 'event', as xarray's where() leaves it; select "
+                        "events with ds.sel(event=condition), which keeps the other variables as they are"
+                    )
                 return kernel.as_intervals(gti[start].values, gti[stop].values)
         raise GtiError(
             f"good time: found variables {sorted(map(str, gti.variables))}, expected gti_start and gti_stop, "

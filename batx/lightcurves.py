@@ -10,9 +10,16 @@ import xarray as xr
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import TimeBins, bounds_of, energy_bands, explicit_bins, good_time, uniform_bins
 from batx.kernels import snr as kernel
-from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
+from batx.products import (
+    band_coords,
+    product_attrs,
+    product_values,
+    source_coords,
+    time_variables,
+    weighting_of,
+)
 from batx.reduction import Columns, accepted_events, columns_of, compat_of, sum_events
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 from batx.units import to_value
 
 __all__ = ["DEFAULT_BANDS", "lightcurve"]
@@ -97,11 +104,12 @@ def lightcurve(
     Raises
     ------
     KindError, MissingVariableError, UnitsError
-        If `events` are no events, or lack a column.
+        If `events` are no events of BAT, or lack a column.
     ValueRangeError
         If edges do not increase or bins overlap, or an argument is out of range.
     GtiError, EmptySelectionError
-        If good time is unknown, malformed, or none is selected.
+        If good time is unknown, malformed, or none is selected; if every event of the selection has weight
+        0, as in files that nobody has weighted yet (lazy curves: when computed).
 
     Warns
     -----
@@ -113,8 +121,10 @@ def lightcurve(
     Notes
     -----
     Rate = Σw / exposure and error = √Σw² / exposure, with w = 1 for counts. Uniform bins are floor((t -
-    start) / dt). Events with ``event_flags`` other than 0 and 16, and with weight 0, are not accepted.
-    Source: algorithms 2.2 (``batbinevt``).
+    start) / dt), as in the tool: by rounding, an event within 0.2 µs of a stated edge may be on its other
+    side. The bins of `time` are divided at the stated edges. Events with
+    ``event_flags`` other than 0 and 16, and with weight 0, are not accepted. Source: algorithms 2.2
+    (``batbinevt``).
 
     Examples
     --------
@@ -126,7 +136,7 @@ def lightcurve(
            [1, 0]])
     """
     compat = compat_of(compat)
-    require_kind(events, "events", operation="lightcurve")
+    require_bat(events, "events", operation="lightcurve")
     _one_way(
         dt=dt if snr is None and high_snr is None else None,
         time=time,
@@ -176,16 +186,14 @@ def lightcurve(
         error_name="{quantity}_err",
     )
     variables = {
-        **time_coords(bins),
+        **time_variables(bins, good),
         **band_coords(bands),
         **source_coords(events),
         **values,
-        "exposure": bins.exposure,
         "fracexp": bins.fracexp,
-        "gti_start": good[0],
-        "gti_stop": good[1],
     }
-    return build("lightcurve", variables, product_attrs(events, "lightcurve", bins, weighted))
+    made = build("lightcurve", variables, product_attrs(events, "lightcurve", bins, weighted))
+    return made.set_coords(list(source_coords(events)))
 
 
 def _one_way(**ways: Any) -> None:

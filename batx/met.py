@@ -246,7 +246,10 @@ def to_met(
             )
         value, t0 = attrs["trigger_time"], None
     if isinstance(value, (list, tuple)) and not all(isinstance(item, (int, float)) for item in value):
-        return np.array([to_met(item, attrs, t0, utcf, name) for item in value], dtype=np.float64)
+        made = [to_met(item, attrs, t0, utcf, name) for item in value]
+        if len({item.shape for item in made}) > 1:
+            raise ValueRangeError(f"{name}: found rows of different lengths, expected the same in all")
+        return np.array(made, dtype=np.float64)
     instant = _instant(value, name)
     if instant is not None:
         met = _time_to_met(instant, attrs, utcf)

@@ -6,14 +6,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from batx.errors import PositionError
 from batx.instrument.sky import FAR, radec_to_vector, theta_phi_to_tangent
 from batx.units import to_value
 
-__all__ = ["FRAMES", "SourcePositions", "sky_position", "source_positions"]
+__all__ = [
+    "FRAMES",
+    "SourcePositions",
+    "sky_position",
+    "source_names",
+    "source_positions",
+    "with_source_attrs",
+]
 
 FRAMES = ("sky", "tangent", "thetaphi", "cartesian")
+#: attributes of what is weighted for one position, and the coordinates that they are for several
+_CODING = {
+    "bat_xobj": "x",
+    "bat_yobj": "y",
+    "bat_zobj": "z",
+    "pcodefr": "pcode",
+    "ngoodpix": "n_good",
+    "mskwtsqf": "mask_weight_norm",
+}
+_SKY = {"ra_obj": "ra", "dec_obj": "dec"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,17 @@ class SourcePositions:
         return text if self.height[index] == FAR else f"{text} z={self.height[index]:.10g}"
 
 
+def _together(*coordinates: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the arrays with their common shape; raise `PositionError` if there is none."""
+    try:
+        return np.broadcast_arrays(*coordinates)
+    except ValueError as error:
+        shapes = " and ".join(str(array.shape) for array in coordinates)
+        raise PositionError(
+            f"position: found coordinates of shapes {shapes}, expected the same number of each"
+        ) from error
+
+
 def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return ICRS right ascension and declination in degrees, both of the same shape.
 
@@ -93,7 +122,7 @@ def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
         ra, dec = ra.icrs.ra, ra.icrs.dec
     if dec is None:
         raise PositionError("position: found ra without dec; give both in degrees, or a SkyCoord as ra")
-    lon, lat = np.broadcast_arrays(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
+    lon, lat = _together(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
         raise PositionError(
             f"position: found ra={lon.tolist()} dec={lat.tolist()}, "
@@ -135,11 +164,11 @@ def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any
         if dec is None:
             raise PositionError(f"position: found one coordinate, expected two in the frame {frame}")
         unit = {"tangent": "", "thetaphi": "deg", "cartesian": "cm"}[frame]
-        first, second = np.broadcast_arrays(to_value(ra, unit, "ra"), to_value(dec, unit, "dec"))
+        first, second = _together(to_value(ra, unit, "ra"), to_value(dec, unit, "dec"))
     if distance is None and frame == "cartesian":
         raise PositionError("position: found no distance, expected BAT_Z in cm in the frame cartesian")
     height = np.asarray(FAR) if distance is None else to_value(distance, "cm", "distance")
-    first, second, height = np.broadcast_arrays(first, second, height)
+    first, second, height = _together(first, second, height)
     if first.ndim > 1 or first.size == 0:
         raise PositionError(f"position: found arrays of shape {first.shape}, expected numbers or 1-D arrays")
     if not (np.isfinite(first).all() and np.isfinite(second).all() and (height > 0).all()):
@@ -151,3 +180,31 @@ def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any
         raise PositionError(f"position: found theta={second.tolist()} deg, expected 0 to less than 90")
     one, two, z = (np.atleast_1d(array).astype(np.float64) for array in (first, second, height))
     return SourcePositions(frame, one, two, z, several=first.ndim == 1)
+
+
+def with_source_attrs(ds: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset of one source out of several with that position and its coding as attributes.
+
+    Files have them as keywords. Those of another source or of an earlier weighting, which come with the
+    events, are replaced or left out. A Dataset without the scalar coordinates that ``isel(source=0)``
+    leaves is returned as it is.
+    """
+    scalars = {str(name): coord.item() for name, coord in ds.coords.items() if coord.ndim == 0}
+    if not {"x", "y", "z"} <= set(scalars):
+        return ds
+    kept = {key: value for key, value in ds.attrs.items() if key not in _CODING}
+    found = {key: scalars[name] for key, name in (_CODING | _SKY).items() if name in scalars}
+    result = ds.copy(deep=False)
+    result.attrs = kept | found
+    return result
+
+
+def source_names(ds: xr.Dataset) -> list[str]:
+    """Return what to call each source: its position on the sky, or else its number; empty for one source."""
+    count = ds.sizes.get("source", 1)
+    if count == 1:
+        return []
+    if "ra" in ds.coords and "dec" in ds.coords and ds["ra"].dims == ("source",):
+        pairs = zip(ds["ra"].values, ds["dec"].values, strict=True)
+        return [f"RA {ra:.3f}\N{DEGREE SIGN}, Dec {dec:+.3f}\N{DEGREE SIGN}" for ra, dec in pairs]
+    return [f"position {number + 1}" for number in range(count)]

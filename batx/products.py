@@ -12,6 +12,7 @@ import xarray as xr
 
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import EnergyBands, TimeBins, warn
+from batx.positions import with_source_attrs
 
 __all__ = [
     "band_coords",
@@ -19,7 +20,7 @@ __all__ = [
     "product_values",
     "rates",
     "source_coords",
-    "time_coords",
+    "time_variables",
     "weighting_of",
 ]
 
@@ -52,12 +53,19 @@ def weighting_of(events: xr.Dataset, weighting: str) -> bool:
     return weighting == "mask" or (weighting == "auto" and "mask_weight" in events.variables)
 
 
-def time_coords(bins: TimeBins, scalar: bool = False) -> dict[str, Any]:
-    """Return centre and bounds of time bins, or of the only one as scalars."""
+def time_variables(
+    bins: TimeBins, good: tuple[np.ndarray, np.ndarray], scalar: bool = False
+) -> dict[str, Any]:
+    """Return centre, bounds and exposure of time bins (or of the only one as scalars), and good time."""
     centre = bins.lower + (bins.upper - bins.lower) / 2
+    made = {
+        "time": (("time",), centre),
+        "time_bnds": (("time", "bnds"), bins.bounds),
+        "exposure": (("time",), bins.exposure),
+    }
     if scalar:
-        return {"time": ((), centre[0]), "time_bnds": (("bnds",), bins.bounds[0])}
-    return {"time": (("time",), centre), "time_bnds": (("time", "bnds"), bins.bounds)}
+        made = {name: (dims[1:], values[0]) for name, (dims, values) in made.items()}
+    return {**made, "gti_start": good[0], "gti_stop": good[1]}
 
 
 def band_coords(bands: EnergyBands, dim: str = "energy") -> dict[str, Any]:
@@ -140,7 +148,7 @@ def product_attrs(events: xr.Dataset, step: str, bins: TimeBins, weighted: bool)
         warn(f"{step}: there are no events; all counts are 0")
     kept = {
         key: value
-        for key, value in events.attrs.items()
+        for key, value in with_source_attrs(events).attrs.items()
         if key.lower() not in _OF_THE_EVENTS and not key.lower().startswith("hduclas")
     }
     line = f"batx.{step}: {bins.lower.size} time bin(s), weighting {'mask' if weighted else 'none'}"

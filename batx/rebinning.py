@@ -14,7 +14,8 @@ from batx.grids import MAX_BINS, bounds_of, energy_bounds, warn
 from batx.kernels import gti as intervals
 from batx.kernels import snr as snr_kernel
 from batx.kernels.rebin import Overlaps, overlaps, sum_bins
-from batx.schema import build, require_kind
+from batx.schema import KINDS, build, require_kind
+from batx.schema.axes import with_axes
 from batx.units import to_value
 
 __all__ = ["rebin_energy", "rebin_time"]
@@ -93,6 +94,7 @@ def rebin_time(
     array([2, 1])
     """
     kind = require_kind(ds, "lightcurve", "spectrum", "detector_plane", operation="rebin_time")
+    ds = with_axes(ds, KINDS[kind])
     if "time" not in ds.dims:
         raise MissingVariableError(
             "rebin_time: the Dataset has no time axis to re-bin; make it with time=edges or dt="
@@ -167,6 +169,7 @@ def rebin_energy(ds: xr.Dataset, edges: Any, *, split: bool = False) -> xr.Datas
     array([[3, 0]])
     """
     kind = require_kind(ds, "lightcurve", "spectrum", "detector_plane", operation="rebin_energy")
+    ds = with_axes(ds, KINDS[kind])
     dim = "channel" if kind == "spectrum" else "energy"
     if dim not in ds.dims or "energy_bnds" not in ds.variables:
         raise MissingVariableError(

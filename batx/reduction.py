@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batx.errors import MissingVariableError, SchemaError, UnitsError, ValueRangeError
+from batx.errors import EmptySelectionError, MissingVariableError, SchemaError, UnitsError, ValueRangeError
 from batx.grids import GRID_STEP, EnergyBands, TimeBins, warn
 from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels import histogram
@@ -60,7 +60,7 @@ class Columns(NamedTuple):
 class Sums(NamedTuple):
     """Sums over some events, what was met on the way, and the first and last time."""
 
-    arrays: tuple[np.ndarray, ...]
+    array: np.ndarray
     tally: np.ndarray
     first: float
     last: float
@@ -200,21 +200,17 @@ class _Reduction:
     table: np.ndarray
     step: np.float32 | None
     status: np.ndarray | None
-    shapes: tuple[tuple[int, ...], ...]
-    dtypes: tuple[type, ...]
-
-    def zeros(self) -> tuple[np.ndarray, ...]:
-        return tuple(np.zeros(shape, dtype) for shape, dtype in zip(self.shapes, self.dtypes, strict=True))
+    shape: tuple[int, ...]
 
     @property
-    def nbytes(self) -> int:
-        sizes = zip(self.shapes, self.dtypes, strict=True)
-        return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in sizes)
+    def dtype(self) -> np.dtype:
+        """Type of the sums."""
+        return np.dtype({"weigh": np.float64, "count": np.int64, "plane": np.int32}[self.task])
 
-    def add(self, block: Mapping[str, np.ndarray], arrays: tuple[np.ndarray, ...], tally: np.ndarray) -> None:
+    def add(self, block: Mapping[str, np.ndarray], sums: np.ndarray, tally: np.ndarray) -> None:
         """Add a block of events to the sums."""
         columns = [block.get(name) for name in ("flags", "detx", "dety")]
-        tail = (*columns, self.status, self.cells, self.table, self.step, *arrays, tally)
+        tail = (*columns, self.status, self.cells, self.table, self.step, sums, tally)
         if self.task == "weigh":
             weight = block["weight"]
             weight = weight if weight.ndim == 2 else weight[np.newaxis]
@@ -244,6 +240,11 @@ def sum_events(
     tuple of arrays
         dask arrays if a column is chunked.
 
+    Raises
+    ------
+    EmptySelectionError
+        If all events that would be accepted have weight 0; for dask arrays when the sums are computed.
+
     Warns
     -----
     BatxWarning
@@ -251,28 +252,25 @@ def sum_events(
         computed.
     """
     n_bins, n_segments = bins.lower.size, bands.n_segments
-    shapes: tuple[tuple[int, ...], ...]
     if task == "weigh":
-        n_sources = (
-            1 if columns.weight is None or columns.weight.ndim == 1 else columns.weight.sizes["source"]
-        )
-        shapes = ((n_sources, n_bins, n_segments, 2), (n_sources, n_bins))
-        dtypes: tuple[type, ...] = (np.float64, np.int64)
-    elif task == "plane":
-        shapes, dtypes = ((n_bins, n_segments, *SHAPE),), (np.int32,)
+        weight = columns.weight
+        n_sources = 1 if weight is None or weight.ndim == 1 else weight.sizes["source"]
+        shape: tuple[int, ...] = (n_sources, n_bins, n_segments + 1, 3)
     else:
-        shapes, dtypes = ((n_bins, n_segments),), (np.int64,)
+        shape = (n_bins, n_segments, *SHAPE) if task == "plane" else (n_bins, n_segments + 1)
     cells = histogram.make_cells(bins.first, bins.end, *gti)
-    reduction = _Reduction(task, cells, bands.table, columns.step, columns.status, shapes, dtypes)
-    arrays = _lazy(columns, reduction) if columns.lazy else _finish(_eager(columns, reduction))
-    if task == "weigh":
-        sums, counts = arrays
-        return bands.combine(sums[..., 0]), bands.combine(sums[..., 1]), counts
-    if task == "plane" and bands.members is not None:
-        (counts,) = arrays
-        segments = np.moveaxis(counts, 1, -1)
-        return (np.moveaxis(bands.combine(segments), -1, 1),)
-    return arrays if task == "plane" else (bands.combine(arrays[0]), arrays[0].sum(axis=-1))
+    reduction = _Reduction(task, cells, bands.table, columns.step, columns.status, shape)
+    sums = _lazy(columns, reduction) if columns.lazy else _finish(_eager(columns, reduction))
+    if task == "plane":
+        return (
+            sums if bands.members is None else np.moveaxis(bands.combine(np.moveaxis(sums, 1, -1)), -1, 1),
+        )
+    if task == "count":
+        counts = sums[:, :n_segments]
+        return bands.combine(counts), counts.sum(axis=-1)
+    sums = sums[:, :, :n_segments]
+    totals = sums[..., 2].sum(axis=-1).astype(np.int64)
+    return bands.combine(sums[..., 0]), bands.combine(sums[..., 1]), totals
 
 
 def _read(variable: xr.Variable, start: int, stop: int) -> np.ndarray:
@@ -282,24 +280,24 @@ def _read(variable: xr.Variable, start: int, stop: int) -> np.ndarray:
 
 
 def _sum_range(columns: Columns, reduction: _Reduction, start: int, stop: int) -> Sums:
-    arrays, tally = reduction.zeros(), np.zeros(histogram.N_TALLIES, np.int64)
+    sums = np.zeros(reduction.shape, reduction.dtype)
+    tally = np.zeros(histogram.N_TALLIES, np.int64)
     first = last = np.nan
     for low in range(start, stop, BLOCK):
         high = min(low + BLOCK, stop)
         block = {name: _read(column, low, high) for name, column in columns.per_event().items()}
-        reduction.add(block, arrays, tally)
+        reduction.add(block, sums, tally)
         tally[histogram.BACKWARD] += block["time"][0] < last
         first = block["time"][0] if low == start else first
         last = block["time"][-1]
-    return Sums(arrays, tally, first, last)
+    return Sums(sums, tally, first, last)
 
 
 def _eager(columns: Columns, reduction: _Reduction) -> Sums:
     n_events = columns.time.size
-    n_threads = (
-        min(len(os.sched_getaffinity(0)), -(-n_events // BLOCK)) if hasattr(os, "sched_getaffinity") else 1
-    )
-    if n_threads < 2 or reduction.nbytes > PRIVATE_BYTES:
+    n_threads = min(_n_cpus(), -(-n_events // BLOCK))
+    n_bytes = int(np.prod(reduction.shape)) * reduction.dtype.itemsize
+    if n_threads < 2 or n_bytes > PRIVATE_BYTES:
         return _sum_range(columns, reduction, 0, n_events)
     limits = np.linspace(0, n_events, n_threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(n_threads) as pool:
@@ -307,24 +305,40 @@ def _eager(columns: Columns, reduction: _Reduction) -> Sums:
         return _merge(list(parts))
 
 
+def _n_cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _merge(parts: Sequence[Sums]) -> Sums:
     """Return the sums over all parts, which follow one another."""
-    total = Sums(tuple(array.copy() for array in parts[0].arrays), *parts[0][1:])
+    total = parts[0]._replace(array=parts[0].array.copy())
     for part in parts[1:]:
-        for array, other in zip(total.arrays, part.arrays, strict=True):
-            array += other
+        total.array[...] += part.array
         tally = total.tally + part.tally
         tally[histogram.BACKWARD] += part.first < total.last
         last = total.last if np.isnan(part.last) else part.last
         first = part.first if np.isnan(total.first) else total.first
-        total = Sums(total.arrays, tally, first, last)
+        total = Sums(total.array, tally, first, last)
     return total
 
 
-def _finish(total: Sums) -> tuple[np.ndarray, ...]:
-    """Return the arrays, after warnings of what was met."""
+def _finish(total: Sums) -> np.ndarray:
+    """Return the sums, after warnings of what was met."""
     _report(total.tally)
-    return total.arrays
+    if in_band := int(total.tally[histogram.IN_BAND]):
+        _require_weights(in_band, int(np.count_nonzero(total.array[..., :-1, 2])))
+    return total.array
+
+
+def _require_weights(in_band: int, weighted: int) -> None:
+    """Raise `EmptySelectionError` if there are events in a band, and none with a weight other than 0."""
+    if in_band and not weighted:
+        raise EmptySelectionError(
+            f"mask_weight: found 0 for all {in_band} event(s) of the selection, from which no rate can be "
+            "made; the column of an archive file is not filled yet, or the source is not coded by the mask "
+            "then. Weight the events for the source (ds.bat.mask_weight), or count them (weighting='none')"
+        )
 
 
 def _report(tally: np.ndarray) -> None:
@@ -336,7 +350,7 @@ def _report(tally: np.ndarray) -> None:
         warn("the events are not in order of time; the sums are right, but sorted events are faster to bin")
 
 
-def _lazy(columns: Columns, reduction: _Reduction) -> tuple[Any, ...]:
+def _lazy(columns: Columns, reduction: _Reduction) -> Any:
     import dask
     import dask.array as da
 
@@ -344,9 +358,7 @@ def _lazy(columns: Columns, reduction: _Reduction) -> tuple[Any, ...]:
     level = [dask.delayed(_sum_chunk)(shared, names, parts) for names, parts in _chunks(columns)]
     while len(level) > 1:
         level = [dask.delayed(_merge)(level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
-    total = dask.delayed(_finish)(level[0])
-    made = zip(reduction.shapes, reduction.dtypes, strict=True)
-    return tuple(da.from_delayed(total[k], shape, dtype) for k, (shape, dtype) in enumerate(made))
+    return da.from_delayed(dask.delayed(_finish)(level[0]), reduction.shape, reduction.dtype)
 
 
 def _chunks(columns: Columns) -> Iterator[tuple[list[str], list[Any]]]:
@@ -372,20 +384,26 @@ def _chunks(columns: Columns) -> Iterator[tuple[list[str], list[Any]]]:
 
 
 def _sum_chunk(reduction: _Reduction, names: list[str], parts: list[np.ndarray]) -> Sums:
-    arrays, tally = reduction.zeros(), np.zeros(histogram.N_TALLIES, np.int64)
+    sums = np.zeros(reduction.shape, reduction.dtype)
+    tally = np.zeros(histogram.N_TALLIES, np.int64)
     block = {
         name: np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("="))
         for name, part in zip(names, parts, strict=True)
     }
-    reduction.add(block, arrays, tally)
+    reduction.add(block, sums, tally)
     time = block["time"]
-    return Sums(arrays, tally, *((time[0], time[-1]) if time.size else (np.nan, np.nan)))
+    return Sums(sums, tally, *((time[0], time[-1]) if time.size else (np.nan, np.nan)))
 
 
 def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
     """Return the events in a band, good and of weight not 0, in or out of good time, sorted.
 
     They are read block by block.
+
+    Raises
+    ------
+    EmptySelectionError
+        As `sum_events`.
 
     Warns
     -----
@@ -412,6 +430,7 @@ def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
     _report(tally)
     columns_kept = [np.concatenate(parts) for parts in zip(*kept, strict=True)] or [np.zeros(0)] * 3
     time, band, weight = columns_kept
+    _require_weights(int(tally[histogram.IN_BAND]), time.size)
     if tally[histogram.BACKWARD]:
         order = np.argsort(time, kind="stable")
         time, band, weight = time[order], band[order], weight[order]

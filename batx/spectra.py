@@ -8,9 +8,16 @@ import numpy as np
 import xarray as xr
 
 from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin
-from batx.products import band_coords, product_attrs, product_values, source_coords, time_coords, weighting_of
+from batx.products import (
+    band_coords,
+    product_attrs,
+    product_values,
+    source_coords,
+    time_variables,
+    weighting_of,
+)
 from batx.reduction import columns_of, compat_of, sum_events
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat
 
 __all__ = ["STANDARD_EDGES", "spectrum"]
 
@@ -100,7 +107,7 @@ def spectrum(
            [1, 0]])
     """
     compat = compat_of(compat)
-    require_kind(events, "events", operation="spectrum")
+    require_bat(events, "events", operation="spectrum")
     weighted = weighting_of(events, weighting)
     bands = energy_bands(STANDARD_EDGES if energy is None else energy)
     good = good_time(events, gti, tstart, tstop, t0)
@@ -124,13 +131,11 @@ def spectrum(
         error_name="stat_err",
     )
     variables = {
-        **time_coords(bins, scalar=time is None),
+        **time_variables(bins, good, scalar=time is None),
         "channel": np.arange(bands.lower.size),
         **band_coords(bands, "channel"),
         **source_coords(events),
         **values,
-        "exposure": ((), bins.exposure[0]) if time is None else (("time",), bins.exposure),
-        "gti_start": good[0],
-        "gti_stop": good[1],
     }
-    return build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
+    made = build("spectrum", variables, product_attrs(events, "spectrum", bins, weighted))
+    return made.set_coords(list(source_coords(events)))

@@ -52,6 +52,7 @@ class Tracer:
     gain: float
     pcode_min: float
     distortion: DistortionMap | None = None
+    normalisation: str = "tool"
 
     def trace(self, place: Place, height: float) -> tuple[np.ndarray, Trace]:
         """Return the weights for a source at a place, NaN where there is no detector, and what goes with
@@ -72,6 +73,7 @@ class Tracer:
             self.corrections,
             self.rebalance,
             self.gain,
+            self.normalisation,
         )
         if pcode < self.pcode_min:
             weight[:] = 0.0
@@ -207,8 +209,13 @@ class Weigher:
 
     def _moves(
         self, source: int, place: Place | None, times: np.ndarray
-    ) -> Iterator[tuple[float | None, Place, slice]]:
-        """Yield time of the trace (`None` if it was made before), place, and the events that it serves."""
+    ) -> Iterator[tuple[float | None, Place, slice | np.ndarray]]:
+        """Yield time of the trace (`None` if it was made before), place, and the events that it serves.
+
+        Events are taken in order of time, or else each step back would need a trace.
+        """
+        order = _order(times)
+        times = times if order is None else times[order]
         start, time = 0, None
         if place is None:
             time, place = float(times[0]), self.place(source, times[0])
@@ -223,7 +230,8 @@ class Weigher:
                 self.directions[source],
             )
             if stop > start:
-                yield time, place, slice(start, stop)
+                rows = slice(start, stop)
+                yield time, place, rows if order is None else order[rows]
             start = stop
             if start < len(times):
                 time, place = float(times[start]), self.place(source, times[start])
@@ -233,13 +241,18 @@ class Weigher:
     ) -> Iterator[tuple[float, Place, np.ndarray | slice]]:
         """Yield time, place and events of each requested trace that serves any."""
         index = trace_runs(times, requested)
-        order = None if np.all(index[1:] >= index[:-1]) else np.argsort(index, kind="stable")
+        order = _order(index)
         grouped = index if order is None else index[order]
         edges = [0, *(np.flatnonzero(np.diff(grouped)) + 1).tolist(), len(times)]
         for start, stop in pairwise(edges):
             time = float(requested[grouped[start]])
             rows = slice(start, stop) if order is None else order[start:stop]
             yield time, self.place(source, time), rows
+
+
+def _order(values: np.ndarray) -> np.ndarray | None:
+    """Return the indices that sort values, `None` if they are sorted."""
+    return None if np.all(values[1:] >= values[:-1]) else np.argsort(values, kind="stable")
 
 
 def fixed_motion() -> Motion:

@@ -12,6 +12,7 @@ import xarray as xr
 from batx.attitudes import AttitudePath, attitude_path
 from batx.distortions import distortion_map
 from batx.errors import (
+    AttitudeError,
     EmptySelectionError,
     KindError,
     MissingVariableError,
@@ -20,11 +21,12 @@ from batx.errors import (
 )
 from batx.instrument.detector import DETECTOR, N_DETECTORS, SHAPE, detid_to_xy
 from batx.instrument.distortion import DistortionMap
-from batx.instrument.mask import MaskGeometry
+from batx.instrument.mask import NORMALISATIONS, MaskGeometry
 from batx.met import to_met
 from batx.positions import SourcePositions
-from batx.schema import identify, require_kind
+from batx.schema import identify, require_bat, require_kind
 from batx.tracing import Tracer, Weigher, fixed_motion
+from batx.units import to_value
 
 __all__ = [
     "WeightInputs",
@@ -38,6 +40,15 @@ __all__ = [
 
 #: events handled at a time where the columns are not in memory
 _BLOCK = 1 << 20
+
+#: kinds whose numbers are about the detectors of an instrument
+_OF_DETECTORS = ("events", "detector_plane", "detector_mask", "detector_table", "aperture")
+
+_WHENCE = {
+    "aperture": "the coded mask (aperture=, the aperture file of the BAT calibration database)",
+    "attitude": "the pointing of the spacecraft (attitude=, auxil/sw*sat.fits* or sw*pat.fits* of the "
+    "observation)",
+}
 
 _COLUMNS = ("time", "detx", "dety", "event_flags")
 
@@ -88,6 +99,34 @@ class WeightInputs:
         """Attributes of what the product is made of."""
         return dict(self.target.attrs)
 
+    def require_origin(self, operation: str) -> None:
+        """Raise `KindError` if the target is of detectors other than those of BAT."""
+        if self.kind in _OF_DETECTORS:
+            require_bat(self.target, self.kind, operation=operation)
+
+    def require_all(self, moving: bool) -> None:
+        """Raise if the mask is missing, or the attitude where positions are `moving`, and tell the remedy.
+
+        Raises
+        ------
+        AttitudeError
+            If the attitude alone is missing.
+        KindError
+            If the aperture is.
+        """
+        needed = ("aperture", "attitude") if moving else ("aperture",)
+        missing = [name for name in needed if getattr(self, name) is None]
+        if not missing:
+            return
+        text = "; ".join(f"{name}: found none, expected {_WHENCE[name]}" for name in missing)
+        text += (
+            ". An observation has them as nodes: batx.open_observation(directory, calibration=folder), then "
+            "obs.bat.mask_weight(...); or pass each as an argument, opened with batx.open_dataset(path)"
+        )
+        if moving:
+            text += '. Positions of frame="tangent" (instrument coordinates) need no attitude'
+        raise (KindError if "aperture" in missing else AttitudeError)(text)
+
     def tracer(
         self,
         corrections: frozenset[str],
@@ -95,6 +134,7 @@ class WeightInputs:
         gain: float,
         pcode_min: float,
         distortion: xr.Dataset | DistortionMap | None,
+        normalisation: str,
     ) -> Tracer:
         """Return how shadows are traced; the other arguments are those of `batx.mask_weight`.
 
@@ -104,7 +144,16 @@ class WeightInputs:
             If there is no aperture, or a mask is of another kind.
         EmptySelectionError
             If no detector is good.
+        ValueRangeError
+            If there is no such normalisation, or a number is out of range.
         """
+        gain, pcode_min = float(to_value(gain, "", "gain")), float(to_value(pcode_min, "", "pcode_min"))
+        if not (np.isfinite(gain) and gain > -1):
+            raise ValueRangeError(f"gain: found {gain}, expected a number above -1")
+        if not 0 <= pcode_min <= 1:
+            raise ValueRangeError(f"pcode_min: found {pcode_min}, expected a fraction from 0 to 1")
+        if normalisation not in NORMALISATIONS:
+            raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
         require_kind(self.aperture, "aperture", operation="tracing the shadow of the mask (aperture=)")
         aperture = xr.Dataset() if self.aperture is None else self.aperture
         mask = np.ascontiguousarray(aperture["mask"].transpose("mask_y", "mask_x").values, dtype=np.int8)
@@ -117,6 +166,7 @@ class WeightInputs:
             gain=float(gain),
             pcode_min=float(pcode_min),
             distortion=distortion_map(distortion),
+            normalisation=normalisation,
         )
 
 

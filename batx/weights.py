@@ -16,7 +16,7 @@ from batx.instrument.distortion import DistortionMap
 from batx.instrument.mask import DEFAULT_CORRECTIONS, MASK_WEIGHT_GAIN, parse_corrections
 from batx.met import to_met
 from batx.positions import SourcePositions, source_positions
-from batx.schema import build, require_kind
+from batx.schema import build, require_bat, require_kind
 from batx.tracing import Place, Trace, Weigher
 from batx.weight_chunks import warn_misplaced, weigh_lazily
 from batx.weight_inputs import (
@@ -55,6 +55,7 @@ def mask_weight(
     times: Any = None,
     pcode_min: float = 0.0,
     gain: float = MASK_WEIGHT_GAIN,
+    normalisation: str = "tool",
     distortion: xr.Dataset | DistortionMap | None = None,
     extrapolate: bool = False,
     compat: str | None = None,
@@ -106,7 +107,12 @@ def mask_weight(
     pcode_min
         Traces with a smaller coded fraction give weight 0.
     gain
-        Allowance for the technique in the weight normalisation.
+        Allowance for the technique in the weight normalisation ``"tool"``.
+    normalisation
+        What the correction maskwt divides by: ``"tool"`` an average over random masks, as the tools do and
+        as the official responses are calibrated with, which recovers 0.95 to 1.01 of the counts depending
+        on the place in the field; ``"geometry"`` what this mask makes of a source at this place on these
+        detectors, which recovers the counts without bias.
     distortion
         Distortion map of the tangent plane; the shadow is then traced at the apparent place.
     extrapolate
@@ -149,12 +155,13 @@ def mask_weight(
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
     events = inputs.target
-    require_kind(events, "events", operation="mask_weight")
+    require_bat(events, "events", operation="mask_weight")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs.require_all(positions.moving)
     requested = trace_times(times, events.attrs)
     chosen = parse_corrections(corrections)
-    tracer = inputs.tracer(chosen, rebalance, gain, pcode_min, distortion)
+    tracer = inputs.tracer(chosen, rebalance, gain, pcode_min, distortion, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, tolerance, requested, compat)
     extrapolate = extrapolate or compat is not None
     columns = event_columns(events)
@@ -165,7 +172,7 @@ def mask_weight(
         data, traces, last_time = _weigh_now(weigher, path, columns, extrapolate)
     _require_coded(traces, positions, pcode_min)
     ends = [weigher.place(source, last_time) for source in range(len(weigher))]
-    step = _step("mask_weight", positions, chosen, rebalance)
+    step = _step("mask_weight", positions, chosen, rebalance, normalisation)
     result = events.drop_dims("source", errors="ignore")
     attrs = {"units": "1", "long_name": "mask weight", "fits_name": "MASK_WEIGHT"}
     variable = ("source", "event") if positions.several else ("event",)
@@ -188,6 +195,7 @@ def mask_weight_image(
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
     rebalance: bool = True,
     gain: float = MASK_WEIGHT_GAIN,
+    normalisation: str = "tool",
     distortion: xr.Dataset | DistortionMap | None = None,
     extrapolate: bool = False,
     compat: str | None = None,
@@ -206,7 +214,7 @@ def mask_weight_image(
         MET, Quantity or Time at which the attitude is taken (frame sky); the middle of `tstart` and `tstop`
         if not given.
     ra, dec, attitude, aperture, detector_mask, alignment, frame, distance, corrections, rebalance, gain,
-    distortion
+    normalisation, distortion
         As for `mask_weight`. ``corrections="forward,unbalanced"`` with ``rebalance=False`` gives the lit
         fraction.
     extrapolate, compat
@@ -232,10 +240,12 @@ def mask_weight_image(
     ((173, 286), 32768)
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
+    inputs.require_origin("mask_weight_image")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs.require_all(positions.moving)
     chosen = parse_corrections(corrections)
-    tracer = inputs.tracer(chosen, rebalance, gain, 0.0, distortion)
+    tracer = inputs.tracer(chosen, rebalance, gain, 0.0, distortion, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, TOLERANCE, None, compat)
     met = _image_time(time, inputs.attrs, needed=path is not None)
     if path is not None:
@@ -252,7 +262,7 @@ def mask_weight_image(
         if np.isfinite(met)
         else _inherited(inputs.attrs),
     )
-    step = _step("mask_weight_image", positions, chosen, rebalance)
+    step = _step("mask_weight_image", positions, chosen, rebalance, normalisation)
     return _with_summary(image, positions, traces, [trace.place for _, trace in made], step)
 
 
@@ -268,9 +278,11 @@ def ray_trace(
     frame: str = "sky",
     distance: Any = None,
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
+    rebalance: bool = True,
     tolerance: float = TOLERANCE,
     times: Any = None,
     gain: float = MASK_WEIGHT_GAIN,
+    normalisation: str = "tool",
     distortion: xr.Dataset | DistortionMap | None = None,
     extrapolate: bool = False,
     compat: str | None = None,
@@ -290,6 +302,9 @@ def ray_trace(
         MET (s), Quantity or Time, 1-D.
     ra, dec, attitude, aperture, detector_mask, alignment, frame, distance, corrections, tolerance, gain
         As for `mask_weight`; `corrections` change the normalisation only.
+    normalisation, rebalance
+        As for `mask_weight`. They change `mask_weight_norm` where it holds the factor maskwt (`rebalance`
+        only with ``normalisation="geometry"``).
     distortion, extrapolate, compat
         As for `mask_weight`.
 
@@ -298,7 +313,9 @@ def ray_trace(
     xarray.Dataset
         Kind `ray_trace`: `imx`, `imy`, `x`, `y`, `z` (cm), `imx_app`, `imy_app`, `x_app`, `y_app`, `z_app`
         (apparent place), `pcode`, `n_good`, `mask_weight_norm` against `time`, in memory; `pcode` is 0 and
-        `mask_weight_norm` NaN behind the instrument.
+        `mask_weight_norm` NaN behind the instrument. `mask_weight_norm` (MSKWTSQF) is the product of the
+        normalising factors that `corrections` leaves out, times the factor of flatfield (nearfield, cosine,
+        rsquare) at the centre of the plane.
 
     Raises
     ------
@@ -315,9 +332,11 @@ def ray_trace(
     [1.0, 0.66]
     """
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
+    inputs.require_origin("ray_trace")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
-    tracer = inputs.tracer(parse_corrections(corrections), False, gain, 0.0, distortion)
+    inputs.require_all(positions.moving)
+    tracer = inputs.tracer(parse_corrections(corrections), rebalance, gain, 0.0, distortion, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, tolerance, None, compat)
     extrapolate = extrapolate or compat is not None
     attrs = _inherited(inputs.attrs)
@@ -399,11 +418,16 @@ def _require_coded(traces: Traces, positions: SourcePositions, pcode_min: float)
         )
 
 
-def _step(verb: str, positions: SourcePositions, corrections: frozenset[str], rebalance: bool) -> str:
+def _step(
+    verb: str, positions: SourcePositions, corrections: frozenset[str], rebalance: bool, normalisation: str
+) -> str:
     """Return the line of the history for a call."""
     source = f"{len(positions)} positions" if positions.several else positions.describe()
     names = ",".join(sorted(corrections)) or "none"
-    return f"batx {verb} {source} frame={positions.frame} corrections={names} rebalance={int(rebalance)}"
+    return (
+        f"batx {verb} {source} frame={positions.frame} corrections={names} rebalance={int(rebalance)} "
+        f"normalisation={normalisation}"
+    )
 
 
 def _with_summary(
@@ -434,7 +458,10 @@ def _with_summary(
 def _image_time(time: Any, attrs: dict[str, Any], needed: bool) -> float:
     """Return the time of a weight image, NaN if there is none and none is needed."""
     if time is not None:
-        return float(to_met(time, attrs, name="time"))
+        met = to_met(time, attrs, name="time")
+        if np.size(met) != 1:
+            raise ValueRangeError(f"time: found {np.size(met)} times, expected one; make an image for each")
+        return float(np.reshape(met, ()))
     if "tstart" in attrs and "tstop" in attrs:
         return (float(attrs["tstart"]) + float(attrs["tstop"])) / 2
     if needed:

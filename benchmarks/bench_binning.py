@@ -7,27 +7,14 @@ for Σw², on the same edges; it looks at neither good time nor flags.
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
+from common import median_time
 
 N_BINS, WIDTH, MET0 = 15625, 0.064, 600000000.0
 BANDS = np.array([15.0, 25.0, 50.0, 100.0, 350.0])
-
-
-def median_time(function: Callable[[], object], calls: int = 5) -> float:
-    """Return the median wall time in seconds of `calls` calls after one that does not count."""
-    function()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def main(n_events: int) -> float:

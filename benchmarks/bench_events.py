@@ -12,31 +12,19 @@ one warm call, all in one run on one machine; what is printed is the ratio to th
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from common import median_time
 
 EDGES = [15, 25, 50, 100, 350]
 COLUMNS = ("TIME", "ENERGY", "DETX", "DETY", "EVENT_FLAGS")
-
-
-def median_time(function: Callable[[], object], calls: int = 5) -> float:
-    """Return the median wall time in seconds of `calls` calls after one that does not count."""
-    function()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def read_with_astropy(path: Path) -> list[np.ndarray]:

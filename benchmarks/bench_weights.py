@@ -8,13 +8,11 @@ the median of five calls after one warm call. Beside each stands its ratio to a 
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
-from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
+from common import median_time
 
 import batx
 from batx.instrument import sky
@@ -23,16 +21,6 @@ from batx.instrument.mask import FAR, MaskGeometry, illumination, weight_map
 from batx.schema import build
 
 T0 = 6.0e8
-
-
-def median_time(function: Callable[[], object], calls: int = 5) -> float:
-    function()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def make_events(count: int) -> xr.Dataset:

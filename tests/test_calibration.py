@@ -1,9 +1,10 @@
 """Are the numbers of the analysis right? Simulations with a known answer, through the public functions.
 
 `efficiency` below is what the weights make of the noiseless shadow of a source of 1 count per fully lit
-detector. The weights divide by an analytic expectation of it (algorithms 2.1, step 4), which leaves up to 6
-per cent; what is tested to the statistics is the recovered counts against the injected ones times
-`efficiency`, and `efficiency` against 1 separately.
+detector. With ``normalisation="geometry"`` it is 1, and recovered counts are tested against the injected
+ones. The default divides by the analytic expectation of the tools (algorithms 2.1, step 4), which leaves up
+to 6 per cent: tested are the recovered counts against the injected ones times `efficiency`, and `efficiency`
+against 1 separately.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def simulated(sources, background: Background, duration: float, seed: int, **opt
     return simulate.events(sources, background, duration=duration, seed=seed, **{**common, **options})
 
 
-def weighted(events: xr.Dataset, imx, imy) -> xr.Dataset:
-    return batx.mask_weight(events, imx, imy, frame="tangent", aperture=MASK)
+def weighted(events: xr.Dataset, imx, imy, normalisation: str = "tool") -> xr.Dataset:
+    return batx.mask_weight(events, imx, imy, frame="tangent", aperture=MASK, normalisation=normalisation)
 
 
 @cache
@@ -110,19 +111,23 @@ def test_light_of_a_burst_does_not_appear_before_it() -> None:
     is_standard_normal((curve["rate"] / curve["rate_err"]).values[before, 0])
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_recovered_counts_are_unbiased_at_every_coding_fraction(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "normalisation"), [(3, "tool"), (4, "tool"), (3, "geometry"), (5, "geometry")]
+)
+def test_recovered_counts_are_unbiased_at_every_coding_fraction(seed: int, normalisation: str) -> None:
     background = Background(0.05, **FLAT)
     pulls, ratios, coding = [], [], []
     for number, (imx, imy) in enumerate(PLACES):
         duration, rate = 20.0, 1.0
         source = Source(rate, imx=imx, imy=imy, spectrum=PowerLaw(1.7, 15, 150))
-        events = weighted(simulated(source, background, duration, seed=100 * seed + number), imx, imy)
+        simulation = simulated(source, background, duration, seed=100 * seed + number)
+        events = weighted(simulation, imx, imy, normalisation)
         spectrum = batx.spectrum(events, energy=BAND)
         counts = float(spectrum["rate"].sum()) * duration
         error = float(np.sqrt((spectrum["stat_err"] ** 2).sum())) * duration
         assert events.attrs["pcodefr"] == pytest.approx(maps(imx, imy)[2], rel=1e-6)
-        pulls.append((counts - rate * duration * efficiency(imx, imy)) / error)
+        expected = efficiency(imx, imy) if normalisation == "tool" else 1.0
+        pulls.append((counts - rate * duration * expected) / error)
         ratios.append(counts / (rate * duration))
         coding.append(events.attrs["pcodefr"])
     assert min(coding) > 0.1
@@ -142,6 +147,51 @@ def test_the_analytic_normalisation_is_right_to_a_few_per_cent() -> None:
     assert abs(values.mean() - 1) < 0.03
     central = [efficiency(*place) for place in PLACES if maps(*place)[2] == 1]
     assert np.abs(np.array(central) - 1).max() < 0.025
+
+
+def test_normalised_by_geometry_the_noiseless_shadow_gives_its_counts() -> None:
+    """Through the public weight image, and with a quarter of the detectors switched off."""
+    good = np.random.default_rng(3).random((173, 286)) < 0.75
+    places = np.array(PLACES)
+    position = (places[:, 0], places[:, 1])
+    for detectors in (None, good):
+        common = {"frame": "tangent", "aperture": MASK, "detector_mask": detectors}
+        image = batx.mask_weight_image(MASK, *position, normalisation="geometry", **common)
+        shadow = np.stack([maps(*place)[1] for place in PLACES])
+        np.testing.assert_allclose((image["weight"].values * shadow).sum(axis=(1, 2)), 1.0, rtol=1e-12)
+        default = batx.mask_weight_image(MASK, *position, **common)
+        ratio = (default["weight"] / image["weight"]).where(image["weight"] != 0)
+        assert float((ratio.max(("dety", "detx")) - ratio.min(("dety", "detx"))).max()) < 1e-9
+        np.testing.assert_array_equal(image["mask_weight_norm"], default["mask_weight_norm"])
+
+
+def test_normalised_by_geometry_a_source_keeps_its_rate_through_a_slew() -> None:
+    attitude = simulate.attitude(T0, 100.0, slews=[Slew(30.0, 70.0, 162.0, 24.0, 45.0)], jitter=2.0, seed=1)
+    events = simulated(
+        Source(1.0, ra=160.0, dec=27.0), Background(0.1, **FLAT), 100.0, seed=11, attitude=attitude
+    )
+    fixed = {"attitude": attitude, "aperture": MASK, "alignment": ALIGNMENT, "normalisation": "geometry"}
+    weights = batx.mask_weight(events, 160.0, 27.0, **fixed)
+    chunked = batx.mask_weight(events.chunk(event=100_000), 160.0, 27.0, **fixed)
+    np.testing.assert_array_equal(weights["mask_weight"], chunked["mask_weight"])
+    curve = batx.lightcurve(weights, dt=2.0, energy=BAND)
+    pulls = (curve["rate"].values[:, 0] - 1.0) / curve["rate_err"].values[:, 0]
+    assert np.abs(pulls).max() < 4.5
+    assert abs(pulls.mean()) < 4 / np.sqrt(len(pulls))
+    assert stats.chi2(len(pulls)).sf((pulls**2).sum()) > 1e-4
+
+
+@pytest.mark.parametrize("rebalance", [True, False])
+def test_the_factor_of_the_geometry_can_be_left_out_and_is_in_the_norm(rebalance: bool) -> None:
+    position = {"ra": 0.6, "dec": 0.3, "frame": "tangent", "aperture": MASK, "normalisation": "geometry"}
+    full = batx.mask_weight_image(MASK, rebalance=rebalance, **position)
+    bare = batx.mask_weight_image(MASK, corrections="flatfield,pcode,ndets", rebalance=rebalance, **position)
+    factor = bare.attrs["mskwtsqf"] / full.attrs["mskwtsqf"]
+    np.testing.assert_allclose(bare["weight"], full["weight"] * factor, rtol=1e-12)
+    table = batx.ray_trace(
+        MASK, times=[T0], corrections="flatfield,pcode,ndets", rebalance=rebalance, **position
+    )
+    assert float(table["mask_weight_norm"][0]) == pytest.approx(bare.attrs["mskwtsqf"], rel=1e-12)
 
 
 @pytest.mark.parametrize(("imx", "imy"), [(0.25, 0.1), (-1.1, -0.3)])

@@ -146,4 +146,9 @@ def test_engine_is_chosen_by_content(shared, tmp_path):
 
 def test_mjdref_of_zero_in_a_gti_extension_gives_way_to_the_primary_header(shared: Path):
     tree = batx.open_datatree(shared / "data/lightcurves/grb_050416A_1chan_1s.lc.gz")
-    assert {tree[name].attrs["mjdref_int"] for name in ("rate", "stdgti")} == {51910}
+    assert {tree[name].attrs["mjdref_int"] for name in ("RATE", "STDGTI")} == {51910}
+
+
+def test_bands_of_a_light_curve_in_pi_are_in_kev(heasoft: Path):
+    curve = batx.open_dataset(heasoft / "lc/lc_pi.lc.gz")
+    np.testing.assert_allclose(curve["energy_bnds"], [[15, 25], [25, 50], [50, 100], [100, 350]], rtol=1e-12)

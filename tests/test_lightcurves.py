@@ -261,6 +261,33 @@ class TestTimeBins:
         np.testing.assert_array_equal(curve.counts[:, 0], expected)
 
 
+class TestEnergies:
+    @given(seed=st.integers(0, 1000), dtype=st.sampled_from([np.float32, np.float64]))
+    @settings(max_examples=20, deadline=None)
+    def test_grid_index_in_single_precision(self, seed, dtype):
+        rng = np.random.default_rng(seed)
+        energies = np.concatenate(
+            [
+                rng.integers(-20, 8000, 500) / 10,
+                rng.uniform(-1, 400, 500),
+                np.nextafter(rng.integers(0, 4000, 500) / 10, rng.choice([-np.inf, np.inf], 500)),
+                [-1e9, 1e9, np.inf, -np.inf, -0.05, 0.0],
+            ]
+        ).astype(dtype)
+        bounds = np.array([(0, 10), (14.1, 25), (30.2, 31.3), (100, 350)])
+        index = np.floor(energies.astype("f4") / np.float32(0.1) + np.float32(0.01))
+        low, high = np.rint(bounds.T[:, :, None] * 10)
+        expected = ((index >= low) & (index < high)).sum(axis=1)
+        ev = simple(np.linspace(0, 99, energies.size)).assign(energy=("event", energies, {"units": "keV"}))
+        made = batx.lightcurve(ev, dt=100.0, energy=bounds)
+        np.testing.assert_array_equal(made.counts[0], expected)
+        weighted = ev.assign(mask_weight=("event", np.full(energies.size, 2.0)))
+        made = batx.lightcurve(weighted, dt=100.0, energy=bounds)
+        np.testing.assert_allclose(made.rate[0] * 100, 2 * expected)
+        np.testing.assert_allclose(made.rate_err[0] * 100, 2 * np.sqrt(expected))
+        assert int(made.totcounts[0]) == expected.sum()
+
+
 class TestSignalToNoise:
     @pytest.mark.parametrize("mode", [{"snr": 6, "dt": 20.0}, {"high_snr": 6, "dt": 1.0}, {"snr": 10}])
     def test_bins_are_what_their_edges_say(self, events, good, mode):

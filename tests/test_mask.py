@@ -262,6 +262,34 @@ def test_no_corrections_is_the_illumination() -> None:
     assert norm == pytest.approx(pcode * n_good * weight_normalisation(geometry, FAR))
 
 
+@pytest.mark.parametrize("names", ["default", "nearfield,pcode,maskwt", "maskwt", "default,unbalanced"])
+@pytest.mark.parametrize("rebalance", [True, False])
+def test_normalised_by_the_geometry(names: str, rebalance: bool) -> None:
+    """A noiseless source of 1 count per fully open detector gives 1, whatever else is asked for."""
+    geometry, mask, source = MaskGeometry.from_attrs({}, (243, 487)), random_mask(), far(-0.9, 0.4)
+    good = np.random.default_rng(5).random((NY, NX)) < 0.8
+    weight, pcode, n_good, _ = weight_map(
+        mask, geometry, source, good, names, rebalance, normalisation="geometry"
+    )
+    projected = "forward," + ("nearfield" if "near" in names else "flatfield" if "default" in names else "")
+    shadow = weight_map(mask, geometry, source, corrections=f"{projected},unbalanced", rebalance=False)[0]
+    left_out = (1 if "pcode" in names or "default" in names else pcode) * (
+        1 if "default" in names else n_good
+    )
+    assert (weight * shadow).sum() == pytest.approx(left_out, rel=1e-12)
+
+
+def test_detectors_that_are_all_lit_alike_have_no_weight_by_the_geometry() -> None:
+    geometry = MaskGeometry.from_attrs({}, (243, 487))
+    mask = np.ones((243, 487), np.int8)
+    weight, pcode, _, _ = weight_map(mask, geometry, far(0, 0), normalisation="geometry")
+    assert pcode == 1
+    assert not weight.any()
+    weight, pcode, _, _ = weight_map(mask, geometry, far(5, 5), normalisation="geometry")
+    assert pcode == 0
+    assert not weight.any()
+
+
 def test_outside_the_field_nothing_is_coded() -> None:
     geometry = MaskGeometry.from_attrs({}, (243, 487))
     radius = geometry.field_radius()
@@ -293,6 +321,10 @@ class TestBadInput:
     def test_shape_of_the_mask(self) -> None:
         with pytest.raises(ValueRangeError, match="shape"):
             illumination(random_mask((5, 5)), self.geometry, far(0, 0))
+
+    def test_unknown_normalisation(self) -> None:
+        with pytest.raises(ValueRangeError, match="'mean', expected 'tool' or 'geometry'"):
+            weight_map(random_mask(), self.geometry, far(0, 0), normalisation="mean")
 
     def test_unknown_correction(self) -> None:
         with pytest.raises(ValueRangeError, match=r"'subpixelate'.*flatfield"):

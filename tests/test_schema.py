@@ -84,7 +84,7 @@ def test_every_kind_has_an_example():
         (lambda: make("lightcurve") * 2, "lightcurve"),
         (lambda: make("lightcurve").isel(time=slice(3)), "lightcurve"),
         (lambda: make("lightcurve").mean("time", keep_attrs=True), None),
-        (lambda: make("lightcurve").isel(time=0), None),
+        (lambda: make("lightcurve").isel(time=0), "lightcurve"),
         (lambda: make("lightcurve").rename(time="phase"), None),
         (lambda: make("events").isel(event=slice(0)), "events"),
         (lambda: make("events").drop_vars("time"), None),

@@ -29,11 +29,13 @@ LAYERS = (
     LABELLED,
     "io",
     "interop",
+    "mosaics",
     "simulate",
     "plots",
     "accessors",
     "__init__",
     "demo",
+    "commands",
     "cli",
     "__main__",
 )

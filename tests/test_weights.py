@@ -338,6 +338,17 @@ class TestTraceRule:
         found = trace_runs(np.array([0.0, 1.0, 5.0, 1.5, 9.0]), np.array([1.0, 1.5, 8.0]))
         assert found.tolist() == [0, 0, 1, 1, 2]
 
+    def test_unsorted_events_have_the_weights_of_sorted_ones(self) -> None:
+        events = slew_events(20000)
+        inputs = weight_inputs.inputs("attitude_slew")
+        positions = ([RA, RA - 3], [DEC, DEC])
+        ordered = events.bat.mask_weight(*positions, **inputs)
+        order = np.random.default_rng(2).permutation(20000)
+        shuffled = events.isel(event=order).bat.mask_weight(*positions, **inputs)
+        np.testing.assert_array_equal(shuffled["mask_weight"], ordered["mask_weight"][:, order])
+        chunked = events.isel(event=order).chunk(event=20000).bat.mask_weight(*positions, **inputs)
+        np.testing.assert_array_equal(chunked["mask_weight"], ordered["mask_weight"][:, order])
+
     def test_requested_times_for_unsorted_events(self) -> None:
         events = slew_events(4000)
         inputs = weight_inputs.inputs("attitude_slew")

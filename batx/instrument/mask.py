@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from batx.instrument.sky import FAR
 
 __all__ = [
     "DEFAULT_CORRECTIONS",
+    "DEFAULT_GEOMETRY",
     "FAR",
     "MASK_WEIGHT_GAIN",
+    "NORMALISATIONS",
     "MaskGeometry",
     "illumination",
     "parse_corrections",
@@ -40,8 +43,35 @@ _DETECTOR_CORNER = (-60.05, -36.32)
 #: overlaps of detector and cell below this fraction of a cell are rounding, not light
 _TOUCHING = 1e-12
 
+#: ways to make a mask-weighted sum the counts of fully open detectors, see `weight_map`
+NORMALISATIONS = ("tool", "geometry")
+
 DEFAULT_CORRECTIONS = ("flatfield", "pcode", "ndets", "maskwt")
 _CORRECTIONS = (*DEFAULT_CORRECTIONS, "nearfield", "cosine", "rsquare", "forward", "unbalanced")
+
+
+#: geometry keywords of an aperture, and their values where it lacks them, cm (algorithms section 1)
+DEFAULT_GEOMETRY = {
+    "maskbatx": 0.0,
+    "maskbaty": 0.0,
+    "maskbatz": 100.1,
+    "maskoffx": 0.0,
+    "maskoffy": 0.143,
+    "maskoffz": 0.0,
+    "maskcelx": 0.5,
+    "maskcely": 0.5,
+    "maskcelz": 0.1,
+    "detbatx": 0.0,
+    "detbaty": 0.0,
+    "detbatz": 0.35,
+    "detoffx": 0.0,
+    "detoffy": 0.0,
+    "detoffz": 0.0,
+    "detcelx": 0.42,
+    "detcely": 0.42,
+    "detsizex": 0.40,
+    "detsizey": 0.40,
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +121,8 @@ class MaskGeometry:
         Raises
         ------
         ValueRangeError
-            If a size is not positive or the mask is not above the detectors.
+            If an attribute is not a finite number, a size is not positive, or the mask is not above the
+            detectors.
 
         Examples
         --------
@@ -99,26 +130,29 @@ class MaskGeometry:
         (-121.75, -60.607)
         """
 
-        def value(name: str, default: float) -> float:
-            return float(attrs.get(name, default))
+        def value(name: str, default: float | None = None) -> float:
+            found = attrs.get(name, DEFAULT_GEOMETRY[name] if default is None else default)
+            if not isinstance(found, Real) or not np.isfinite(float(found)):
+                raise ValueRangeError(f"aperture: found {name} = {found!r}, expected a finite number (cm)")
+            return float(found)
 
         ny, nx = (int(n) for n in shape)
-        cell = (value("maskcelx", 0.5), value("maskcely", 0.5), value("maskcelz", 0.1))
+        cell = (value("maskcelx"), value("maskcely"), value("maskcelz"))
         geometry = cls(
             shape=(ny, nx),
             mask_corner=(
-                value("maskbatx", 0.0) + value("maskoffx", 0.0) + value("maskcell0x", -nx * cell[0] / 2),
-                value("maskbaty", 0.0) + value("maskoffy", 0.143) + value("maskcell0y", -ny * cell[1] / 2),
+                value("maskbatx") + value("maskoffx") + value("maskcell0x", -nx * cell[0] / 2),
+                value("maskbaty") + value("maskoffy") + value("maskcell0y", -ny * cell[1] / 2),
             ),
-            mask_top=value("maskbatz", 100.1) + value("maskoffz", 0.0),
+            mask_top=value("maskbatz") + value("maskoffz"),
             mask_cell=cell,
             detector_corner=(
-                value("detbatx", 0.0) + value("detoffx", 0.0) + _DETECTOR_CORNER[0],
-                value("detbaty", 0.0) + value("detoffy", 0.0) + _DETECTOR_CORNER[1],
+                value("detbatx") + value("detoffx") + _DETECTOR_CORNER[0],
+                value("detbaty") + value("detoffy") + _DETECTOR_CORNER[1],
             ),
-            detector_top=value("detbatz", 0.35) + value("detoffz", 0.0),
-            detector_pitch=(value("detcelx", 0.42), value("detcely", 0.42)),
-            detector_size=(value("detsizex", 0.40), value("detsizey", 0.40)),
+            detector_top=value("detbatz") + value("detoffz"),
+            detector_pitch=(value("detcelx"), value("detcely")),
+            detector_size=(value("detsizex"), value("detsizey")),
         )
         sizes = (*cell[:2], *geometry.detector_pitch, *geometry.detector_size)
         if not all(size > 0 for size in sizes) or cell[2] < 0 or geometry.height <= 0:
@@ -181,6 +215,8 @@ def parse_corrections(corrections: str | Iterable[str]) -> frozenset[str]:
     >>> sorted(parse_corrections("forward,unbalanced"))
     ['forward', 'unbalanced']
     """
+    if not isinstance(corrections, Iterable):
+        raise ValueRangeError(f"corrections: found {corrections!r}, expected names, or 'none'")
     names = corrections.split(",") if isinstance(corrections, str) else list(corrections)
     chosen: set[str] = set()
     for name in (str(name).strip().lower() for name in names):
@@ -261,10 +297,10 @@ def illumination(
 
 
 def weight_normalisation(geometry: MaskGeometry, z: float, gain: float = MASK_WEIGHT_GAIN) -> float:
-    """Return the factor N that makes a mask-weighted sum the counts of fully open detectors.
+    """Return the factor N that on average makes a mask-weighted sum the counts of fully open detectors.
 
-    The mean of the squared illumination over all phases of a random mask, half of it open, times ``1 +
-    gain``. Formula: algorithms, section 2.1, step 4.
+    Half the mean of the squared illumination over all phases of a random mask, half of it open, as the tools
+    estimate it, times ``1 + gain``. Formula: algorithms, section 2.1, step 4.
 
     Examples
     --------
@@ -288,6 +324,7 @@ def weight_map(
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
     rebalance: bool = True,
     gain: float = MASK_WEIGHT_GAIN,
+    normalisation: str = "tool",
 ) -> tuple[np.ndarray, float, int, float]:
     """Return the mask weight of every detector for a source.
 
@@ -306,6 +343,11 @@ def weight_map(
         detectors sum to 0.
     gain
         Of `weight_normalisation`.
+    normalisation
+        What the correction maskwt divides by. ``"tool"``: N of `weight_normalisation`, a mean over random
+        masks; ``"geometry"``: what a source of 1 count per fully open detector leaves for this mask, source
+        and `good`, so that the weighted counts of such a source are exactly 1 (`gain` has no part in it).
+        Weights are 0 where the coded detectors are all lit alike.
 
     Returns
     -------
@@ -322,6 +364,8 @@ def weight_map(
     ------
     PositionError
         If the source is not above the mask.
+    ValueRangeError
+        If `normalisation` is neither of the two.
 
     Examples
     --------
@@ -332,6 +376,8 @@ def weight_map(
     (1.0, 32768, True)
     """
     chosen = parse_corrections(corrections)
+    if normalisation not in NORMALISATIONS:
+        raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
     x, y, z = _point(source)
     usable = DETECTOR if good is None else DETECTOR & np.asarray(good, dtype=bool)
     weight = illumination(mask, geometry, source, "unbalanced" in chosen)
@@ -339,13 +385,30 @@ def weight_map(
     n_good = int(np.count_nonzero(usable))
     n_coded = _correct_and_balance(weight, usable, correction, rebalance)
     pcode = n_coded / n_good if n_good else 0.0
-    factors = {"pcode": pcode, "ndets": float(n_good), "maskwt": weight_normalisation(geometry, z, gain)}
+    if normalisation == "tool":
+        response = weight_normalisation(geometry, z, gain)
+    else:
+        shadow = illumination(mask, geometry, source, unbalanced=True)
+        shadow *= correction if "forward" in chosen else 1.0 / correction
+        response = _response(weight, shadow, n_coded)
+    factors = {"pcode": pcode, "ndets": float(n_good), "maskwt": response}
     applied = float(np.prod([factor for name, factor in factors.items() if name in chosen]))
     left = float(np.prod([factor for name, factor in factors.items() if name not in chosen]))
-    if n_coded:
+    if np.isnan(applied):
+        weight[:] = 0.0
+    elif n_coded:
         weight /= applied
     centre = _correction(np.array([x]), np.array([y]), z - geometry.detector_top, (x, y, z), geometry, chosen)
     return weight, pcode, n_good, float(centre[0, 0]) * left
+
+
+def _response(weight: np.ndarray, shadow: np.ndarray, n_coded: int) -> float:
+    """Return what a source of 1 count per fully open detector leaves per coded detector, NaN if nothing.
+
+    Formula: algorithms, section 2.1, step 4.
+    """
+    left = float(np.sum(weight * shadow)) / max(n_coded, 1)
+    return left if left > _TOUCHING else float("nan")
 
 
 def _point(source: Any) -> tuple[float, float, float]:

@@ -29,6 +29,7 @@ import xarray as xr
 
 from batx.errors import KindError, MissingVariableError, SchemaError, ValueRangeError
 from batx.schema import KINDS, build, require_kind, validate
+from batx.schema.axes import with_axes
 
 __all__ = ["from_pandas", "to_pandas"]
 
@@ -76,6 +77,8 @@ def to_pandas(ds: xr.Dataset) -> pd.DataFrame:
     (30.0, 's')
     """
     kind = require_kind(ds, *_ROWS, operation="to_pandas")
+    if not set(ds.dims) & {name.strip("[]") for name in _ROWS[kind]}:
+        ds = with_axes(ds, KINDS[kind])  # a single value: one row
     axes = [dim for dim in (name.strip("[]") for name in _ROWS[kind]) if dim in ds.dims]
     labels = {dim: _label(ds, dim) for dim in axes}
     in_index = {*labels.values(), *(f"{label}_bnds" for label in labels.values())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,17 +119,31 @@ def _banded(hdu: Hdu, column: str, name: str) -> xr.Variable:
 
 
 def _light_curve_bands(file: FitsFile, hdu: Hdu, count: int) -> Bands:
-    bands = file.bands(count)
-    if bands is not None:
-        return bands
     keys = [(f"E_MIN{i}", f"E_MAX{i}") for i in range(1, count + 1)]
     if count == 1 and "E_MIN1" not in hdu.header:
         keys = [("E_MIN", "E_MAX")]
     edges = np.array([[keyword(hdu, key, default=np.nan) for key in pair] for pair in keys], np.float64)
+    step = _keyword_step(hdu)
+    bands = file.bands(count)
+    if bands is not None:
+        # batbinevt copies the edges of a curve in PI into EBOUNDS and calls them keV; EUNIT has the truth
+        factor = step if np.allclose(np.stack([bands.low, bands.high], axis=-1), edges, rtol=1e-6) else 1.0
+        return replace(bands, low=bands.low * factor, high=bands.high * factor)
+    edges = edges * step
     if np.isnan(edges).any() and count in NOMINAL_EDGES and is_mission_bat(hdu, file.primary):
         nominal = np.array(NOMINAL_EDGES[count])
         edges = np.stack([nominal[:-1], nominal[1:]], axis=-1)
     return Bands(edges[:, 0], edges[:, 1])
+
+
+def _keyword_step(hdu: Hdu) -> float:
+    """Return the keV of one unit of E_MINn and E_MAXn (EUNIT: keV, or 0.1 keV for curves in PI)."""
+    import astropy.units as u
+
+    try:
+        return float(u.Unit(str(keyword(hdu, "EUNIT", default="keV"))).to("keV"))
+    except (ValueError, u.UnitConversionError):
+        return 1.0
 
 
 def _statistics(file: FitsFile, hdu: Hdu) -> dict[str, str]:
@@ -143,7 +158,7 @@ def _statistics(file: FitsFile, hdu: Hdu) -> dict[str, str]:
 
 def decode_spectrum(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return an OGIP spectrum: one (type I), or one for every row (type II) along `time`, else along
-    `source`.
+    `source`. A single one is of TSTART to TSTOP.
 
     Scalar keywords SYS_ERR, QUALITY and GROUPING stand for a column of that value; zeros are left out. A
     spectrum whose exposure is not given has NaN.
@@ -170,9 +185,13 @@ def decode_spectrum(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     size = variables[main.lower()].sizes["channel"]
     variables["stat_err"] = _with_units(variables.get("stat_err"), "count/s" if main == "RATE" else "count")
     variables |= _channels(file, hdu, size, vector) | _keyword_columns(hdu, variables, size)
-    variables |= _spectrum_times(hdu) if vector and row_dim == "time" else {}
+    attrs = file.attrs(hdu) | _statistics(file, hdu)
+    if not vector:
+        variables |= _keyword_times(attrs)
+    elif row_dim == "time":
+        variables |= _spectrum_times(hdu)
     variables["exposure"] = _spectrum_exposure(hdu, row_dim if vector else None)
-    ds = build("spectrum", variables | file.good_time(), file.attrs(hdu) | _statistics(file, hdu))
+    ds = build("spectrum", variables | file.good_time(), attrs)
     return _per_detector(ds, "rate", "counts", "stat_err")
 
 
@@ -208,6 +227,14 @@ def _keyword_columns(hdu: Hdu, variables: dict[str, Any], size: int) -> dict[str
         if key.lower() not in variables and isinstance(value, (int, float)) and value != 0:
             made[key.lower()] = (("channel",), np.full(size, value, dtype))
     return made
+
+
+def _keyword_times(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return TSTART to TSTOP as the interval of a single spectrum, nothing where they are not given."""
+    start, stop = attrs.get("tstart"), attrs.get("tstop")
+    if start is None or stop is None or not start < stop:
+        return {}
+    return {"time": ((), (start + stop) / 2), "time_bnds": (("bnds",), [start, stop])}
 
 
 def _spectrum_times(hdu: Hdu) -> dict[str, Any]:

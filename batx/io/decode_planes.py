@@ -28,28 +28,6 @@ __all__ = [
     "image_axes",
 ]
 
-#: geometry keywords of the aperture and their values where a file lacks them (algorithms.md section 1)
-GEOMETRY = {
-    "maskbatx": 0.0,
-    "maskbaty": 0.0,
-    "maskbatz": 100.1,
-    "maskoffx": 0.0,
-    "maskoffy": 0.143,
-    "maskoffz": 0.0,
-    "maskcelx": 0.5,
-    "maskcely": 0.5,
-    "maskcelz": 0.1,
-    "detbatx": 0.0,
-    "detbaty": 0.0,
-    "detbatz": 0.35,
-    "detoffx": 0.0,
-    "detoffy": 0.0,
-    "detoffz": 0.0,
-    "detcelx": 0.42,
-    "detcely": 0.42,
-    "detsizex": 0.40,
-    "detsizey": 0.40,
-}
 _CORNER = {"x": -121.75, "y": -60.75}
 
 
@@ -257,8 +235,10 @@ def decode_aperture(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     The corner of cell (0, 0), relative to MASKBAT + MASKOFF, is CRVAL − (CRPIX − 0.5) × cell, for a FITS
     pixel whose centre is a whole number (algorithms.md section 1).
     """
+    from batx.instrument.mask import DEFAULT_GEOMETRY
+
     attrs = file.attrs(hdu)
-    for name, default in GEOMETRY.items():
+    for name, default in DEFAULT_GEOMETRY.items():
         attrs[name] = float(keyword(hdu, name.upper(), default=default))
     variables: dict[str, Any] = {
         "mask": lazy_variable(("mask_y", "mask_x"), hdu.array(), {"fits_name": "IMAGE"})

@@ -104,8 +104,16 @@ class FitsFile:
 
 
 def energy_column(hdu: Hdu, name: str) -> np.ndarray:
-    """Return a column of energies in keV, read into memory."""
-    return hdu.values(name, dtype=np.float64, factor=unit_factor(hdu, hdu.column(name), "keV"))
+    """Return a column of energies in keV, read into memory.
+
+    Edges are decimals that OGIP stores in 32 bits: each is read as the shortest decimal that these bits stand
+    for (15.1, not 15.100000381), which is what it was before and is stored as the same bits again.
+    """
+    factor = unit_factor(hdu, hdu.column(name), "keV")
+    stored = hdu.values(name)
+    if stored.dtype == np.float32:
+        stored = np.array([float(str(value)) for value in stored.ravel()]).reshape(stored.shape)
+    return stored.astype(np.float64) * factor
 
 
 def unit_factor(hdu: Hdu, column: Column, unit: str) -> float:

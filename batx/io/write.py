@@ -11,7 +11,9 @@ import xarray as xr
 
 from batx.errors import KindError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
-from batx.schema import require_kind, validate
+from batx.positions import with_source_attrs
+from batx.schema import KINDS, require_kind, validate
+from batx.schema.axes import with_axes
 
 __all__ = ["to_fits"]
 
@@ -28,7 +30,10 @@ _KINDS = (
     "alignment",
     "attitude",
     "ray_trace",
+    "mosaic",
+    "mosaic_image",
     "housekeeping",
+    "sky_image",
     "catalog",
     "table",
 )
@@ -42,30 +47,36 @@ def to_fits(
     path: str | os.PathLike[str],
     overwrite: bool = False,
     form: Literal["dpi", "dph", "dpitab", "flags"] | None = None,
+    keepbits: int | None = None,
 ) -> Path:
     """Write a Dataset to a FITS file, all of it or nothing.
 
     Extensions, columns and keywords are those of the BAT tools: EVENTS, RATE, SPECTRUM (type II where there
     is a time axis), SPECRESP MATRIX or MATRIX, SPECRESP, images BAT_DPI or the table BAT_DPH, BAT_OBJ_POS,
-    ATTITUDE and ACS_DATA, with EBOUNDS and STDGTI where the Dataset holds bands and good time. Rates and
-    errors are doubles. Attributes go back to their keywords (``utcf`` is UTCFINIT, a name of its own is
-    written in capitals), 0 and 1 of known flags to logical values, ``attrs["history"]`` to HISTORY cards.
-    Every unit has CHECKSUM and DATASUM.
+    ATTITUDE and ACS_DATA, images BAT_IMAGE, BAT_VARMAP, BAT_SIGNIF and BAT_PCODE, with EBOUNDS and STDGTI
+    where the Dataset holds bands and good time. Rates and errors are doubles. Attributes go back to their
+    keywords (``utcf`` is UTCFINIT, a name of its own is written in capitals), 0 and 1 of known flags to
+    logical values, ``attrs["history"]`` to HISTORY cards. Every unit has CHECKSUM and DATASUM. The same
+    Dataset gives the same bytes.
 
     Parameters
     ----------
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
-        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
-        catalog or table, for one source. All of it is read into memory.
+        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, mosaic,
+        mosaic_image, sky_image, housekeeping, catalog or table, for one source. Events are read and written
+        a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
         Whether an existing file may be replaced. A file that `ds` was read from never is.
     form
-        For detector planes: ``"dpi"`` (default), an image for each time and energy; ``"dph"``, a table with
-        a row for each time; ``"dpitab"``, a table with a row for each time and energy. For detector masks
-        an image, or with ``"flags"`` the table BAT_FLAGS.
+        For detector planes: ``"dpi"`` (default, except for what was read from a table), an image for each
+        time and energy; ``"dph"``, a table with a row for each time; ``"dpitab"``, a table with a row for
+        each time and energy. For detector masks an image, or with ``"flags"`` the table BAT_FLAGS.
+    keepbits
+        For sky images: binary digits that are kept, those of fluxes counted from their noise; the file then
+        compresses better (the BAT tools keep 7). All by default.
 
     Returns
     -------
@@ -96,7 +107,11 @@ def to_fits(
     >>> fits.getval(path, "HDUCLAS1", "STDGTI")
     'GTI'
     """
+    from batx.io.write_events import can_stream, write_events
+
     kind = require_kind(ds, *_KINDS, operation="to_fits")
+    if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
+        ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
     if "source" in ds.dims and kind != "catalog":
         raise KindError(
             f"to_fits writes one source a file; found {ds.sizes['source']}: choose one with .isel(source=0)"
@@ -104,29 +119,44 @@ def to_fits(
     if form not in (None, *_FORMS.get(kind, ())):
         others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
         raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
+    if keepbits is not None and kind != "sky_image":
+        raise ValueRangeError(f"keepbits: found {keepbits!r} for a {kind}, expected None (only sky images)")
     validate(ds, kind)
-    hdus = _hdus(ds, kind, form)
-    with atomic_path(path, overwrite=overwrite, inputs=input_files(ds)) as temporary:
-        _write(hdus, temporary, compressed=Path(path).suffix == ".gz")
+    compressed, inputs = Path(path).suffix == ".gz", input_files(ds)
+    ds = with_source_attrs(with_axes(ds, KINDS[kind]))
+    with atomic_path(path, overwrite=overwrite, inputs=inputs) as temporary:
+        if kind == "events" and not compressed and can_stream(ds):
+            write_events(ds, temporary)
+        else:
+            _write(_hdus(ds, kind, form, keepbits), temporary, compressed)
     return Path(path)
 
 
-def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
+def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:
     from batx.io import write_planes as planes
     from batx.io import write_products as products
 
     if kind == "detector_plane":
         if "counts" not in ds and "rate" not in ds:
             return planes.weight_hdus(ds)
-        return planes.dpi_hdus(ds) if form in (None, "dpi") else planes.histogram_hdus(ds, str(form))
+        chosen = form or ("dph" if ds.attrs.get("extname") == "BAT_DPH" else "dpi")
+        return planes.dpi_hdus(ds) if chosen == "dpi" else planes.histogram_hdus(ds, chosen)
     if kind == "detector_mask" and form == "flags":
         return planes.flags_hdus(ds)
+    if kind == "sky_image":
+        from batx.io.write_images import sky_image_hdus
+
+        return sky_image_hdus(ds, keepbits)
     if kind == "housekeeping":
         return products.table_hdus(ds, "time", "HK", first="time")
     if kind == "catalog":
         return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
     if kind == "table":
         return products.table_hdus(ds, "row", "TABLE")
+    if kind in ("mosaic", "mosaic_image"):
+        from batx.io import write_maps as maps
+
+        return maps.healpix_hdus(ds) if kind == "mosaic" else maps.mosaic_image_hdus(ds)
     writers = {
         "events": products.events_hdus,
         "gti": products.gti_hdus,
@@ -144,16 +174,12 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
 
 
 def _write(hdus: list[Any], path: Path, compressed: bool) -> None:
-    """Write units to a file, behind an empty primary unit if the first is a table."""
-    from astropy.io import fits
+    from batx.io.write_table import summed
 
-    from batx.io.write_header import primary_header
-
-    if not isinstance(hdus[0], fits.PrimaryHDU):
-        hdus = [fits.PrimaryHDU(header=primary_header(hdus[0].header)), *hdus]
+    whole = summed(hdus)
     with path.open("wb") as plain:
         if not compressed:
-            fits.HDUList(hdus).writeto(plain, checksum=True, output_verify="exception")
+            whole.writeto(plain)
             return
         with gzip.GzipFile("", "wb", 6, plain, mtime=0) as packed:
-            fits.HDUList(hdus).writeto(packed, checksum=True, output_verify="exception")
+            whole.writeto(packed)

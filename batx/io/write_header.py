@@ -264,10 +264,19 @@ def make_header(
     dropped = {*drop, *cards}
     others = {key: value for key, value in carried(attrs, keep).items() if key not in dropped}
     header = fits.Header()
+    unknown = []
     for key, entry in {**cards, "CREATOR": f"batx {__version__}", **others}.items():
         value, comment = entry if isinstance(entry, tuple) else (entry, _COMMENTS.get(key, ""))
-        if value is not None:
+        if isinstance(value, float) and not math.isfinite(value):
+            unknown.append(key)
+        elif value is not None:
             _set(header, key, value, comment)
+    if unknown:
+        warnings.warn(
+            f"FITS keyword(s) {', '.join(unknown)} left out: the Dataset gives no finite value",
+            BatxWarning,
+            stacklevel=3,
+        )
     return header
 
 

@@ -7,6 +7,7 @@ masks and weight images, the aperture, and the primary header of the telescope d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,16 @@ from batx.io.write_table import Col, column_name, columns_along, table_hdu
 __all__ = [
     "alignment_hdus",
     "aperture_hdus",
+    "bands_of",
     "calibration_hdus",
+    "compact",
     "detector_mask_hdus",
     "dpi_hdus",
+    "extras",
     "flags_hdus",
     "histogram_hdus",
+    "image_hdu",
+    "level_cards",
     "weight_hdus",
 ]
 
@@ -38,7 +44,26 @@ _AXES: Cards = {
 }
 
 
-def _image_hdu(data: np.ndarray, cards: Cards, ds: xr.Dataset, first: bool = True, **options: Any) -> Any:
+#: the coordinate systems of a telescope definition: detectors as numbered, in mm, and the sky
+_TELESCOPE: Cards = {
+    "NCOORDS": 3,
+    "COORD0": "RAW",
+    "COORD1": "DET",
+    "COORD2": "SKY",
+    "DET_UNIT": "mm",
+    **{f"RAW{axis}PIX1": 0.0 for axis in "XY"},
+    **{f"DET{axis}PIX1": 0.0 for axis in "XY"},
+    **{f"{system}_{axis}SIZ": n for system in ("RAW", "DET") for axis, n in (("X", 286), ("Y", 173))},
+    **{f"DET_{axis}SCL": 4.2 for axis in "XY"},
+    **{f"COE_{axis}1_{letter}": 0.0 for axis in "XY" for letter in "ABC"},
+    "COE_X1_B": 1.0,
+    "COE_Y1_C": 1.0,
+    "FOCALLEN": 1000.0,
+}
+
+
+def image_hdu(data: np.ndarray, cards: Cards, ds: xr.Dataset, first: bool = True, **options: Any) -> Any:
+    """Return an image with `cards` and the keywords of a Dataset; the first one of a file is primary."""
     from astropy.io import fits
 
     header = make_header(cards, ds.attrs, **options)
@@ -47,7 +72,7 @@ def _image_hdu(data: np.ndarray, cards: Cards, ds: xr.Dataset, first: bool = Tru
     return (fits.PrimaryHDU if first else fits.ImageHDU)(np.ascontiguousarray(data), header=header)
 
 
-def _compact(values: np.ndarray) -> np.ndarray:
+def compact(values: np.ndarray) -> np.ndarray:
     """Return values as 32-bit floats, the type of the BAT tools, if that loses nothing."""
     single = values.astype(np.float32)
     return single if np.array_equal(single, values, equal_nan=True) else values.astype(np.float64)
@@ -78,9 +103,10 @@ def _whole(ds: xr.Dataset) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
     return value, np.broadcast_to(exposure, (rows,)).astype(np.float64), bounds
 
 
-def _bands(ds: xr.Dataset) -> np.ndarray | None:
+def bands_of(ds: xr.Dataset) -> np.ndarray | None:
+    """Return lower and upper energy of each band, `None` if they are unknown."""
     if "energy_bnds" in ds:
-        return ds["energy_bnds"].values
+        return ds["energy_bnds"].values.reshape(-1, 2)
     if "e_min" in ds.attrs and "e_max" in ds.attrs:
         return np.array([[float(ds.attrs["e_min"]), float(ds.attrs["e_max"])]])
     return None
@@ -102,7 +128,7 @@ def _plane_cards(ds: xr.Dataset, form: str) -> Cards:
 def dpi_hdus(ds: xr.Dataset) -> list[Any]:
     """Return an image for each time and energy (energy fastest, the first primary), EBOUNDS and STDGTI."""
     value, exposure, bounds = _whole(ds)
-    bands = _bands(ds)
+    bands = bands_of(ds)
     cards = _plane_cards(ds, f"DPI_{value.sizes['energy']}")
     hdus: list[Any] = []
     for row, (start, stop) in enumerate(bounds):
@@ -118,13 +144,14 @@ def dpi_hdus(ds: xr.Dataset) -> list[Any]:
                 **cards,
                 **times,
                 **total,
-                **_level_cards(bands, level),
+                **level_cards(bands, level),
             }
-            hdus.append(_image_hdu(_compact(plane), own, ds, first=number == 1))
-    return hdus + _extras(ds, bands)
+            hdus.append(image_hdu(compact(plane), own, ds, first=number == 1))
+    return hdus + extras(ds, bands)
 
 
-def _level_cards(bands: np.ndarray | None, level: int) -> Cards:
+def level_cards(bands: np.ndarray | None, level: int) -> Cards:
+    """Return number and energies of a band."""
     cards: Cards = {"DPHLEVEL": (level + 1, "number of energy band")}
     if bands is not None:
         cards["E_MIN"] = (float(bands[level, 0]), "[keV] lower edge")
@@ -137,7 +164,8 @@ def _total(planes: np.ndarray) -> float | int:
     return int(total) if total.is_integer() else total
 
 
-def _extras(ds: xr.Dataset, bands: np.ndarray | None) -> list[Any]:
+def extras(ds: xr.Dataset, bands: np.ndarray | None) -> list[Any]:
+    """Return the extensions EBOUNDS and STDGTI that follow images, as far as the Dataset has them."""
     times = time_cards(ds.attrs, *span(ds))
     hdus = [] if bands is None else [bounds_hdu(ds, bands, times)]
     return hdus + good_time_hdus(ds, times)
@@ -146,10 +174,12 @@ def _extras(ds: xr.Dataset, bands: np.ndarray | None) -> list[Any]:
 def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
     """Return the table BAT_DPH: a row for each time (form "dph") or for each time and energy ("dpitab")."""
     value, exposure, bounds = _whole(ds)
-    bands = _bands(ds)
+    bands = bands_of(ds)
     n_bands = value.sizes["energy"]
     rows = np.repeat(np.arange(len(bounds)), n_bands if form == "dpitab" else 1)
-    planes = _compact(value.values)
+    planes = value.values
+    if form == "dpitab" or planes.dtype.kind not in "iu" or planes.dtype.itemsize > 4:
+        planes = compact(planes)
     totals = np.array([_total(planes[row]) for row in range(len(bounds))])[rows]
     array = planes.reshape(-1, *planes.shape[2:]) if form == "dpitab" else np.moveaxis(planes, 1, -1)
     columns = [
@@ -167,8 +197,8 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
             Col("E_MAX", bands[level, 1], "keV", "upper edge"),
             Col("DPH_LEVEL", (level + 1).astype(np.int32), None, "number of energy band"),
         ]
-    if form == "dph":
-        columns += columns_along(ds, "time", skip=("time", "exposure", "counts", "rate"))
+    done = ("time", "exposure", "counts", "rate", *(column.name.lower() for column in columns))
+    columns += [replace(column, array=column.array[rows]) for column in columns_along(ds, "time", skip=done)]
     offset = 1 if form == "dph" else 0
     axes: Cards = {f"{axis + offset}CRPX4": 1.0 for axis in (1, 2)} | {
         f"{axis + offset}CRVL4": 0.0 for axis in (1, 2)
@@ -180,7 +210,7 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
         **time_cards(ds.attrs, *span(ds)),
         **exposure_cards(ds.attrs, float(exposure.sum())),
     }
-    return [table_hdu("BAT_DPH", columns, cards, ds.attrs, history=True), *_extras(ds, bands)]
+    return [table_hdu("BAT_DPH", columns, cards, ds.attrs, history=True), *extras(ds, bands)]
 
 
 def weight_hdus(ds: xr.Dataset) -> list[Any]:
@@ -194,7 +224,7 @@ def weight_hdus(ds: xr.Dataset) -> list[Any]:
     }
     times = time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
     return [
-        _image_hdu(
+        image_hdu(
             image.astype(np.float64),
             {
                 "EXTNAME": "BAT_WEIGHT" if number == 1 else f"BAT_WEIGHT_{number}",
@@ -240,7 +270,7 @@ def detector_mask_hdus(ds: xr.Dataset) -> list[Any]:
             "NCOLDPIX": (int((image == 1).sum()), "cold detectors"),
             "NDISPIX": (int((image > 2).sum()), "masked detectors and gaps"),
         }
-    mask = _image_hdu(image, cards, ds, keep=("E_MIN", "E_MAX", "DPHLEVEL", "TOTCOUNT"))
+    mask = image_hdu(image, cards, ds, keep=("E_MIN", "E_MAX", "DPHLEVEL", "TOTCOUNT"))
     return [mask, _bad_pixels(image, ds, times)] if flagged else [mask]
 
 
@@ -256,19 +286,19 @@ def _quality(ds: xr.Dataset) -> np.ndarray:
 
 
 def _bad_pixels(image: np.ndarray, ds: xr.Dataset, times: Cards) -> Any:
-    """Return the list of cold and hot detectors, ordered by number of the detector."""
-    from batx.instrument.detector import DETID, detid_to_xy
+    """Return the list of cold and hot detectors, row by row of the plane."""
+    from batx.instrument.detector import DETID
 
-    detid = np.sort(DETID[((image == 1) | (image == 2)) & (DETID >= 0)])
-    column, row = detid_to_xy(detid)
+    row, column = np.nonzero(((image == 1) | (image == 2)) & (DETID >= 0))
     columns = [
-        Col("TIME", np.full(detid.size, times.get("TSTART", np.nan)), "s", "start of the data"),
-        Col("DET_ID", detid.astype(np.int32), None, "detector number"),
+        Col("TIME", np.full(row.size, times.get("TSTART", np.nan)), "s", "start of the data"),
+        Col("DET_ID", DETID[row, column].astype(np.int32), None, "detector number"),
         Col("DETX", column.astype(np.int16), "pixel", "detector column"),
         Col("DETY", row.astype(np.int16), "pixel", "detector row"),
         Col("QUALITY", image[row, column], None, "1 cold, 2 hot"),
     ]
-    return table_hdu("BADPIX", columns, {"CONTENT": "list of cold and hot detectors", **times}, ds.attrs)
+    cards = {"CONTENT": "list of cold and hot detectors", "HDUCLASS": "OGIP", "HDUCLAS1": "ARRAY", **times}
+    return table_hdu("BADPIX", columns, cards, ds.attrs)
 
 
 def flags_hdus(ds: xr.Dataset) -> list[Any]:
@@ -310,15 +340,20 @@ def aperture_hdus(ds: xr.Dataset) -> list[Any]:
         cards[f"CRVAL{number}"] = (float(corner), "[cm] corner of the first cell")
         cards[f"CDELT{number}"] = float(ds.attrs.get(f"maskcel{axis}", bounds[0, 1] - bounds[0, 0]))
     cards["APERTYPE"] = ds.attrs.get("apertype", "FLUX")
-    return [_image_hdu(ds["mask"].values.astype(np.int16), cards, ds, drop=("MASKCELL0X", "MASKCELL0Y"))]
+    return [image_hdu(ds["mask"].values.astype(np.int16), cards, ds, drop=("MASKCELL0X", "MASKCELL0Y"))]
 
 
 def alignment_hdus(ds: xr.Dataset) -> list[Any]:
-    """Return the primary header of a telescope definition, with the rotation in ALIGNMij."""
+    """Return the primary header of a telescope definition, with the rotation in ALIGNMij.
+
+    The coordinate systems of the detector plane, which the BAT tools ask for, are those of the attributes,
+    else the usual ones.
+    """
     from astropy.io import fits
 
     matrix = (ds["matrix_file"] if "matrix_file" in ds else ds["matrix"]).values
-    cards = {f"ALIGNM{i}{j}": (float(matrix[i - 1, j - 1]), "spacecraft to BAT") for i, j in _pairs()}
+    cards: Cards = {key: value for key, value in _TELESCOPE.items() if key.lower() not in ds.attrs}
+    cards |= {f"ALIGNM{i}{j}": (float(matrix[i - 1, j - 1]), "spacecraft to BAT") for i, j in _pairs()}
     header = make_header(cards, ds.attrs)
     add_history(header, ds.attrs)
     return [fits.PrimaryHDU(header=header)]

@@ -7,6 +7,8 @@ BAT tools.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,10 +55,17 @@ _SAME_EDGE = 1e-6
 
 
 def span(ds: xr.Dataset, bounds: str = "time_bnds") -> tuple[float | None, float | None]:
-    """Return start and stop of a product: of its good time, else of its attributes, else of its bins."""
+    """Return start and stop of a product: of its good time, else of its attributes, else of its bins.
+
+    Good time before the first and after the last bin does not count.
+    """
     recorded = [ds.attrs.get("tstart"), ds.attrs.get("tstop")]
     if "gti_start" in ds and ds.sizes["gti"]:
         limits = float(ds["gti_start"].min()), float(ds["gti_stop"].max())
+        if bounds in ds and ds[bounds].size:
+            low, high = float(ds[bounds].min()), float(ds[bounds].max())
+            inside = max(limits[0], low), min(limits[1], high)
+            limits = inside if inside[0] < inside[1] else (low, high)
         pairs = zip(recorded, limits, strict=True)
         start, stop = (old if old is not None and abs(old - new) <= _SAME_EDGE else new for old, new in pairs)
         return float(start), float(stop)
@@ -79,7 +88,15 @@ def _recorded_span(ds: xr.Dataset, start: str = "gti_start", stop: str = "gti_st
 # -- parts that several products have ----------------------------------------------------------------
 
 
-def _gti_table(extname: str, start: Any, stop: Any, ds: xr.Dataset, cards: Cards, **options: Any) -> Any:
+def _gti_table(
+    extname: str,
+    start: Any,
+    stop: Any,
+    ds: xr.Dataset,
+    cards: Cards,
+    further: Sequence[Col] = (),
+    **options: Any,
+) -> Any:
     attrs = ds.attrs
     generated: Cards = {
         "HDUCLASS": "OGIP",
@@ -91,7 +108,11 @@ def _gti_table(extname: str, start: Any, stop: Any, ds: xr.Dataset, cards: Cards
     if "mjdref_int" in attrs:
         reference = float(attrs["mjdref_int"]) + float(attrs.get("mjdref_frac", 0.0))
         generated["MJDREF"] = (reference, "[d] MJD of time zero")
-    columns = [Col("START", start, "s", "start of good time"), Col("STOP", stop, "s", "end of good time")]
+    columns = [
+        Col("START", start, "s", "start of good time"),
+        Col("STOP", stop, "s", "end of good time"),
+        *further,
+    ]
     return table_hdu(extname, columns, generated | cards, attrs, **options)
 
 
@@ -121,12 +142,21 @@ def bounds_hdu(ds: xr.Dataset, bounds: np.ndarray, cards: Cards, channel: np.nda
     }
     columns = [
         Col("CHANNEL", channel.astype(_channel_type(channel)), None, "channel"),
-        Col("E_MIN", bounds[:, 0].astype(np.float32), "keV", "lower edge"),
-        Col("E_MAX", bounds[:, 1].astype(np.float32), "keV", "upper edge"),
+        Col("E_MIN", _decimals(bounds[:, 0]), "keV", "lower edge"),
+        Col("E_MAX", _decimals(bounds[:, 1]), "keV", "upper edge"),
     ]
     return table_hdu(
         "EBOUNDS", columns, generated | cards, ds.attrs, drop=(*_OF_PRODUCT, *_OF_SPECTRUM, "EXPOSURE")
     )
+
+
+def _decimals(energy: np.ndarray) -> np.ndarray:
+    """Return energies in 32 bits, as OGIP has them, if every one is the shortest decimal of its 32 bits."""
+    single = energy.astype(np.float32)
+    same = all(
+        float(str(short)) == value for short, value in zip(single.ravel(), energy.ravel(), strict=True)
+    )
+    return single if same else energy
 
 
 def _channel_type(channel: np.ndarray) -> type:
@@ -172,7 +202,8 @@ def gti_hdus(ds: xr.Dataset) -> list[Any]:
     """Return one good-time extension, named as the file that it came from."""
     times = time_cards(ds.attrs, *_recorded_span(ds, "start", "stop"))
     extname = str(ds.attrs.get("extname", "STDGTI"))
-    return [_gti_table(extname, ds["start"].values, ds["stop"].values, ds, times, history=True)]
+    further = columns_along(ds, "gti", skip=("start", "stop"))
+    return [_gti_table(extname, ds["start"].values, ds["stop"].values, ds, times, further, history=True)]
 
 
 def attitude_hdus(ds: xr.Dataset) -> list[Any]:
@@ -195,7 +226,7 @@ def attitude_hdus(ds: xr.Dataset) -> list[Any]:
         for bit, name in enumerate(flags):
             if name in ds:
                 values[:, bit] = ds[name].values
-        status = [columns[0], Col("FLAGS", values, None, "10 arcmin, settled, in SAA, safe hold")]
+        status = [columns[0], Col("FLAGS", values, None, "10 arcmin, settled, in SAA, safe hold", "8X")]
         hdus.append(table_hdu("ACS_DATA", status, cards, ds.attrs))
     return hdus
 
@@ -242,6 +273,15 @@ def _shortest(value: float, tolerance: float) -> float:
     return next(number for number in rounded if abs(number - value) <= tolerance)
 
 
+def _total_exposure(ds: xr.Dataset) -> float:
+    """Return the sum of the exposures, or the sum of good time, which is rounded less, if it is the same."""
+    total = float(ds["exposure"].sum())
+    if "gti_start" in ds:
+        good = float((ds["gti_stop"] - ds["gti_start"]).sum())
+        return good if math.isclose(good, total, rel_tol=1e-6) else total
+    return total
+
+
 def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     """Return RATE, EBOUNDS and STDGTI (OGIP 93-003).
 
@@ -263,7 +303,9 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     if f"{value}_err" in ds:
         columns.append(_bands_column(ds, f"{value}_err", "ERROR"))
     elif value == "counts" and ds.attrs["statistic"] == "poisson":
-        columns.append(Col("ERROR", np.sqrt(columns[-1].array), "count", "square root of the counts"))
+        columns.append(
+            Col("ERROR", np.sqrt(columns[-1].array, dtype=np.float64), "count", "square root of the counts")
+        )
     if "totcounts" in ds:
         columns.append(_count_column(ds, "totcounts", "TOTCOUNTS"))
     columns.append(variable_column(ds, "fracexp", "FRACEXP"))
@@ -278,7 +320,7 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
         "TIMEPIXR": (0.5 if width is None else 0.0, "place of TIME in the bin"),
         "TIMEDEL": None if width is None else (width, "[s] width of bins"),
         **times,
-        **exposure_cards(ds.attrs, float(ds["exposure"].sum())),
+        **exposure_cards(ds.attrs, _total_exposure(ds)),
         **_band_cards(bands),
     }
     rate = table_hdu("RATE", columns, cards, ds.attrs, history=True)
@@ -286,15 +328,19 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
 
 
 def _bands_column(ds: xr.Dataset, name: str, column: str) -> Col:
-    """Return values per band; a single band makes a scalar column."""
+    """Return values per band; a single band makes a scalar column, whole counts are 32-bit integers."""
     made = variable_column(ds, name, column)
+    if made.array.dtype.kind in "iu":
+        made = _count_column(ds, name, column)
     array = made.array[:, 0] if made.array.shape[1] == 1 else made.array
     return Col(column, array, made.unit, made.comment)
 
 
 def _count_column(ds: xr.Dataset, name: str, column: str) -> Col:
-    """Return counts as 32-bit integers if that loses nothing."""
+    """Return counts as 32-bit integers if that loses nothing; shorter ones stay as they are."""
     values = ds[name].values
+    if values.dtype.kind in "iu" and values.dtype.itemsize < 4:
+        return Col(column, values, "count", "accepted events")
     whole = values.astype(np.int32) if values.size == 0 or np.abs(values).max() < 2**31 else values
     return Col(column, whole if np.array_equal(whole, values) else values, "count", "accepted events")
 
@@ -414,7 +460,7 @@ def _spectra_hdus(ds: xr.Dataset, times: Cards) -> list[Any]:
     done = ("time", "time_bnds", "exposure", "counts", "rate", "stat_err", "sys_err", "totcounts")
     numbered = {"SPEC_NUM", "TELAPSE"}
     columns += [column for column in columns_along(ds, "time", skip=done) if column.name not in numbered]
-    exposure = exposure_cards(ds.attrs, float(ds["exposure"].sum()))
+    exposure = exposure_cards(ds.attrs, _total_exposure(ds))
     cards: Cards = {
         **_spectrum_cards(ds, columns, times),
         "HDUCLAS4": ("TYPE:II", "several spectra"),
@@ -458,7 +504,7 @@ def response_hdus(ds: xr.Dataset) -> list[Any]:
 
 
 def _energy_columns(ds: xr.Dataset) -> list[Col]:
-    edges = ds["energy_in_bnds"].values.astype(np.float32)
+    edges = _decimals(ds["energy_in_bnds"].values)
     return [
         Col("ENERG_LO", edges[:, 0], "keV", "lower edge"),
         Col("ENERG_HI", edges[:, 1], "keV", "upper edge"),

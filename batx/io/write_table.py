@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,19 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import SchemaError
-from batx.io.write_header import add_history, make_header
+from batx.io.write_header import add_history, make_header, primary_header
+from batx.schema import KINDS, identify
 
-__all__ = ["Col", "column_name", "columns_along", "table_hdu", "variable_column"]
+__all__ = [
+    "SUM_COMMENT",
+    "Col",
+    "column_name",
+    "columns_along",
+    "stored_values",
+    "summed",
+    "table_hdu",
+    "variable_column",
+]
 
 _CODES = {
     "f8": "D",
@@ -35,6 +46,10 @@ _CODES = {
 _OFFSETS = {"i1": -(2**7), "u2": 2**15, "u4": 2**31, "u8": 2**63}
 
 
+#: comment of CHECKSUM and DATASUM
+SUM_COMMENT = "FITS standard 4.0, section 4.4.2.7"
+
+
 @dataclass(frozen=True)
 class Col:
     """A column: rows along the first axis of `array`; `form` replaces the format that the dtype suggests."""
@@ -47,8 +62,14 @@ class Col:
 
 
 def column_name(ds: xr.Dataset, name: str) -> str:
-    """Return the name of the column of a variable: that of the file it came from, or its own in capitals."""
-    return str(ds[name].attrs.get("fits_name", name.upper()))
+    """Return the name of the column of a variable.
+
+    It is that of the file it came from, else that of the data model, else the variable's own in capitals.
+    """
+    kind = identify(ds)
+    spec = KINDS[kind].by_name.get(name) if kind else None
+    usual = spec.fits if spec and spec.fits.isidentifier() else name.upper()
+    return str(ds[name].attrs.get("fits_name", usual))
 
 
 def variable_column(ds: xr.Dataset, name: str, column: str | None = None, dtype: Any = None) -> Col:
@@ -121,10 +142,55 @@ def table_hdu(
         add_history(header, attrs)
     made = [_fits_column(extname, column) for column in columns]
     hdu = fits.BinTableHDU.from_columns(made, header=header)
+    _to_big_endian(hdu.data)
     for number, column in enumerate(columns, 1):
         if column.comment and len(column.name) < 40:
             hdu.header.comments[f"TTYPE{number}"] = column.comment.encode("ascii", "replace").decode()[:45]
     return hdu
+
+
+def _to_big_endian(data: Any) -> None:
+    """Store a table as it will be in the file; astropy itself takes seconds for a row of some MB."""
+    stored = data.dtype.newbyteorder(">")
+    if data.dtype != stored:
+        raw = data.view(np.ndarray)
+        for name in data.dtype.names:
+            if data.dtype[name] != stored[name]:
+                raw[name].byteswap(inplace=True)
+        data.dtype = stored
+
+
+def summed(hdus: Sequence[Any]) -> Any:
+    """Return an HDUList as it goes to the file: with CHECKSUM and DATASUM, and a primary unit before a table.
+
+    astropy completes headers and values (heap, scaled values, EXTEND) only as it writes, and the sums have
+    to be of these. Left to itself it would also enter the time of writing.
+    """
+    from astropy.io import fits
+
+    if not isinstance(hdus[0], fits.PrimaryHDU):
+        hdus = [fits.PrimaryHDU(header=primary_header(hdus[0].header)), *hdus]
+    whole = fits.HDUList(hdus)
+    with open(os.devnull, "wb") as nowhere:
+        whole.writeto(nowhere, output_verify="exception")
+    for hdu in whole:
+        hdu.add_checksum(when=SUM_COMMENT)
+    return whole
+
+
+def stored_values(array: np.ndarray) -> np.ndarray:
+    """Return what a FITS table holds for `array`: numbers with the offset of their type, T and F for bool."""
+    if array.dtype.kind == "b":
+        return np.where(array, np.uint8(ord("T")), np.uint8(ord("F")))
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype == np.int8:
+        return native.view(np.uint8) ^ np.uint8(0x80)
+    if native.dtype.kind == "u" and native.dtype.itemsize > 1:
+        top = native.dtype.type(1 << (8 * native.dtype.itemsize - 1))
+        return (native ^ top).view(native.dtype.str.replace("u", "i"))
+    return native
 
 
 def _fits_column(extname: str, column: Col) -> Any:
@@ -139,7 +205,7 @@ def _fits_column(extname: str, column: Col) -> Any:
         unit=None if column.unit in (None, "", "1") else column.unit,
         array=array.astype(np.float32) if array.dtype == np.float16 else array,
         dim="(" + ",".join(map(str, shape[::-1])) + ")"
-        if len(shape) > 1 and array.dtype.kind != "U"
+        if (len(shape) > 1 or shape == (1,)) and array.dtype.kind != "U"
         else None,
         bzero=zero,
     )

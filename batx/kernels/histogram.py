@@ -14,6 +14,7 @@ from numba import njit
 
 __all__ = [
     "BACKWARD",
+    "IN_BAND",
     "NAN_ENERGY",
     "N_TALLIES",
     "OFF_PLANE",
@@ -26,9 +27,10 @@ __all__ = [
     "uniform_edges",
 ]
 
-#: places in the tally array: events with NaN energy in good time, steps back in time, events on no detector
-NAN_ENERGY, BACKWARD, OFF_PLANE = 0, 1, 2
-N_TALLIES = 3
+#: places in the tally array: events with NaN energy in good time, steps back in time, events on no detector,
+#: and events that are accepted if they have a weight other than 0
+NAN_ENERGY, BACKWARD, OFF_PLANE, IN_BAND = 0, 1, 2, 3
+N_TALLIES = 4
 #: every bit of EVENT_FLAGS but the one of 16
 OTHER_FLAGS = ~16
 
@@ -129,19 +131,20 @@ def _find(time: float, edges: np.ndarray, first: np.ndarray, origin: float, scal
 
 @njit(cache=True, nogil=True)
 def _band(energy, table, step):  # type: ignore[no-untyped-def]
-    """Return the band of an energy, -1 for none: grid index floor(E / step + 0.01) in float32.
+    """Return the band of an energy from the grid index floor(E / step + 0.01) in float32; -1 for NaN.
 
-    Where `step` is None the energy is the grid index itself; -2 stands for NaN. Source: algorithms 2.2.
+    Where `step` is None the energy is the grid index itself. Energies in no band have the number that both
+    ends of the table hold, one more than the last band: no branch is needed for them.
+    Source: algorithms 2.2.
     """
+    last = table.size - 2
     if step is None:
-        index = np.int64(energy)
-        return np.int64(table[index]) if 0 <= index < table.size else np.int64(-1)
+        return np.int64(table[np.uintp(min(max(np.int64(energy), -1), last) + 1)])
     position = np.float32(energy) / step + np.float32(0.01)
     if position != position:
-        return np.int64(-2)
-    if not (position >= 0 and position < table.size):
         return np.int64(-1)
-    return np.int64(table[np.int64(position)])
+    index = np.int64(np.floor(min(max(position, np.float32(-1)), np.float32(last))))
+    return np.int64(table[np.uintp(index + 1)])
 
 
 @njit(cache=True, nogil=True)
@@ -187,38 +190,35 @@ def count_events(
     cells
         From `make_cells`.
     table
-        (grid,) band of each energy grid point, -1 for none.
+        (grid + 2,) band of each energy grid point, between two of the number that means none.
     step
         Grid spacing in keV as float32, or None.
     counts
-        (bin, band), integers.
+        (bin, band + 1), integers; the last column takes the events in no band.
     tally
         (N_TALLIES,) int64.
     """
     edges, bins, first, origin, scale = cells
-    low, high, bin_ = np.inf, -np.inf, np.int64(-1)
+    none = table[0]
+    high, bin_ = -np.inf, np.int64(-1)
     before = -np.inf
     for i in range(time.size):
         t = time[i]
-        if t < before:
-            tally[BACKWARD] += 1
-        before = t
-        if not (low <= t < high):
+        if not (before <= t < high):
+            tally[BACKWARD] += t < before
             cell = _find(t, edges, first, origin, scale)
-            low, high, bin_ = edges[cell], edges[cell + 1], bins[cell]
+            high, bin_ = edges[cell + 1], bins[cell]
+        before = t
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band == -1:
-            continue
         accepted = _status(i, flags, detx, dety, status)
-        if accepted == 0:
-            tally[OFF_PLANE] += 1
-        elif accepted == 2:
-            if band == -2:
-                tally[NAN_ENERGY] += 1
-            else:
-                counts[bin_, band] += 1
+        if accepted != 2:
+            tally[OFF_PLANE] += accepted == 0 and band != none
+        elif band < 0:
+            tally[NAN_ENERGY] += 1
+        else:
+            counts[np.uintp(bin_), np.uintp(band)] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -234,42 +234,44 @@ def sum_weights(
     table: np.ndarray,
     step: np.float32 | None,
     sums: np.ndarray,
-    counts: np.ndarray,
     tally: np.ndarray,
 ) -> None:
-    """Add weights and their squares to sums (source, bin, band, 2), and events to counts (source, bin).
+    """Add weights, their squares and the number of events to sums (source, bin, band + 1, 3).
 
-    Events of weight 0 are not accepted.     Arguments as for `count_events`, and ``weight`` (source, event).
+    Events of weight 0 are not accepted; the last band takes those in no band. Arguments as for
+    `count_events`, and ``weight`` (source, event).
     """
     edges, bins, first, origin, scale = cells
-    low, high, bin_ = np.inf, -np.inf, np.int64(-1)
+    none = table[0]
+    high, bin_ = -np.inf, np.int64(-1)
     before = -np.inf
+    in_band = 0
     for i in range(time.size):
         t = time[i]
-        if t < before:
-            tally[BACKWARD] += 1
-        before = t
-        if not (low <= t < high):
+        if not (before <= t < high):
+            tally[BACKWARD] += t < before
             cell = _find(t, edges, first, origin, scale)
-            low, high, bin_ = edges[cell], edges[cell + 1], bins[cell]
+            high, bin_ = edges[cell + 1], bins[cell]
+        before = t
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band == -1:
-            continue
         accepted = _status(i, flags, detx, dety, status)
         if accepted != 2:
-            tally[OFF_PLANE] += accepted == 0
+            tally[OFF_PLANE] += accepted == 0 and band != none
             continue
-        if band == -2:
+        if band < 0:
             tally[NAN_ENERGY] += 1
             continue
+        in_band += band != none
+        row, column = np.uintp(bin_), np.uintp(band)
         for source in range(weight.shape[0]):
             w = np.float64(weight[source, i])
             if w != 0.0:
-                sums[source, bin_, band, 0] += w
-                sums[source, bin_, band, 1] += w * w
-                counts[source, bin_] += 1
+                sums[source, row, column, 0] += w
+                sums[source, row, column, 1] += w * w
+                sums[source, row, column, 2] += 1.0
+    tally[IN_BAND] += in_band
 
 
 @njit(cache=True, nogil=True)
@@ -291,26 +293,26 @@ def count_plane(
     `status` is needed here, and of the shape of the detector plane.
     """
     edges, bins, first, origin, scale = cells
-    low, high, bin_ = np.inf, -np.inf, np.int64(-1)
+    none = table[0]
+    high, bin_ = -np.inf, np.int64(-1)
     before = -np.inf
     for i in range(time.size):
         t = time[i]
-        if t < before:
-            tally[BACKWARD] += 1
-        before = t
-        if not (low <= t < high):
+        if not (before <= t < high):
+            tally[BACKWARD] += t < before
             cell = _find(t, edges, first, origin, scale)
-            low, high, bin_ = edges[cell], edges[cell + 1], bins[cell]
+            high, bin_ = edges[cell + 1], bins[cell]
+        before = t
         if bin_ < 0:
             continue
         band = _band(energy[i], table, step)
-        if band == -1:
+        if band == none:
             continue
         accepted = _status(i, flags, detx, dety, status)
         if accepted == 0:
             tally[OFF_PLANE] += 1
         elif accepted == 2:
-            if band == -2:
+            if band < 0:
                 tally[NAN_ENERGY] += 1
             else:
                 counts[bin_, band, np.int64(dety[i]), np.int64(detx[i])] += 1
@@ -333,6 +335,7 @@ def select_events(
 
     Good time is not asked. Arguments as for `sum_weights`; ``weight`` is (event,) or None.
     """
+    none = table[0]
     index = np.empty(time.size, np.int64)
     bands = np.empty(time.size, np.int64)
     n = 0
@@ -342,15 +345,16 @@ def select_events(
             tally[BACKWARD] += 1
         before = time[i]
         band = _band(energy[i], table, step)
-        if band == -1:
+        if band == none:
             continue
         accepted = _status(i, flags, detx, dety, status)
         if accepted != 2:
             tally[OFF_PLANE] += accepted == 0
             continue
-        if band == -2:
+        if band < 0:
             tally[NAN_ENERGY] += 1
             continue
+        tally[IN_BAND] += 1
         if weight is not None and weight[i] == 0.0:
             continue
         index[n] = i

@@ -10,6 +10,7 @@ import xarray as xr
 from batx.errors import EmptySelectionError
 from batx.plots.canvas import LINE_WIDTH, PALETTE, draw_spans, figure_title, make_axes, simplify
 from batx.plots.timeaxis import TimeAxis, time_axis
+from batx.positions import source_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,6 +83,8 @@ def plot_ray_trace(
 ) -> Axes | np.ndarray:
     """Draw the position of a source in the field (IMX, IMY) and its coding fraction against time.
 
+    The last trace holds until the end of the data (``attrs["tstop"]``).
+
     Parameters
     ----------
     ds
@@ -95,8 +98,12 @@ def plot_ray_trace(
     """
     curves = {"imx": "IMX", "imy": "IMY", "pcode": "Partial coding"}
     curves = {name: label for name, label in curves.items() if name in ds}
+    names = source_names(ds)
     ds = ds[list(curves)].compute()
     met = _times(ds)
+    rows = np.arange(met.size)
+    if (end := float(ds.attrs.get("tstop", met[-1]))) > met[-1]:
+        met, rows = np.append(met, end), np.append(rows, rows[-1])
     axis = time_axis(ds, float(met[0]), time, t0)
     panels = make_axes(ax, len(curves), size=(7.2, 0.7 + 1.5 * len(curves)))
     x = axis(met)
@@ -107,9 +114,9 @@ def plot_ray_trace(
             _line(
                 panel,
                 x,
-                line,
+                line[rows],
                 color=PALETTE[source % len(PALETTE)],
-                label=f"position {source + 1}" if n_sources > 1 else None,
+                label=names[source] if names else None,
             )
         panel.set_ylabel(label)
         if name == "pcode":

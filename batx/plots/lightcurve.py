@@ -20,6 +20,7 @@ from batx.plots.canvas import (
     simplify,
 )
 from batx.plots.timeaxis import time_axis
+from batx.positions import source_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,6 +74,7 @@ def plot_lightcurve(
         If bins overlap, `time` is unknown, or `ax` has the wrong number of Axes.
     """
     name = "rate" if "rate" in ds else "counts"
+    sources = source_names(ds)
     ds = ds[[v for v in _needed(ds, name) if v in ds.variables]].compute()
     values, sigma = _values(ds, name)
     if not np.isfinite(values).any():
@@ -102,7 +104,7 @@ def plot_lightcurve(
                 values[source, :, band],
                 sigma[source, :, band] if errors and sigma is not None else None,
                 color=color or PALETTE[which % len(PALETTE)],
-                label=_line_label(bands[band] if overlay else "", source, values.shape[0]),
+                label=_line_label(bands[band] if overlay else "", sources[source] if sources else ""),
             )
     if not overlay:
         for panel, text in zip(panels[:, 0], bands, strict=True):
@@ -119,8 +121,9 @@ def _finish(panels: np.ndarray, ds: xr.Dataset, axis: Any, utc_axis: bool, title
     if utc_axis and axis.mode != "utc":
         axis.utc_on_top(top)
     top.set_title(figure_title(ds) if title is None else title, loc="left", fontsize=10)
-    if top.get_legend_handles_labels()[1]:
-        top.legend(loc="upper left", fontsize=8, frameon=False, handlelength=1.4)
+    if entries := len(top.get_legend_handles_labels()[1]):
+        place = "upper left" if entries == 1 else "best"
+        top.legend(loc=place, fontsize=8, frameon=False, handlelength=1.4)
     if len(panels) > 1:
         bottom.figure.align_ylabels(list(panels[:, 0]))
 
@@ -157,11 +160,8 @@ def _values(ds: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     return values, sigma
 
 
-def _line_label(band: str, source: int, n_sources: int) -> str | None:
-    parts = [band] if band else []
-    if n_sources > 1:
-        parts.append(f"position {source + 1}")
-    return ", ".join(parts) or None
+def _line_label(band: str, source: str) -> str | None:
+    return ", ".join(filter(None, [band, source])) or None
 
 
 def gaps(ds: xr.Dataset) -> np.ndarray:

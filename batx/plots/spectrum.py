@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 from batx.errors import EmptySelectionError, MissingVariableError
 from batx.plots.canvas import PALETTE, draw_bins, figure_title, make_axes, quantity_label
 from batx.plots.timeaxis import time_axis
+from batx.positions import source_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +70,7 @@ def plot_spectrum(
     """
     name = "rate" if "rate" in ds else "counts"
     wanted = [name, "stat_err", "sys_err", "quality", "energy_bnds", "time_bnds", "channel"]
+    sources = source_names(ds)
     ds = ds[[v for v in wanted if v in ds.variables]].compute()
     has_energy = "energy_bnds" in ds
     if energy is not None and not has_energy:
@@ -94,7 +97,9 @@ def plot_spectrum(
     else:
         panel.set_xlabel("Channel")
     panel.set_yscale("log", nonpositive="clip")
-    labels = _labels(ds, len(values), time, t0)
+    times = _intervals(ds, time, t0)
+    each = times if len(times) > 1 else [""]
+    labels = [", ".join(filter(None, parts)) for parts in product(sources or [""], each)]
     for row, colour in enumerate(_colours(len(values), color)):
         draw_bins(
             panel,
@@ -102,11 +107,13 @@ def plot_spectrum(
             values[row],
             None if sigma is None else sigma[row],
             color=colour,
-            label=labels[row],
+            label=labels[row] if len(values) > 1 else None,
             floor=0.0,
         )
     panel.set_ylabel(quantity_label(name.capitalize(), ds[name], "/keV" if density else "", "channel"))
-    panel.set_title(figure_title(ds) if title is None else title, loc="left", fontsize=10)
+    if title is None:
+        title = ", ".join(filter(None, [figure_title(ds), times[0] if len(times) == 1 else ""]))
+    panel.set_title(title, loc="left", fontsize=10)
     panel.set_xlim(edges[0, 0], edges[-1, 1])
     panel.set_ylim(*_limits(values, sigma))
     _format_log(panel, has_energy)
@@ -143,18 +150,13 @@ def _shown_channels(edges: np.ndarray, energy: tuple[float, float] | None) -> np
     return regular if regular.any() else edges[:, 1] > 0
 
 
-def _labels(ds: xr.Dataset, n_lines: int, mode: str | None, t0: Any) -> list[str | None]:
-    if n_lines == 1:
-        return [None]
-    n_times = ds.sizes.get("time", 1)
-    n_sources = n_lines // n_times
-    times = [""]
-    if n_times > 1:
-        bounds = ds["time_bnds"].values
-        axis = time_axis(ds, float(bounds[0, 0]), mode, t0)
-        times = [axis.interval(*pair) for pair in bounds]
-    positions = [""] if n_sources == 1 else [f"position {i + 1}" for i in range(n_sources)]
-    return [", ".join(part for part in (position, when) if part) for position in positions for when in times]
+def _intervals(ds: xr.Dataset, mode: str | None, t0: Any) -> list[str]:
+    """Return the interval of each spectrum in words, empty where it is not known."""
+    if "time_bnds" not in ds:
+        return [""] * ds.sizes.get("time", 1)
+    bounds = ds["time_bnds"].values.reshape(-1, 2)
+    axis = time_axis(ds, float(bounds[0, 0]), mode, t0)
+    return [axis.interval(*pair) for pair in bounds]
 
 
 def _colours(n_lines: int, color: Any) -> list[Any]:

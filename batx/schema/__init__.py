@@ -7,6 +7,7 @@ from batx.schema.check import (
     build,
     check,
     identify,
+    require_bat,
     require_kind,
     validate,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "build",
     "check",
     "identify",
+    "require_bat",
     "require_kind",
     "validate",
 ]

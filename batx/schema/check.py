@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,22 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import KindError, SchemaError
+from batx.schema.axes import with_axes
 from batx.schema.kinds import KINDS
 from batx.schema.spec import Kind, Variable
 from batx.units import to_value
 
-__all__ = ["CONVENTIONS", "SCHEMA_VERSION", "Issue", "build", "check", "identify", "require_kind", "validate"]
+__all__ = [
+    "CONVENTIONS",
+    "SCHEMA_VERSION",
+    "Issue",
+    "build",
+    "check",
+    "identify",
+    "require_bat",
+    "require_kind",
+    "validate",
+]
 
 SCHEMA_VERSION = "1"
 CONVENTIONS = "CF-1.13 batx-1"
@@ -39,7 +51,8 @@ def identify(ds: xr.Dataset) -> str | None:
     """Return the kind of a Dataset from its structure, `None` if it is none that batx knows.
 
     Attributes are only used where the structure fits several kinds, because arithmetic on xarray objects
-    carries them to results that are something else.
+    carries them to results that are something else, and where one value of an axis is selected
+    (``lc.isel(energy=0)``).
 
     Parameters
     ----------
@@ -56,6 +69,8 @@ def identify(ds: xr.Dataset) -> str | None:
     fitting = [name for name, kind in KINDS.items() if _fits(ds, kind)]
     if "row" in ds.dims:
         fitting.append("table")
+    if hint in KINDS and hint not in fitting and _fits(with_axes(ds, KINDS[hint]), KINDS[hint]):
+        return str(hint)
     if hint in fitting:
         return str(hint)
     return fitting[0] if fitting else None
@@ -71,9 +86,13 @@ def _fits(ds: xr.Dataset, kind: Kind) -> bool:
 def require_kind(ds: Any, *kinds: str, operation: str) -> str:
     """Return the kind of `ds` if it is one of `kinds`; raise `KindError` with the remedy otherwise."""
     if not isinstance(ds, xr.Dataset):
+        remedy = ""
+        if isinstance(ds, xr.DataTree):
+            remedy = "; select a node of the tree first"
+        elif isinstance(ds, (str, os.PathLike)):
+            remedy = "; open the file with batx.open_dataset first"
         raise KindError(
-            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}"
-            + ("; select a node of the tree first" if isinstance(ds, xr.DataTree) else "")
+            f"{operation} works on a Dataset of kind {' or '.join(kinds)}; found {type(ds).__name__}{remedy}"
         )
     kind = identify(ds)
     if kind not in kinds:
@@ -83,6 +102,30 @@ def require_kind(ds: Any, *kinds: str, operation: str) -> str:
             else f"a Dataset of no known kind with variables {sorted(map(str, ds.data_vars))}"
         )
         raise KindError(f"{operation} works on kind {' or '.join(kinds)}; found {found}")
+    return kind
+
+
+def require_bat(ds: Any, *kinds: str, operation: str) -> str:
+    """Return the kind of `ds` as `require_kind` does, if it is not of another instrument than Swift/BAT.
+
+    Files of other instruments open as the kind that they are, but their detector positions, channels and
+    flags mean something else. What does not say where it comes from is taken as BAT's.
+
+    Raises
+    ------
+    KindError
+        If the kind is another, or the attribute `telescope` or `instrument` names another.
+    """
+    kind = require_kind(ds, *kinds, operation=operation)
+    expected = {"telescope": "SWIFT", "instrument": "BAT"}
+    found = {name: str(ds.attrs.get(name, "")).strip() for name in expected}
+    if any(value and value.upper() != expected[name] for name, value in found.items()):
+        made_by = " ".join(filter(None, found.values()))
+        raise KindError(
+            f"{operation} works on data of Swift/BAT; found kind '{kind}' of {made_by} (attributes telescope "
+            "and instrument). Open the BAT file of the observation; to_pandas, to_fits, gti_of and exposure "
+            "work on any instrument"
+        )
     return kind
 
 
@@ -114,7 +157,7 @@ def check(obj: xr.Dataset | xr.DataTree, kind: str | None = None) -> list[Issue]
         return [Issue("dims", f"{dict(obj.sizes)}", f"the structure of one of {', '.join(KINDS)}")]
     if name not in KINDS:
         return [Issue("attrs['batx_kind']", repr(name), f"one of {', '.join(KINDS)}")]
-    return list(_issues(obj, KINDS[name]))
+    return list(_issues(with_axes(obj, KINDS[name]), KINDS[name]))
 
 
 def _issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
@@ -284,7 +327,7 @@ def _variable(kind: Kind, name: str, value: Any) -> xr.Variable:
         variable = xr.Variable(
             variable.dims, to_value(quantity, units, name), {"units": units, **variable.attrs}
         )
-    if spec is None:
+    if spec is None or "grid_mapping_name" in variable.attrs:  # readers of CF take no further attributes
         return variable
     if spec.dtype == "float" and variable.dtype != np.float64 and variable.dtype.kind in "iuf":
         variable = variable.astype(np.float64)

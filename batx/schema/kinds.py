@@ -177,6 +177,10 @@ DETECTOR_PLANE = Kind(
         _V("counts", ("[time]", "[energy]", "dety", "detx"), "count", "counts", "real", fits="BAT_DPI"),
         _V("rate", ("[time]", "[energy]", "dety", "detx"), "count/s", "count rate", "real", fits="BAT_DPI"),
         _V("weight", ("[source]", "[time]", "[energy]", "dety", "detx"), "1", "mask weight of each detector"),
+        _V("variance", ("[time]", "[energy]", "dety", "detx"), None, "variance of counts or rate", "real"),
+        _V("source_rate", ("source", "[time]", "[energy]"), "count/s", "fitted rate of the source"),
+        _V("source_rate_err", ("source", "[time]", "[energy]"), "count/s", "1-sigma error of source_rate"),
+        _V("name", ("source",), None, "source name", "string", coord=True),
         _V("exposure", ("[time]",), "s", "good time", fits="EXPOSURE"),
         *GTI_VARIABLES,
     ),
@@ -334,6 +338,18 @@ SKY_IMAGE = Kind(
     attributes=COMMON_ATTRIBUTES,
 )
 
+#: which images were added up, and in which group of times each is
+_IMAGES_OF_A_MAP = (
+    _V("group", ("time",), None, "name of the group of times", "string", coord=True),
+    _V("image_id", ("image",), None, "identity of each image", "string"),
+    _V("image_start", ("image",), "s", "start of each image (MET)"),
+    _V("image_stop", ("image",), "s", "end of each image (MET)"),
+    _V("image_exposure", ("image",), "s", "exposure of each image"),
+    _V("image_used", ("image",), None, "false where a cut left the image out", "bool"),
+    _V("image_reason", ("image",), None, "why an image was left out", "string"),
+    _V("member", ("time", "image"), None, "whether the image is part of the group", "bool"),
+)
+
 MOSAIC = Kind(
     "mosaic",
     "sums on HEALPix cells",
@@ -351,8 +367,32 @@ MOSAIC = Kind(
         _V("flux_err", ("[time]", "[energy]", "cell"), None, "1-sigma error of flux", "real"),
         _V("snr", ("[time]", "[energy]", "cell"), "1", "significance", "real"),
         _V("probability", ("cell",), "1", "probability", "real"),
+        *_IMAGES_OF_A_MAP,
     ),
     marks=({"cell_ids": ("cell",)},),
+    attributes=COMMON_ATTRIBUTES,
+)
+
+_PIXELS = ("[facet]", "y", "x")
+
+MOSAIC_IMAGE = Kind(
+    "mosaic_image",
+    "sums on the pixels of FITS images",
+    (
+        *_axis("time", "s", "time of the sum (MET)", required=False, optional=True),
+        *_axis("energy", "keV", "energy of the band", required=False, optional=True),
+        _V("wcs", ("[facet]",), None, "FITS WCS cards of the image", "any", coord=True, required=True),
+        _V("sum_w", ("[time]", "[energy]", *_PIXELS), None, "sum of 1/noise**2", "real"),
+        _V("sum_wf", ("[time]", "[energy]", *_PIXELS), None, "sum of flux/noise**2", "real"),
+        _V("exposure", ("[time]", *_PIXELS), "s", "exposure", "real"),
+        _V("pcode_exposure", ("[time]", *_PIXELS), "s", "coding-weighted exposure", "real"),
+        _V("n_images", ("[time]", *_PIXELS), "1", "number of images", "real"),
+        _V("flux", ("[time]", "[energy]", *_PIXELS), None, "flux", "real"),
+        _V("flux_err", ("[time]", "[energy]", *_PIXELS), None, "1-sigma error of flux", "real"),
+        _V("snr", ("[time]", "[energy]", *_PIXELS), "1", "significance", "real"),
+        *_IMAGES_OF_A_MAP,
+    ),
+    marks=({"sum_w": ("y", "x")}, {"flux": ("y", "x")}, {"pcode_exposure": ("y", "x")}),
     attributes=COMMON_ATTRIBUTES,
 )
 
@@ -453,6 +493,7 @@ KINDS: dict[str, Kind] = {
         RESPONSE,
         SKY_IMAGE,
         MOSAIC,
+        MOSAIC_IMAGE,
         CATALOG,
         FIT,
         IMAGE,

@@ -11,8 +11,9 @@ import xarray as xr
 
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, weight_map
-from batx.simulate import files, photons
+from batx.io.write_events import event_parts_to_fits
 from batx.simulate import mask as masks
+from batx.simulate import photons
 from batx.simulate.background import Background
 from batx.simulate.checks import positive
 from batx.simulate.detectors import detector_table
@@ -60,7 +61,7 @@ def event_file(
     True
     """
     count = int(positive(n, "1", "n"))
-    return files.event_stream(Path(path), _parts(count, seed), overwrite)
+    return event_parts_to_fits(_parts(count, seed), path, overwrite)
 
 
 def _parts(count: int, seed: int) -> Iterator[xr.Dataset]:
@@ -86,7 +87,7 @@ def _parts(count: int, seed: int) -> Iterator[xr.Dataset]:
             seed=seed + made // _AT_ONCE,
         )
         stop = float(ev["time"][wanted]) if wanted < ev.sizes["event"] else float(ev.attrs["tstop"])
-        ev = ev.isel(event=slice(wanted))
+        ev = ev.isel(event=slice(wanted)).drop_vars("simlabel")
         ev["mask_weight"].values[:] = weight[ev["dety"].values, ev["detx"].values]
         ev.attrs["tstop"] = stop
         yield ev

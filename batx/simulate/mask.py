@@ -8,29 +8,13 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import ValueRangeError
+from batx.instrument.mask import DEFAULT_GEOMETRY
 from batx.schema import build
 from batx.simulate.checks import stream
 
 __all__ = ["FORMS", "alignment", "aperture"]
 
-_CELL = 0.5
-_COMMON = {
-    "maskbatx": 0.0,
-    "maskbaty": 0.0,
-    "maskcelx": _CELL,
-    "maskcely": _CELL,
-    "maskcelz": 0.1,
-    "detbatx": 0.0,
-    "detbaty": 0.0,
-    "detbatz": 0.35,
-    "detoffx": 0.0,
-    "detoffy": 0.0,
-    "detoffz": 0.0,
-    "detcelx": 0.42,
-    "detcely": 0.42,
-    "detsizex": 0.40,
-    "detsizey": 0.40,
-}
+_CELL = DEFAULT_GEOMETRY["maskcelx"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +86,7 @@ def aperture(form: str = "reference", *, open_fraction: float = 0.5, seed: int =
     is_open = stream(seed, f"mask {form}").random((shape.ny, shape.nx)) < open_fraction
     mask = np.where(shape.outline(), np.where(is_open, 1, -1), 0).astype(np.int16)
     geometry = {
-        **_COMMON,
+        **DEFAULT_GEOMETRY,
         **shape.geometry,
         "maskcell0x": -0.5 * shape.nx * _CELL,
         "maskcell0y": -0.5 * shape.ny * _CELL,

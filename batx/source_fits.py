@@ -486,6 +486,8 @@ class _Columns:
         there, here = radec_to_vector(known.ra, known.dec), radec_to_vector(ra, dec)
         distance = 2 * np.arcsin(np.clip(np.linalg.norm(there - here, axis=-1) / 2, 0, 1))
         columns["separation"] = np.rad2deg(distance)
+        same = columns["separation"] < 1e-9
+        columns["ra"], columns["dec"] = np.where(same, known.ra, ra), np.where(same, known.dec, dec)
         return columns
 
     def _sky_errors(

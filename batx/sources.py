@@ -641,8 +641,8 @@ def _names(variables: dict[str, Any]) -> np.ndarray:
 
 def _designation(ra: float, dec: float) -> str:
     """Return J and the position in hours, minutes and tenths, and degrees and minutes, cut off."""
-    tenths = int(ra / 15 * 600) % 14400
-    minutes = int(abs(dec) * 60)
+    tenths = int(ra / 15 * 600 + 1e-6) % 14400
+    minutes = int(abs(dec) * 60 + 1e-6)
     sign = "-" if dec < 0 else "+"
     return f"J{tenths // 600:02d}{tenths % 600 / 10:04.1f}{sign}{minutes // 60:02d}{minutes % 60:02d}"
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from scipy.stats import norm
 
 import batx
@@ -30,6 +31,8 @@ from batx.schema import build
 from batx.sky_coords import image_cards
 
 EXPOSURE = 25.0
+#: distance of pixels in the tool's images
+TOOL_STEP = 0.00210737581535374
 
 # ---------------------------------------------------------------- agreement with the tool
 
@@ -181,6 +184,36 @@ def test_bands_together_agree_with_the_tool(reference, heasoft):
     assert joint["imx_err"].item() < 0.6 * found["imx_err"].item()
     apart = np.hypot(joint["imx"] - found["imx"], joint["imy"] - found["imy"])
     assert apart.item() < 2 * joint["imx_err"].item()
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "SIMSRC1"), (1, "SIMSRC2")])
+def test_photometry_of_the_survey_agrees_with_the_tool(number, name, shared):
+    """Cutouts of 61 pixels: the window of the background is complete at their centre only, and the weights of
+    pixels away from it differ by a per cent from those of the whole image.
+    """
+    golden = shared / "reference/survey/batsurvey/golden"
+    with fits.open(golden / "cutouts_2.fits.gz") as hdus:
+        values = np.stack([hdus[f"{name}_B{band}"].data for band in range(1, 9)])
+        first = (hdus[f"{name}_B1"].header[key] for key in ("XPIX0", "YPIX0"))
+        x, y = (np.arange(61) + start for start in first)
+        coding = hdus[f"{name}_PCODE"].data
+    row = fits.getdata(golden / "point_20200061040_2.cat", 1)[number]
+    image = build(
+        "sky_image",
+        {
+            "rate": (("energy", "imy", "imx"), values.astype(np.float64)),
+            "pcode": (("imy", "imx"), coding.astype(np.float64)),
+            "imx": x * TOOL_STEP,
+            "imy": y * TOOL_STEP,
+        },
+        {"oversmpx": 2, "oversmpy": 2},
+    )
+    place = {"ra": row["IMXPIX"] * TOOL_STEP, "dec": row["IMYPIX"] * TOOL_STEP, "frame": "tangent"}
+    found = image.bat.photometry(**place, passes=1, compat="heasoft")
+    np.testing.assert_allclose(found["noise"].values[0], row["BKG_VAR"], rtol=1e-5)
+    assert np.abs((found["rate"].values[0] - row["RATE"]) / row["BKG_VAR"]).max() < 0.01
+    np.testing.assert_allclose(found["rate_err"].values[0], row["RATE_ERR"], rtol=2e-3)
+    assert (found["dof"].values[0] == row["DOF"]).all()
 
 
 def test_maps_agree_with_the_tool(burst, reference):

@@ -30,6 +30,8 @@ _KINDS = (
     "alignment",
     "attitude",
     "ray_trace",
+    "mosaic",
+    "mosaic_image",
     "housekeeping",
     "sky_image",
     "catalog",
@@ -61,9 +63,9 @@ def to_fits(
     ----------
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
-        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
-        sky_image, catalog or table, for one source. Events are read and written a block at a time (unless
-        compressed), all else as a whole.
+        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, mosaic,
+        mosaic_image, sky_image, housekeeping, catalog or table, for one source. Events are read and written
+        a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
@@ -151,6 +153,10 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> 
         return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
     if kind == "table":
         return products.table_hdus(ds, "row", "TABLE")
+    if kind in ("mosaic", "mosaic_image"):
+        from batx.io import write_maps as maps
+
+        return maps.healpix_hdus(ds) if kind == "mosaic" else maps.mosaic_image_hdus(ds)
     writers = {
         "events": products.events_hdus,
         "gti": products.gti_hdus,

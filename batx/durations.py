@@ -151,7 +151,7 @@ def duration(
     the measured one.
 
     With ``compat="heasoft"``: blocks as in the tool; an interval that ends where it starts has duration 0 and
-    no error (here: one bin); a time on an edge of bins is found too late (algorithms 2.5).
+    no error (here: one bin); a time on an edge of bins that rounding puts before it is found too late.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def _block_edges(blocks: xr.Dataset) -> np.ndarray:
 def _background(curve: _Curve, edges: np.ndarray, compat: str | None) -> _Background:
     """Return the mean rates of the first and the last block."""
     if curve.by_event:
-        inside = [curve.lower < edges[1], curve.lower >= edges[-2]]
+        inside = [curve.lower < edges[1], (curve.lower >= edges[-2]) & (curve.lower < edges[-1])]
     else:
         inside = [curve.centre < edges[1], curve.centre > edges[-2]]
     bounds = np.array([[edges[0], edges[1]], [edges[-2], edges[-1]]])
@@ -312,7 +312,7 @@ def _interval(
         return found.start, found.stop, found.error
     lower, width = curve.lower, curve.width
     first = kernel.holding(found.start, lower, width)
-    if compat and kernel.on_edge(found.start, lower, width):
+    if compat and kernel.below_edge(found.start, lower, width):
         first = rise.first + found.late_bin + 1
     last = kernel.holding(found.stop, lower, width)
     start, stop = float(lower[first]), float(lower[last] + width[last])

@@ -27,7 +27,7 @@ def critical_prior(values: np.ndarray) -> float:
     b = np.repeat(np.arange(n + 1.0)[np.newaxis], n_bands, axis=0)
     constants = np.full(n_bands, 0.5 * np.log(np.pi) - np.log(np.sqrt(2 * np.pi)))
     whole = partition_values(GAUSSIAN, constants, a, b, np.zeros(1, dtype=np.int64))[0]
-    prior = -8.0
+    prior = 1.5  # below every quantile that is asked for
     while True:
         starts = best_partition(GAUSSIAN, constants, a, b, prior, 0)
         if starts.size == 1:

@@ -13,11 +13,11 @@ __all__ = [
     "SAME_TIME",
     "Interval",
     "Rise",
+    "below_edge",
     "best_window",
     "crossing",
     "holding",
     "interval",
-    "on_edge",
     "peak_bin",
     "rise",
 ]
@@ -156,10 +156,10 @@ def holding(time: float, lower: np.ndarray, width: np.ndarray) -> int:
     return index
 
 
-def on_edge(time: float, lower: np.ndarray, width: np.ndarray) -> bool:
-    """Return whether a time is on an edge of bins, to rounding."""
+def below_edge(time: float, lower: np.ndarray, width: np.ndarray) -> bool:
+    """Return whether a time is on an edge of bins, but less than it by rounding."""
     index = holding(time, lower, width)
-    return bool(abs(time - lower[index]) < SAME_TIME * width[index])
+    return bool(-SAME_TIME * width[index] < time - lower[index] < 0.0)
 
 
 def peak_bin(cumulative: np.ndarray, centres: np.ndarray, width: float) -> tuple[int, int, int]:

@@ -98,7 +98,7 @@ def to_healpix(
     sampling = sampling_of(views[0], pcode_min, weights, off_axis, energy_sum)
     homographies = np.stack([view.in_frame(frame) for view in views])
     sizes = np.array([view.size for view in views])
-    cells, _ = cells_in_view(grid, 0, grid.size, homographies, sizes)
+    cells = np.asarray(cells_in_view(grid, 0, grid.size, homographies, sizes)[0])
     bands = views[0].bands + energy_sum
     if img.chunks:
         sums = [_lazy_sums(view, grid, cells, sampling, bands) for view in views]

@@ -15,6 +15,7 @@ from batx.errors import EmptySelectionError, KindError, MissingVariableError, Va
 from batx.healpix import band_variables, label_cells, map_attrs, sampling_of
 from batx.io.open import open_dataset
 from batx.io.partial_sums import PartialSums
+from batx.io.store import is_store
 from batx.schema import build
 from batx.sky_grids import HealpixGrid, SkyGrid, WcsGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, lean, sky_views
@@ -46,7 +47,7 @@ def mosaic(
     cuts: Any = None,
     time_bins: Any = None,
     path: str | os.PathLike[str] | None = None,
-    memory: float = 64e6,
+    memory: float = 32e6,
 ) -> xr.Dataset | xr.DataTree:
     """Return the inverse-variance sums of sky images over the union of their fields.
 
@@ -64,7 +65,7 @@ def mosaic(
     ----------
     images
         Sky images (kind ``sky_image``), or the paths of files that hold them: a sequence, or one Dataset with
-        times. Paths are read when they are needed and not kept, so give paths where there are many. Images
+        times. FITS files are read when they are needed and let go; give paths where there are many. Images
         that are lazy (dask) become part of the graph.
     nside
         Resolution of the HEALPix cells; a power of two for nested cells.
@@ -127,14 +128,18 @@ def mosaic(
     views, template = _views(images, pcode_min)
     used, reasons = _cuts(cuts, views)
     sampling = sampling_of(views[0], pcode_min, weights, off_axis, energy_sum)
+    if off_axis is not None and any(view.size != views[0].size for view in views):
+        raise ValueRangeError("off_axis: found images of several sizes, expected all of the one it is for")
     kept = [view for view, good in zip(views, used, strict=True) if good]
     if not kept:
         raise EmptySelectionError(f"mosaic: the cuts leave none of {len(views)} images")
     groups = [] if time_bins is None else _groups(kept, time_bins, template)
     plan = _Plan(kept, grid, sampling, kept[0].bands + energy_sum, _classes(kept, groups))
+    size = plan.region_size(memory)
     if path is not None:
-        plan.store = PartialSums.open(path, _settings(plan, template), map_attrs(template, []))
-    plan.divide(memory)
+        plan.store = PartialSums.open(path, _settings(plan, template), map_attrs(template, []), size)
+        size = plan.store.region_size
+    plan.divide(size)
     total, by_group = plan.graph(len(groups))
     info = _Labels(grid, plan, views, used, reasons, template, energy_sum)
     if not groups:
@@ -167,8 +172,10 @@ def _views(images: Any, pcode_min: float | None) -> tuple[list[SkyView], xr.Data
         for image in images:
             path = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
             ds = image if path is None else open_dataset(path)
-            template.append(ds) if not template else None
-            yield ds, path
+            if not template:
+                template.append(ds)
+            # netCDF files are opened here once: the library must not open one while another thread reads
+            yield ds, None if path is None or is_store(path) else path
 
     views = sky_views(opened(), "mosaic", pcode_min)
     return views, template[0]
@@ -244,10 +251,16 @@ class _Region:
     """A region of the grid: its cells, and the images that may show any of them."""
 
     number: int
-    start: int
-    stop: int
-    cells: np.ndarray
+    cells: np.ndarray | range
     images: np.ndarray
+
+    def delayed_cells(self) -> Any:
+        """Return the cells as a node of a graph; those of a dense grid are numbered when they are needed."""
+        from dask import delayed
+
+        if isinstance(self.cells, range):
+            return delayed(np.arange, pure=False)(self.cells.start, self.cells.stop, dtype=np.int64)
+        return delayed(self.cells, pure=False)
 
 
 @dataclass
@@ -267,20 +280,24 @@ class _Plan:
         """Whether any image is still to be computed by dask."""
         return any(view.image.chunks for view in self.views)
 
-    def divide(self, memory: float) -> None:
-        """Divide the grid into regions whose sums take at most `memory` bytes.
+    def region_size(self, memory: float) -> int:
+        """Return the number of cells of which the sums take `memory` bytes.
 
         Lazy images are used by one region of HEALPix cells, or else dask would hold all of them.
         """
-        whole = self.lazy and not self.grid.dense
-        largest = self.grid.size if whole else int(memory // (self.bands * _PER_BAND + _PER_CELL))
+        if self.lazy and not self.grid.dense:
+            return self.grid.size
+        return max(int(memory // (self.bands * _PER_BAND + _PER_CELL)), 1)
+
+    def divide(self, largest: int) -> None:
+        """Divide the grid into regions of at most `largest` cells, or single rows of pixels."""
         homographies = np.stack([view.in_frame(self.grid.frame) for view in self.views])
         sizes = np.array([view.size for view in self.views])
         edges = self.grid.regions(largest)
         for number, (start, stop) in enumerate(pairwise(edges)):
             cells, images = cells_in_view(self.grid, int(start), int(stop), homographies, sizes)
             if len(cells):
-                self.regions.append(_Region(number, int(start), int(stop), cells, images))
+                self.regions.append(_Region(number, cells, images))
 
     def graph(self, n_groups: int) -> tuple[list[Any], list[Any]]:
         """Return the maps of the total and those of the groups (group, ...), as dask arrays."""
@@ -319,7 +336,7 @@ class _Plan:
 
         members = [image for image in self.classes[key] if region.images[image]]
         views = [self.views[image] for image in members]
-        cells = delayed(region.cells, pure=False)
+        cells = region.delayed_cells()
         if self.store is not None:
             return self._stored_sums(region, views, cells, stored)
         leaves = []

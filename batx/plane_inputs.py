@@ -48,6 +48,8 @@ class PlaneStack:
         Starts and ends of good time, `None` if unknown.
     axes
         Coordinates and good time, to be handed on to what is made of the stack.
+    variance
+        That of `values`, if they are not plain counts or rates; `None` otherwise.
     background
         Rate and variance of the rate that are to be subtracted, broadcasting with `values`.
     """
@@ -59,6 +61,7 @@ class PlaneStack:
     bounds: np.ndarray | None
     good: tuple[np.ndarray, np.ndarray] | None
     axes: dict[str, xr.Variable]
+    variance: Any
     background: tuple[Any, Any] | None
 
     def measured(self, quantity: str) -> tuple[Any, Any]:
@@ -66,21 +69,24 @@ class PlaneStack:
 
         Formula: algorithms, section 2.3 (variance map, background image).
         """
-        values = self.values
-        needed = quantity != self.quantity or self.quantity == "rate" or self.background is not None
-        time = self._exposure() if needed else np.ones(1)
-        if self.quantity == "counts":
-            image, variance = values, values
-            if self.background is not None:
-                image = image - time * self.background[0]
-                variance = variance + time**2 * self.background[1]
-            return (image / time, variance / time**2) if quantity == "rate" else (image, variance)
-        image, variance = values, values / time
+        image, variance = self.values, self.spread()
         if self.background is not None:
-            image, variance = image - self.background[0], variance + self.background[1]
+            time = self.seconds() if self.quantity == "counts" else 1.0
+            image = image - time * self.background[0]
+            variance = variance + time**2 * self.background[1]
+        if quantity == "rate" and self.quantity == "counts":
+            time = self.seconds()
+            image, variance = image / time, variance / time**2
         return image, variance
 
-    def _exposure(self) -> np.ndarray:
+    def spread(self) -> Any:
+        """Return the variance of the values: what is known of it, else that of Poisson counts."""
+        if self.variance is not None:
+            return self.variance
+        return self.values if self.quantity == "counts" else self.values / self.seconds()
+
+    def seconds(self) -> np.ndarray:
+        """Return the exposure, NaN where there is none; raise an error if it is unknown."""
         if self.exposure is None:
             raise MissingVariableError(
                 "detector plane: found no 'exposure', which rates and their noise need; "
@@ -152,6 +158,7 @@ def plane_stack(plane: xr.Dataset, *, operation: str, background: xr.Dataset | N
             for name in _AXES
             if name in plane.variables and set(plane[name].dims) <= known
         },
+        variance=_values(_in_order(plane["variance"], operation)) if "variance" in plane else None,
         background=None if background is None else _background(background, array, operation),
     )
 

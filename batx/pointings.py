@@ -43,8 +43,8 @@ def pointing_cuts(table: Any, least_exposure: float = _LEAST_EXPOSURE) -> xr.Dat
     Parameters
     ----------
     table
-        Rows of pointings: kind ``table`` (as read from ``stats_point.fits``), a pandas DataFrame or a mapping,
-        with `chi2(row, band)`, `nbatdets`, `ra_pnt`, `dec_pnt`, `pa_pnt`, `exposure`, in any case. If there,
+        Rows of pointings: kind ``table`` (as read from ``stats_point.fits``), a DataFrame or a mapping, with
+        `chi2(row, band)`, `nbatdets`, `ra_pnt`, `dec_pnt`, `pa_pnt`, `exposure`, in any case. If there,
         `image_status` or `img_good` must be true, and `image_exposure` (header of the image) is compared with
         `least_exposure`; else `exposure` is.
     least_exposure

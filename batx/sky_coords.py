@@ -19,6 +19,8 @@ from batx.instrument import sky
 
 __all__ = [
     "axis_direction",
+    "card_axes",
+    "card_values",
     "has_sky",
     "image_cards",
     "pixel_to_sky",
@@ -30,6 +32,9 @@ __all__ = [
     "tangent_to_sky",
     "wcs_of",
 ]
+
+#: relative differences below this are rounding
+_SAME = 1e-11
 
 _IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
 
@@ -249,7 +254,6 @@ def wcs_of(image: xr.Dataset) -> Any:
     >>> wcs_of(image.isel(imx=[1])).wcs.crpix.tolist()
     [0.0, 1.0]
     """
-    from astropy.io.fits import Header
     from astropy.wcs import WCS
 
     if "wcs" in image.variables and image["wcs"].ndim:
@@ -257,14 +261,61 @@ def wcs_of(image: xr.Dataset) -> Any:
             f"wcs: found {image['wcs'].size} images with coordinates of their own; "
             "select one first: image.isel(time=0)"
         )
-    return WCS(Header.fromstring(current_cards(image), sep="\n"))
+    return WCS(_current(image))
 
 
-def current_cards(image: xr.Dataset) -> str:
-    """Return the cards of a single image for the pixels that it has now."""
+def card_values(image: xr.Dataset) -> dict[str, tuple[Any, str]]:
+    """Return keyword to value and comment of the coordinates of a single image, for the pixels it has now.
+
+    Examples
+    --------
+    >>> cards = image_cards((1.0, 1.0), (0.5, 0.5), pointing=(10.0, 0.0, 0.0))
+    >>> image = xr.Dataset(coords={"imx": [0.0, 0.5], "imy": [0.0, 0.5], "wcs": ((), cards)})
+    >>> card_values(image.isel(imx=[1]))["CRPIX1"][0]
+    0.0
+    """
+    return {card.keyword: (card.value, card.comment) for card in _current(image).cards}
+
+
+def _current(image: xr.Dataset) -> Any:
+    """Return the header of an image: that which it has, moved and scaled to the pixels that there are."""
+    from astropy.io.fits import Header
+
     (x0, dx), (y0, dy) = _grid(image, "imx"), _grid(image, "imy")
-    pointing = _direction(_texts(image)[0]) if has_sky(image) else None
-    return image_cards((1 - x0 / dx, 1 - y0 / dy), (dx, dy), pointing)
+    pixel, step = (1 - x0 / dx, 1 - y0 / dy), (dx, dy)
+    text = _texts(image)[0] if "wcs" in image.variables else ""
+    header = Header.fromstring(text, sep="\n")
+    plain = {"CDELT1T", "CDELT2T", "CDELT1", "CDELT2"} <= set(header) and not {"CD1_1", "PC1_1"} & set(header)
+    if not plain:
+        pointing = _direction(text) if text and has_sky(image) else None
+        return Header.fromstring(image_cards(pixel, step, pointing), sep="\n")
+    for axis, centre, width in zip((1, 2), pixel, step, strict=True):
+        ratio = width / header[f"CDELT{axis}T"]
+        if abs(ratio - 1) > _SAME:
+            header[f"CDELT{axis}T"], header[f"CDELT{axis}"] = width, header[f"CDELT{axis}"] * ratio
+        if abs(centre - header[f"CRPIX{axis}T"]) > _SAME * max(1.0, abs(centre)):
+            header[f"CRPIX{axis}T"] = header[f"CRPIX{axis}"] = centre
+    return header
+
+
+def card_axes(cards: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return IMX of the columns and IMY of the rows of an image of (rows, columns), from its cards.
+
+    Cards hold 15 to 16 digits, so this is what reading a file with them gives, to the last bit.
+
+    Examples
+    --------
+    >>> [axis.tolist() for axis in card_axes(image_cards((2.0, 1.0), (-0.5, 0.5)), (1, 3))]
+    [[0.5, 0.0, -0.5], [0.0]]
+    """
+    from astropy.io.fits import Header
+
+    header = Header.fromstring(cards, sep="\n")
+    imx, imy = (
+        header[f"CRVAL{axis}T"] + (np.arange(1, size + 1) - header[f"CRPIX{axis}T"]) * header[f"CDELT{axis}T"]
+        for axis, size in ((1, shape[1]), (2, shape[0]))
+    )
+    return imx, imy
 
 
 def image_cards(

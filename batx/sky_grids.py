@@ -283,8 +283,8 @@ def may_show(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) -
 
 def cells_in_view(
     grid: SkyGrid, start: int, stop: int, homographies: np.ndarray, sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cells of a region that images show, and which images may show any of it.
+) -> tuple[np.ndarray | range, np.ndarray]:
+    """Return the cells of a region that images show, and which images show any of it.
 
     Parameters
     ----------
@@ -295,21 +295,22 @@ def cells_in_view(
 
     Returns
     -------
-    cells : numpy.ndarray
+    cells : numpy.ndarray or range
         int64, increasing; all of the region if the grid is dense.
     images : numpy.ndarray
         bool (images,).
     """
-    from batx.kernels.coadd import in_view
+    from batx.kernels.coadd import in_view, shows_any
 
     cells, images = [], np.zeros(len(homographies), bool)
     for first in range(start, stop, _BLOCK):
         block = np.arange(first, min(first + _BLOCK, stop), dtype=np.int64)
         vectors = grid.vectors(block)
         shown = may_show(vectors, homographies, sizes)
-        images |= shown
-        if grid.dense:
-            cells.append(block)
-        elif shown.any():
+        for image in np.flatnonzero(shown & ~images):
+            images[image] = shows_any(vectors, homographies[image], *sizes[image])
+        if shown.any() and not grid.dense:
             cells.append(block[in_view(vectors, homographies[shown], sizes[shown])])
+    if grid.dense:
+        return range(start, stop), images
     return (np.concatenate(cells) if cells else np.empty(0, np.int64)), images

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
-from batx.errors import ValueRangeError
+from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
@@ -23,7 +23,7 @@ from batx.kernels import deconvolve
 from batx.plane_inputs import PlaneStack, mask_and_geometry, plane_stack, usable_detectors
 from batx.reduction import compat_of
 from batx.schema import build
-from batx.sky_coords import axis_direction, image_cards
+from batx.sky_coords import axis_direction, card_axes, image_cards
 from batx.units import to_value
 
 __all__ = ["sky_image"]
@@ -55,12 +55,13 @@ def sky_image(
     """Return images of the sky, with noise and significance, for any stack of detector images.
 
     The detector image is correlated with the mask by FFTs. What depends on mask and detectors only is made
-    once for a stack and kept for further calls.
+    once for a stack and kept for further calls. An image takes 20 MB; chunk the planes of a long stack.
 
     Parameters
     ----------
     plane
-        Kind ``detector_plane`` with ``counts`` or ``rate``, over time, energy, both or neither. Chunked
+        Kind ``detector_plane`` with ``counts`` or ``rate``, over time, energy, both or neither; their
+        ``variance`` (of cleaned planes) or, without it, that of Poisson counts makes the noise. Chunked
         (dask) planes give lazy images; others are computed in threads.
     aperture
         Kind ``aperture``: the coded mask.
@@ -97,7 +98,8 @@ def sky_image(
         Take the attitude as constant beyond its ends; otherwise an image there is an error.
     compat
         ``"heasoft"`` for the behaviour of ``batfftimage``: counts from counts, ``pcode`` times the flat
-        field, attitude at the middle of the image even while it moves, celestial steps of ``atan(step)``.
+        field, attitude at the middle of the image even while it moves, celestial steps of ``atan(step)``, NaN
+        only where a coding that is too low was divided by.
 
     Returns
     -------
@@ -140,6 +142,8 @@ def sky_image(
     """
     compat = compat_of(compat)
     stack = plane_stack(plane, operation="sky_image", background=background)
+    if noise and stack.variance is None and not compat:
+        _require_raw(plane)
     mask, geometry = mask_and_geometry(aperture, "sky_image")
     recipe = _Recipe(
         mask=mask.tobytes(),
@@ -159,7 +163,7 @@ def sky_image(
     counts, variance = stack.measured(quantity)
     stack.require_values(recipe.good_detectors)
     grid = recipe.grid
-    imx, imy = grid.tangent()
+    imx, imy = card_axes(image_cards(grid.pixel, grid.step), grid.shape)
     dims = (*stack.dims, "imy", "imx")
     unit = {"units": "count" if quantity == "counts" else "count/s"}
     if {"pcode", "ndets"} <= recipe.corrections:
@@ -179,6 +183,16 @@ def sky_image(
     if noise:
         variables |= {"noise": (dims, sigma, unit), "snr": (dims, snr)}
     return build("sky_image", variables, _attrs(plane, recipe, background))
+
+
+def _require_raw(plane: xr.Dataset) -> None:
+    """Raise an error if the values are what cleaning left, from which no noise follows."""
+    if str(plane.attrs.get("hduclas2", "")).upper() in ("RESIDUAL", "PREDICTED"):
+        raise MissingVariableError(
+            "sky_image: found a cleaned or modelled detector plane without 'variance', from which the noise "
+            "cannot be known; give noise=False, or the counts with background= (batx.clean with "
+            'version="bkgfit"), or clean with batx.clean, which keeps the variance'
+        )
 
 
 @dataclass(frozen=True)
@@ -331,13 +345,12 @@ def _decode(
     cpus = threads or _cpus()
 
     def work(index: int) -> None:
-        decoder, image = _decoder_of(recipe, images[index]), images[index]
-        if decoder is None:
-            made: Any = [np.nan] * 3
-        else:
-            made = decoder.image(image, spreads[index], noise, workers=max(1, cpus // max(number, 1)))
-        for target, values in zip(maps, made, strict=False):
-            target[index] = values
+        decoder, targets = _decoder_of(recipe, images[index]), [target[index] for target in maps]
+        if decoder is not None:
+            decoder.image(images[index], spreads[index], targets, workers=max(1, cpus // number))
+            return
+        for target in targets:
+            target[:] = np.nan
 
     if number < 2 or cpus < 2:
         for index in range(number):

@@ -52,6 +52,9 @@ class Field:
         Shape ``(ny, nx)``.
     usable, counted
         Where sources may be, and where the background is measured.
+    scale
+        Shape ``(band, ny, nx)``: how the noise is expected to vary over the image, up to a factor: that of
+        the image if it has one, else one over the root of the partial coding. 1 where not usable.
     """
 
     image: xr.Dataset
@@ -61,6 +64,7 @@ class Field:
     pcode: np.ndarray
     usable: np.ndarray
     counted: np.ndarray
+    scale: np.ndarray
 
     @property
     def step(self) -> tuple[float, float]:
@@ -154,15 +158,30 @@ def image_fields(
                 f"{operation}: found {int(finite.sum())} finite pixels of {finite.size}, none of them with a "
                 f"partial coding of at least {pcode_min}; look at the image, or lower pcode_min"
             )
+        chosen = image.isel({dim: i for dim, i in at_time.items() if dim in image.dims})
         yield Field(
-            image=image.isel({dim: i for dim, i in at_time.items() if dim in image.dims}),
+            image=chosen,
             name=str(flux.name),
             units=str(flux.attrs.get("units", "count/s" if flux.name == "rate" else "count")),
             values=np.where(finite, values, 0.0),
             pcode=coded,
             usable=usable,
             counted=counted,
+            scale=_noise_scale(chosen, coded, usable | counted, values.shape),
         )
+
+
+def _noise_scale(
+    image: xr.Dataset, pcode: np.ndarray, wanted: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return how the noise of an image varies from pixel to pixel."""
+    if "noise" in image and set(image["noise"].dims) <= {"energy", *_PLANE}:
+        noise = np.broadcast_to(_stacked(image["noise"]), shape)
+        good = np.isfinite(noise) & (noise > 0)
+        if good[:, wanted].all():
+            return np.where(wanted, noise, 1.0)
+    fraction = np.where(wanted & (pcode > 0), pcode, 1.0)
+    return np.broadcast_to(1 / np.sqrt(fraction), shape)
 
 
 def _coding(image: xr.Dataset, pcode: Any, operation: str) -> xr.DataArray:

@@ -84,12 +84,17 @@ class Sources:
 
 
 def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray) -> Background:
-    """Return the local background of an image, without the circles around known sources."""
+    """Return the local background of an image, without the circles around known sources.
+
+    It is measured in units of the noise that is expected of each pixel, which at the edge of the field
+    changes much within the window; the tool measures it in units of flux.
+    """
     counted = field.counted.copy()
     for column, row in zip(x, y, strict=True):
         counted &= ~_circle(counted.shape, column, row, settings.source_radius)
-    return find_pixels(
-        field.values,
+    scale = np.ones_like(field.scale) if settings.tool or settings.poisson else field.scale
+    result = find_pixels(
+        field.values / scale,
         field.usable,
         counted,
         shape=settings.window,
@@ -101,6 +106,7 @@ def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray
         both_signs=settings.both_signs,
         poisson=settings.poisson,
     )
+    return replace(result, mean=result.mean * scale, std=result.std * scale)
 
 
 def _circle(shape: tuple[int, ...], x: float, y: float, radius: int) -> np.ndarray:
@@ -158,7 +164,7 @@ def _band_by_band(field: Field, settings: Settings, sources: Sources) -> tuple[B
     """Return background and sources as the tool has them: what a band shows is known in the next ones."""
     parts = []
     for band in field.values:
-        single = replace(field, values=band[None])
+        single = replace(field, values=band[None], scale=np.ones_like(band[None]))
         parts.append(background_of(single, settings, sources.x, sources.y))
         sources = _with_new(sources, _candidates(single, parts[-1], settings))
     stacked = {
@@ -374,7 +380,8 @@ class _Columns:
         mean = (weight[..., None] * common).sum(axis=1) / weight.sum(axis=1)[:, None]
         last, factor = fits[-1], self._error_factor()
         error = last.values.filled(factor * np.sqrt(np.diagonal(last.covariance))).common
-        held = ~free | last.at_limit.common
+        # the tool does not say that a parameter ended at its limit
+        held = ~free if self.settings.tool else ~free | last.at_limit.common
         if not self.settings.tool:
             error[held] = np.nan
         for axis, name in enumerate(("imx", "imy", "width")):

@@ -64,7 +64,7 @@ def detect(
     background_radius: int = 30,
     source_radius: int = 6,
     passes: int = 2,
-    min_pixels: int = 3,
+    min_pixels: int | None = None,
     both_signs: bool = False,
     edges: bool = False,
     statistic: str = "gaussian",
@@ -109,7 +109,7 @@ def detect(
     passes
         Greatest number of times that the background is measured without the pixels found before.
     min_pixels
-        Least number of pixels of a source, sharing sides.
+        Least number of pixels of a source, sharing sides: 1 if not given, 3 with `compat`.
     both_signs
         Take negative peaks as well.
     edges
@@ -122,9 +122,9 @@ def detect(
         Pixels per detector along X and Y; from the header or the size of the pixels if not given. Used for
         the errors of ``compat="heasoft"``.
     compat
-        ``"heasoft"`` as batcelldetect: errors of independent pixels times the root of the oversampling, `0`
-        for what was held, `ra_err` = `dec_err` cos(dec), and bands fitted one by one, the position being
-        their mean.
+        ``"heasoft"`` as batcelldetect: background in units of flux, Gaussian sources, errors of independent
+        pixels times the root of the oversampling, 0 for what was held, `ra_err` = `dec_err` cos(dec), and
+        bands searched and fitted one after the other, the position being their mean.
 
     Returns
     -------
@@ -387,6 +387,7 @@ def background_maps(
     passes: int = 2,
     both_signs: bool = False,
     statistic: str = "gaussian",
+    compat: str | None = None,
 ) -> xr.Dataset:
     """Return an image with the background, noise and significance measured around each pixel.
 
@@ -396,7 +397,7 @@ def background_maps(
         Kind ``sky_image``; where it is in counts and has an exposure, the maps are rates all the same.
     snr, catalog, pcode, pcode_min, bkg_pcode_min, window, background_radius, source_radius, passes
         As for `detect`: pixels that reach `snr`, and circles around the sources of `catalog`, do not count.
-    both_signs, statistic
+    both_signs, statistic, compat
         As for `detect`.
 
     Returns
@@ -427,7 +428,7 @@ def background_maps(
     """
     settings = _settings(
         snr, passes, 1, window, background_radius, source_radius, None, None, 0, statistic,
-        both_signs=both_signs,
+        both_signs=both_signs, tool=compat_of(compat) is not None,
     )  # fmt: skip
     targets = _none() if catalog is None else catalog_targets(catalog, "background_maps")
     maps: dict[str, list[np.ndarray]] = {"background": [], "noise": [], "snr": []}
@@ -510,7 +511,7 @@ def _window_of(fit_positions: Any) -> bool | float:
 def _settings(
     snr: float,
     passes: int,
-    min_pixels: int,
+    min_pixels: int | None,
     window: str,
     background_radius: int,
     source_radius: int,
@@ -529,6 +530,8 @@ def _settings(
     ):
         if value not in known:
             raise ValueRangeError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
+    if min_pixels is None:
+        min_pixels = 3 if others.get("tool") else 1
     if not snr > 0 or passes < 1 or min_pixels < 1:
         raise ValueRangeError(
             f"found snr={snr}, passes={passes}, min_pixels={min_pixels}; "

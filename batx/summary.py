@@ -100,7 +100,12 @@ def _exposure(ds: xr.Dataset) -> str:
             n = ds[first].size
             total = float((ds[last] - ds[first]).sum())
             return f"{total:.9g} s in {n} good-time interval{'' if n == 1 else 's'}"
-    return f"{float(ds['exposure'].sum()):.9g} s" if "exposure" in ds and ds["exposure"].ndim < 2 else ""
+    if "image_exposure" in ds:
+        used = ds["image_exposure"].where(ds["image_used"]) if "image_used" in ds else ds["image_exposure"]
+        n = int(used.notnull().sum())
+        return f"{float(used.sum()):.9g} s in {n} image{'' if n == 1 else 's'}"
+    whole = "exposure" in ds and set(ds["exposure"].dims) <= {"time"}
+    return f"{float(ds['exposure'].sum()):.9g} s" if whole else ""
 
 
 def _energy(ds: xr.Dataset) -> str:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from batx.instrument.detector import DETID
 from batx.schema import build
+from batx.sky_coords import image_cards
 
 T0 = 600000000.0
 TRIGGER = T0 + 50.0
@@ -401,7 +402,7 @@ def sky_image() -> xr.Dataset:
             "noise": (dims, np.abs(rate), {"units": "count/s"}),
             "pcode": (("imy", "imx"), rng.random((20, 30)).astype(np.float32)),
             "exposure": ((), 25.0),
-            "wcs": _wcs(),
+            "wcs": image_cards((15.5, 10.5), (3.0 / 29, 1.6 / 19), (150.0, 30.0, 40.0)),
             **_gti(),
         },
         ATTRS,
@@ -429,6 +430,23 @@ def mosaic() -> xr.Dataset:
             ),
             "exposure": ("cell", rng.uniform(0, 1000, 48)),
             "n_images": ("cell", np.arange(48, dtype=np.int32)),
+        },
+        ATTRS,
+    )
+
+
+def mosaic_image() -> xr.Dataset:
+    rng = _rng()
+    dims = ("energy", "y", "x")
+    return build(
+        "mosaic_image",
+        {
+            **_bands(),
+            "wcs": _wcs(),
+            "sum_w": (dims, rng.random((4, 5, 6)), {"units": "s**2/count**2"}),
+            "sum_wf": (dims, rng.random((4, 5, 6)), {"units": "s/count"}),
+            "exposure": (("y", "x"), rng.uniform(0, 1000, (5, 6))),
+            "n_images": (("y", "x"), np.ones((5, 6), dtype=np.int32)),
         },
         ATTRS,
     )
@@ -540,6 +558,7 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,
+    "mosaic_image": mosaic_image,
     "catalog": catalog,
     "fit": fit,
     "image": image,

@@ -479,6 +479,14 @@ def test_attitude_is_not_drawn_across_gaps_or_jumps():
     assert np.isnan(axes[1].lines[0].get_ydata()).sum() == 1
 
 
+def test_the_last_trace_holds_until_the_end():
+    trace = make("ray_trace")
+    trace.attrs["tstop"] = float(trace.time[-1]) + 30.0
+    x, y = trace.bat.plot(Figure(), time="met")[0].lines[0].get_data()
+    assert y[-1] == y[-2] == float(trace.imx[-1])
+    assert x[-1] - x[-2] == pytest.approx(30.0)
+
+
 def test_ray_trace_panels():
     axes = make("ray_trace").bat.plot()
     assert [ax.get_ylabel() for ax in axes] == ["IMX", "IMY", "Partial coding"]
@@ -496,26 +504,13 @@ def test_good_time_can_be_laid_under_a_light_curve():
         ds.isel(gti=slice(0)).bat.plot()
 
 
-def test_image_and_sky_image():
+def test_image_of_no_other_kind():
     image = batx.build("image", {"image": (("y", "x"), np.arange(12.0).reshape(3, 4), {"units": "s"})}, ATTRS)
     ax = image.bat.plot()
     assert ax.images[0].get_extent() == [-0.5, 3.5, -0.5, 2.5]
     assert ax.figure.axes[-1].get_ylabel() == "image (s)"
-    sky = batx.build(
-        "sky_image",
-        {
-            "imx": np.array([-0.1, 0.0, 0.1]),
-            "imy": np.array([0.0, 0.1]),
-            "snr": np.ones((2, 3)),
-            "rate": np.ones((2, 3)),
-        },
-        ATTRS,
-    )
-    ax = sky.bat.plot()
-    np.testing.assert_allclose(ax.images[0].get_extent(), [-0.15, 0.15, -0.05, 0.15])
-    assert ax.figure.axes[-1].get_ylabel() == "snr"
     with pytest.raises(MissingVariableError, match="'flux'"):
-        sky.bat.plot(variable="flux")
+        image.bat.plot(variable="flux")
     with pytest.raises(EmptySelectionError):
         image.assign(image=image["image"] * np.nan).bat.plot()
 

@@ -118,6 +118,20 @@ class TestOneSource:
         assert float(again.time) == float(made.time) == 6e8 + 3.5
         assert again.bat.plot(Figure(), t0=6e8).get_title(loc="left") == "2 to 5 s"
 
+    def test_start_and_stop_are_those_of_the_bins(self, two_sources, tmp_path):
+        events = two_sources.isel(source=0)
+        edges = {"time": [1.0, 4.0, 9.0], "t0": 6e8}
+        limits = {
+            "lc": (events.bat.lightcurve(**edges), 1, 9),
+            "cut.lc": (events.bat.lightcurve(dt=1.0).isel(time=slice(2, 5)), 2, 5),
+            "beyond.lc": (events.bat.lightcurve(dt=4.0), 0, 10),
+            "pha2": (events.bat.spectrum(**edges), 1, 9),
+            "pha": (events.bat.spectrum(**edges).isel(time=1), 4, 9),
+        }
+        for name, (made, start, stop) in limits.items():
+            header = fits.getheader(made.bat.to_fits(tmp_path / name), 1)
+            assert (header["TSTART"] - 6e8, header["TSTOP"] - 6e8) == (start, stop), name
+
     def test_legend_names_the_positions(self, two_sources):
         axes = two_sources.bat.lightcurve(dt=1.0).bat.plot(Figure())
         labels = [text.get_text() for text in axes[0].get_legend().get_texts()]

@@ -12,6 +12,7 @@ from batx.instrument import sky
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, illumination
 from batx.kernels.deconvolve import flat_field, image_grid
+from batx.kernels.precision import keep_bits
 from batx.schema import build
 
 # ---------------------------------------------------------------- agreement with the tool
@@ -176,6 +177,18 @@ def test_default_is_a_rate_with_plain_coding(heasoft, inputs):
     peak = ours["snr"].squeeze().argmax(...)
     assert abs(float(peak["imx"]) - source[0]) < 1
     assert abs(float(peak["imy"]) - source[1]) < 1
+
+
+def test_grid_of_a_real_image(shared):
+    """A map of the archive, made with the flight mask: 497 x 253 cells, other offsets and height."""
+    real = batx.open_dataset(shared / "data" / "imaging" / "pcode_map.img.gz")
+    aperture = batx.simulate.aperture("flight")
+    for name in ("maskbatz", "maskoffx", "maskoffy", "maskoffz", "maskcelx", "maskcelz"):
+        assert aperture.attrs[name] == real.attrs[name]
+    grid = image_grid(MaskGeometry.from_attrs(aperture.attrs, aperture["mask"].shape))
+    assert grid.shape == (real.sizes["imy"], real.sizes["imx"])
+    for found, axis in zip(grid.tangent(), ("imx", "imy"), strict=True):
+        np.testing.assert_allclose(found, real[axis], rtol=0, atol=1e-11)
 
 
 # ---------------------------------------------------------------- simulations
@@ -494,3 +507,113 @@ def test_refusals_of_attitudes(planes):
         planes[0].bat.sky_image(aperture=APERTURE, attitude=attitude, noise=False)
     with pytest.warns(batx.BatxWarning, match="attitude="):
         planes[0].bat.sky_image(aperture=APERTURE, alignment=alignment, noise=False)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_precision_is_reduced_as_by_the_tool(heasoft, reference):
+    """burst.img is burst_allbits.img with 7 bits, to the last one."""
+    _, full = reference("burst_allbits.img")
+    _, noise = reference("burst_allbits.var")
+    _, short = reference("burst.img")
+    np.testing.assert_array_equal(keep_bits(full.astype(np.float32), 7, noise.astype(np.float32)), short)
+
+
+def file_of(image, path, **options):
+    image.bat.to_fits(path, **options)
+    return batx.open_dataset(path)
+
+
+@pytest.mark.parametrize("dim", ["time", "energy", None])
+def test_fits(planes, tmp_path, dim):
+    attitude, alignment = turning(0.5, 30.0)
+    source = planes[0] if dim is None else stack(planes, dim)
+    image = source.bat.sky_image(aperture=APERTURE, attitude=attitude, alignment=alignment, pcode_min=0.2)
+    again = file_of(image, tmp_path / "burst.img.gz")
+    for name in ("rate", "noise", "snr", "pcode"):
+        np.testing.assert_array_equal(again[name].squeeze(), image[name].squeeze())
+        assert again[name].dtype == np.float32
+        assert again[name].attrs["units"] == image[name].attrs["units"]
+    for name in ("imx", "imy"):
+        np.testing.assert_array_equal(again[name], image[name])
+    for name in ("exposure", "motion"):
+        np.testing.assert_array_equal(again[name].squeeze(), image[name])
+    np.testing.assert_array_equal(again["time_bnds"].squeeze(), image["time_bnds"])
+    if dim == "energy":
+        np.testing.assert_array_equal(again["energy_bnds"], image["energy_bnds"])
+    if dim == "time":
+        assert again["wcs"].dims == ("time",)
+    found, expected = (sky_coords.tangent_to_sky(ds, 0.3, -0.2) for ds in (again, image))
+    np.testing.assert_allclose(np.squeeze(found), np.squeeze(expected), atol=1e-12)
+
+
+def test_fits_layout_is_that_of_the_tool(heasoft, inputs, tmp_path):
+    from astropy.io import fits
+
+    image = run(heasoft, inputs, "burst").bat
+    image.to_fits(tmp_path / "burst.img.gz", keepbits=7)
+    with fits.open(tmp_path / "burst.img.gz") as ours, fits.open(heasoft / "img" / "burst.img.gz") as theirs:
+        assert [hdu.name for hdu in ours] == [
+            *("BAT_IMAGE_1", "BAT_VARMAP_1", "BAT_SIGNIF_1", "BAT_PCODE_1", "EBOUNDS", "STDGTI")
+        ]
+        for key in (
+            *("BUNIT", "HDUCLASS", "HDUCLAS1", "HDUCLAS2", "IMATYPE", "E_MIN", "E_MAX", "EXPOSURE", "TSTART"),
+            *(
+                "TSTOP",
+                "NBATDETS",
+                "OVERSMPX",
+                "FFAPP",
+                "PCODEAPP",
+                "ACOLAPP",
+                "BACKAPP",
+                "CTYPE1",
+                "CTYPE1T",
+            ),
+            *("CTYPE1T", "TELESCOP", "OBS_ID", "MJDREFI", "TRIGTIME", "WCSNAMET"),
+        ):
+            assert ours[0].header[key] == theirs[0].header[key], key
+        assert ours[1].header["HDUCLAS2"] == "BKG_STDDEV"
+        assert ours[2].header["HDUCLAS2"] == "SIGNIFICANCE"
+        assert ours[3].header["HDUCLAS2"] == "VIGNETTING"
+        found, expected = ours[0].data, theirs[0].data
+        same = np.isfinite(found) & np.isfinite(expected)
+        step = np.nanmax(ours[1].data) / 128
+        assert np.abs(found[same] - expected[same]).max() < 2 * step
+        assert np.mean(found[same] == expected[same]) > 0.99  # the others round to the neighbouring value
+        for first, second in zip(ours["EBOUNDS"].data[0], theirs["EBOUNDS"].data[0], strict=True):
+            assert abs(first - second) <= 1  # channels from 0 or 1
+
+
+def test_fewer_bits_make_smaller_files_with_small_errors(planes, tmp_path):
+    image = planes[0].bat.sky_image(aperture=APERTURE, pcode_min=0.2)
+    sizes = {}
+    for bits in (None, 10, 5):
+        again = file_of(image, tmp_path / f"image_{bits}.img.gz", keepbits=bits)
+        sizes[bits] = (tmp_path / f"image_{bits}.img.gz").stat().st_size
+        if bits is not None:
+            error = np.abs(again["rate"].squeeze() - image["rate"].squeeze()) / image["noise"].squeeze()
+            assert float(error.max()) <= 2.0**-(bits)
+            for name in ("noise", "pcode"):
+                inside = image["pcode"].values > 0
+                ratio = again[name].squeeze().values[inside] / image[name].squeeze().values[inside]
+                assert np.abs(ratio - 1).max() <= 2.0**-bits
+            assert float(np.abs(again["snr"].squeeze() - image["snr"].squeeze()).max()) <= 2.0**-bits
+    assert sizes[5] < 0.5 * sizes[10] < 0.5 * sizes[None]
+
+
+def test_part_of_an_image_in_a_file(planes, tmp_path):
+    attitude, alignment = turning(0.0)
+    image = planes[0].bat.sky_image(aperture=APERTURE, attitude=attitude, alignment=alignment)
+    part = image.isel(imx=slice(800, 900), imy=slice(400, 500))
+    again = file_of(part, tmp_path / "part.img")
+    np.testing.assert_allclose(again["imx"], part["imx"], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        sky_coords.pixel_to_sky(again, 7, 9), sky_coords.pixel_to_sky(image, 807, 409), atol=1e-10
+    )
+    with pytest.raises(batx.BatxError, match="keepbits"):
+        image.bat.to_fits(tmp_path / "a.img", keepbits=0)
+    with pytest.raises(batx.BatxError, match="keepbits"):
+        planes[0].bat.to_fits(tmp_path / "a.dpi", keepbits=7)
+    tangent = planes[0].bat.sky_image(aperture=APERTURE, noise=False)
+    assert not sky_coords.has_sky(file_of(tangent, tmp_path / "tangent.img"))

@@ -230,7 +230,8 @@ def _columns(
     """Return a variable as columns over all cells: one, or one for each element of its other dimensions."""
     others = [dim for dim in variable.dims if dim not in axes]
     full = variable.set_dims({**sizes, **{dim: variable.sizes[dim] for dim in others}})
-    values = full.transpose(*axes, *others).values.reshape(math.prod(sizes.values()), -1)
+    elements = math.prod(variable.sizes[dim] for dim in others)
+    values = full.transpose(*axes, *others).values.reshape(math.prod(sizes.values()), elements)
     if not others:
         return {name: values[:, 0]}
     return {f"{name}_{number}": values[:, number] for number in range(values.shape[1])}

@@ -73,14 +73,25 @@ def decode_sky_images(file: FitsFile, hdus: Sequence[Hdu]) -> xr.Dataset:
         variables[name] = lazy_variable((*dims, "imy", "imx"), array, attrs)
         variables |= coords if same else {}
     first = groups[flux][0]
-    variables |= {"imx": _tangent(first, 1), "imy": _tangent(first, 2), "wcs": ((), wcs_cards(first))}
-    exposure = keyword(first, "EXPOSURE")
-    if isinstance(exposure, (int, float)):
-        times = len(variables["time"][1]) if "time" in variables else None
-        variables["exposure"] = (
-            (("time",), np.full(times, float(exposure))) if times else ((), np.float64(exposure))
-        )
-    return build("sky_image", variables | file.good_time(), file.attrs(first))
+    variables |= {"imx": _tangent(first, 1), "imy": _tangent(first, 2)}
+    variables |= _of_times(groups[flux], variables)
+    attrs = {key: value for key, value in file.attrs(first).items() if key != "motion"}
+    return build("sky_image", variables | file.good_time(), attrs)
+
+
+def _of_times(hdus: Sequence[Hdu], axes: dict[str, Any]) -> dict[str, Any]:
+    """Return exposure, motion and coordinates of the images of each time; the last alone if all share it."""
+    times = len(axes["time"][1]) if "time" in axes else 1
+    firsts = hdus[:: max(1, len(hdus) // times)]
+    made: dict[str, Any] = {}
+    for name in ("exposure", "motion"):
+        values = [keyword(hdu, name.upper()) for hdu in firsts]
+        if all(isinstance(value, (int, float)) for value in values):
+            array = np.array(values, np.float64)
+            made[name] = (("time",), array) if "time" in axes else ((), array[0])
+    cards = [wcs_cards(hdu) for hdu in firsts]
+    made["wcs"] = ((), cards[0]) if len(set(cards)) == 1 else (("time",), np.array(cards))
+    return made
 
 
 def _sky_unit(hdu: Hdu, name: str) -> str:

@@ -39,16 +39,19 @@ class PartialSums:
         Where the files are.
     attrs
         Attributes that the files get.
+    region_size
+        Largest number of cells of a region.
     """
 
     folder: Path
     attrs: dict[str, Any]
+    region_size: int
 
     @classmethod
     def open(
-        cls, folder: str | os.PathLike[str], settings: dict[str, Any], attrs: dict[str, Any]
+        cls, folder: str | os.PathLike[str], settings: dict[str, Any], attrs: dict[str, Any], region_size: int
     ) -> PartialSums:
-        """Return the sums in a folder, which is made if it is not there.
+        """Return the sums in a folder, which is made if it is not there; if it is, its regions are kept.
 
         Raises
         ------
@@ -66,8 +69,10 @@ class PartialSums:
                 )
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_path(folder / _SETTINGS, overwrite=True) as temporary:
-                temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+                made = wanted | {"region_size": region_size}
+                temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
         found = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        region_size = found.pop("region_size", region_size)
         if found != wanted:
             keys = sorted({*found, *wanted})
             other = ", ".join(key for key in keys if found.get(key) != wanted.get(key))
@@ -75,7 +80,7 @@ class PartialSums:
                 f"path: the partial sums in {folder} were made with another choice of: {other}; use the same "
                 "or a new folder"
             )
-        return cls(folder, attrs)
+        return cls(folder, attrs, region_size)
 
     def name(self, region: int, images: Iterable[str]) -> str:
         """Return the name of the file that holds these images."""

@@ -30,7 +30,10 @@ _KINDS = (
     "alignment",
     "attitude",
     "ray_trace",
+    "mosaic",
+    "mosaic_image",
     "housekeeping",
+    "sky_image",
     "catalog",
     "table",
 )
@@ -44,23 +47,25 @@ def to_fits(
     path: str | os.PathLike[str],
     overwrite: bool = False,
     form: Literal["dpi", "dph", "dpitab", "flags"] | None = None,
+    keepbits: int | None = None,
 ) -> Path:
     """Write a Dataset to a FITS file, all of it or nothing.
 
     Extensions, columns and keywords are those of the BAT tools: EVENTS, RATE, SPECTRUM (type II where there
     is a time axis), SPECRESP MATRIX or MATRIX, SPECRESP, images BAT_DPI or the table BAT_DPH, BAT_OBJ_POS,
-    ATTITUDE and ACS_DATA, with EBOUNDS and STDGTI where the Dataset holds bands and good time. Rates and
-    errors are doubles. Attributes go back to their keywords (``utcf`` is UTCFINIT, a name of its own is
-    written in capitals), 0 and 1 of known flags to logical values, ``attrs["history"]`` to HISTORY cards.
-    Every unit has CHECKSUM and DATASUM. The same Dataset gives the same bytes.
+    ATTITUDE and ACS_DATA, images BAT_IMAGE, BAT_VARMAP, BAT_SIGNIF and BAT_PCODE, with EBOUNDS and STDGTI
+    where the Dataset holds bands and good time. Rates and errors are doubles. Attributes go back to their
+    keywords (``utcf`` is UTCFINIT, a name of its own is written in capitals), 0 and 1 of known flags to
+    logical values, ``attrs["history"]`` to HISTORY cards. Every unit has CHECKSUM and DATASUM. The same
+    Dataset gives the same bytes.
 
     Parameters
     ----------
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
-        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
-        catalog or table, for one source. Events are read and written a block at a time (unless
-        compressed), all else as a whole.
+        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, mosaic,
+        mosaic_image, sky_image, housekeeping, catalog or table, for one source. Events are read and written
+        a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
@@ -69,6 +74,9 @@ def to_fits(
         For detector planes: ``"dpi"`` (default, except for what was read from a table), an image for each
         time and energy; ``"dph"``, a table with a row for each time; ``"dpitab"``, a table with a row for
         each time and energy. For detector masks an image, or with ``"flags"`` the table BAT_FLAGS.
+    keepbits
+        For sky images: binary digits that are kept, those of fluxes counted from their noise; the file then
+        compresses better (the BAT tools keep 7). All by default.
 
     Returns
     -------
@@ -102,6 +110,8 @@ def to_fits(
     from batx.io.write_events import can_stream, write_events
 
     kind = require_kind(ds, *_KINDS, operation="to_fits")
+    if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
+        ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
     if "source" in ds.dims and kind != "catalog":
         raise KindError(
             f"to_fits writes one source a file; found {ds.sizes['source']}: choose one with .isel(source=0)"
@@ -109,6 +119,8 @@ def to_fits(
     if form not in (None, *_FORMS.get(kind, ())):
         others = "".join(f" or {name!r}" for name in _FORMS.get(kind, ()))
         raise ValueRangeError(f"form: found {form!r}, expected None{others} for a {kind}")
+    if keepbits is not None and kind != "sky_image":
+        raise ValueRangeError(f"keepbits: found {keepbits!r} for a {kind}, expected None (only sky images)")
     validate(ds, kind)
     compressed, inputs = Path(path).suffix == ".gz", input_files(ds)
     ds = with_source_attrs(with_axes(ds, KINDS[kind]))
@@ -116,11 +128,11 @@ def to_fits(
         if kind == "events" and not compressed and can_stream(ds):
             write_events(ds, temporary)
         else:
-            _write(_hdus(ds, kind, form), temporary, compressed)
+            _write(_hdus(ds, kind, form, keepbits), temporary, compressed)
     return Path(path)
 
 
-def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
+def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:
     from batx.io import write_planes as planes
     from batx.io import write_products as products
 
@@ -131,12 +143,20 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None) -> list[Any]:
         return planes.dpi_hdus(ds) if chosen == "dpi" else planes.histogram_hdus(ds, chosen)
     if kind == "detector_mask" and form == "flags":
         return planes.flags_hdus(ds)
+    if kind == "sky_image":
+        from batx.io.write_images import sky_image_hdus
+
+        return sky_image_hdus(ds, keepbits)
     if kind == "housekeeping":
         return products.table_hdus(ds, "time", "HK", first="time")
     if kind == "catalog":
         return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
     if kind == "table":
         return products.table_hdus(ds, "row", "TABLE")
+    if kind in ("mosaic", "mosaic_image"):
+        from batx.io import write_maps as maps
+
+        return maps.healpix_hdus(ds) if kind == "mosaic" else maps.mosaic_image_hdus(ds)
     writers = {
         "events": products.events_hdus,
         "gti": products.gti_hdus,

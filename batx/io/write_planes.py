@@ -21,11 +21,16 @@ from batx.io.write_table import Col, column_name, columns_along, table_hdu
 __all__ = [
     "alignment_hdus",
     "aperture_hdus",
+    "bands_of",
     "calibration_hdus",
+    "compact",
     "detector_mask_hdus",
     "dpi_hdus",
+    "extras",
     "flags_hdus",
     "histogram_hdus",
+    "image_hdu",
+    "level_cards",
     "weight_hdus",
 ]
 
@@ -57,7 +62,8 @@ _TELESCOPE: Cards = {
 }
 
 
-def _image_hdu(data: np.ndarray, cards: Cards, ds: xr.Dataset, first: bool = True, **options: Any) -> Any:
+def image_hdu(data: np.ndarray, cards: Cards, ds: xr.Dataset, first: bool = True, **options: Any) -> Any:
+    """Return an image with `cards` and the keywords of a Dataset; the first one of a file is primary."""
     from astropy.io import fits
 
     header = make_header(cards, ds.attrs, **options)
@@ -66,7 +72,7 @@ def _image_hdu(data: np.ndarray, cards: Cards, ds: xr.Dataset, first: bool = Tru
     return (fits.PrimaryHDU if first else fits.ImageHDU)(np.ascontiguousarray(data), header=header)
 
 
-def _compact(values: np.ndarray) -> np.ndarray:
+def compact(values: np.ndarray) -> np.ndarray:
     """Return values as 32-bit floats, the type of the BAT tools, if that loses nothing."""
     single = values.astype(np.float32)
     return single if np.array_equal(single, values, equal_nan=True) else values.astype(np.float64)
@@ -97,7 +103,8 @@ def _whole(ds: xr.Dataset) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
     return value, np.broadcast_to(exposure, (rows,)).astype(np.float64), bounds
 
 
-def _bands(ds: xr.Dataset) -> np.ndarray | None:
+def bands_of(ds: xr.Dataset) -> np.ndarray | None:
+    """Return lower and upper energy of each band, `None` if they are unknown."""
     if "energy_bnds" in ds:
         return ds["energy_bnds"].values.reshape(-1, 2)
     if "e_min" in ds.attrs and "e_max" in ds.attrs:
@@ -121,7 +128,7 @@ def _plane_cards(ds: xr.Dataset, form: str) -> Cards:
 def dpi_hdus(ds: xr.Dataset) -> list[Any]:
     """Return an image for each time and energy (energy fastest, the first primary), EBOUNDS and STDGTI."""
     value, exposure, bounds = _whole(ds)
-    bands = _bands(ds)
+    bands = bands_of(ds)
     cards = _plane_cards(ds, f"DPI_{value.sizes['energy']}")
     hdus: list[Any] = []
     for row, (start, stop) in enumerate(bounds):
@@ -137,13 +144,14 @@ def dpi_hdus(ds: xr.Dataset) -> list[Any]:
                 **cards,
                 **times,
                 **total,
-                **_level_cards(bands, level),
+                **level_cards(bands, level),
             }
-            hdus.append(_image_hdu(_compact(plane), own, ds, first=number == 1))
-    return hdus + _extras(ds, bands)
+            hdus.append(image_hdu(compact(plane), own, ds, first=number == 1))
+    return hdus + extras(ds, bands)
 
 
-def _level_cards(bands: np.ndarray | None, level: int) -> Cards:
+def level_cards(bands: np.ndarray | None, level: int) -> Cards:
+    """Return number and energies of a band."""
     cards: Cards = {"DPHLEVEL": (level + 1, "number of energy band")}
     if bands is not None:
         cards["E_MIN"] = (float(bands[level, 0]), "[keV] lower edge")
@@ -156,7 +164,8 @@ def _total(planes: np.ndarray) -> float | int:
     return int(total) if total.is_integer() else total
 
 
-def _extras(ds: xr.Dataset, bands: np.ndarray | None) -> list[Any]:
+def extras(ds: xr.Dataset, bands: np.ndarray | None) -> list[Any]:
+    """Return the extensions EBOUNDS and STDGTI that follow images, as far as the Dataset has them."""
     times = time_cards(ds.attrs, *span(ds))
     hdus = [] if bands is None else [bounds_hdu(ds, bands, times)]
     return hdus + good_time_hdus(ds, times)
@@ -165,12 +174,12 @@ def _extras(ds: xr.Dataset, bands: np.ndarray | None) -> list[Any]:
 def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
     """Return the table BAT_DPH: a row for each time (form "dph") or for each time and energy ("dpitab")."""
     value, exposure, bounds = _whole(ds)
-    bands = _bands(ds)
+    bands = bands_of(ds)
     n_bands = value.sizes["energy"]
     rows = np.repeat(np.arange(len(bounds)), n_bands if form == "dpitab" else 1)
     planes = value.values
     if form == "dpitab" or planes.dtype.kind not in "iu" or planes.dtype.itemsize > 4:
-        planes = _compact(planes)
+        planes = compact(planes)
     totals = np.array([_total(planes[row]) for row in range(len(bounds))])[rows]
     array = planes.reshape(-1, *planes.shape[2:]) if form == "dpitab" else np.moveaxis(planes, 1, -1)
     columns = [
@@ -201,7 +210,7 @@ def histogram_hdus(ds: xr.Dataset, form: str) -> list[Any]:
         **time_cards(ds.attrs, *span(ds)),
         **exposure_cards(ds.attrs, float(exposure.sum())),
     }
-    return [table_hdu("BAT_DPH", columns, cards, ds.attrs, history=True), *_extras(ds, bands)]
+    return [table_hdu("BAT_DPH", columns, cards, ds.attrs, history=True), *extras(ds, bands)]
 
 
 def weight_hdus(ds: xr.Dataset) -> list[Any]:
@@ -215,7 +224,7 @@ def weight_hdus(ds: xr.Dataset) -> list[Any]:
     }
     times = time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
     return [
-        _image_hdu(
+        image_hdu(
             image.astype(np.float64),
             {
                 "EXTNAME": "BAT_WEIGHT" if number == 1 else f"BAT_WEIGHT_{number}",
@@ -261,7 +270,7 @@ def detector_mask_hdus(ds: xr.Dataset) -> list[Any]:
             "NCOLDPIX": (int((image == 1).sum()), "cold detectors"),
             "NDISPIX": (int((image > 2).sum()), "masked detectors and gaps"),
         }
-    mask = _image_hdu(image, cards, ds, keep=("E_MIN", "E_MAX", "DPHLEVEL", "TOTCOUNT"))
+    mask = image_hdu(image, cards, ds, keep=("E_MIN", "E_MAX", "DPHLEVEL", "TOTCOUNT"))
     return [mask, _bad_pixels(image, ds, times)] if flagged else [mask]
 
 
@@ -331,7 +340,7 @@ def aperture_hdus(ds: xr.Dataset) -> list[Any]:
         cards[f"CRVAL{number}"] = (float(corner), "[cm] corner of the first cell")
         cards[f"CDELT{number}"] = float(ds.attrs.get(f"maskcel{axis}", bounds[0, 1] - bounds[0, 0]))
     cards["APERTYPE"] = ds.attrs.get("apertype", "FLUX")
-    return [_image_hdu(ds["mask"].values.astype(np.int16), cards, ds, drop=("MASKCELL0X", "MASKCELL0Y"))]
+    return [image_hdu(ds["mask"].values.astype(np.int16), cards, ds, drop=("MASKCELL0X", "MASKCELL0Y"))]
 
 
 def alignment_hdus(ds: xr.Dataset) -> list[Any]:

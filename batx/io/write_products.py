@@ -55,10 +55,17 @@ _SAME_EDGE = 1e-6
 
 
 def span(ds: xr.Dataset, bounds: str = "time_bnds") -> tuple[float | None, float | None]:
-    """Return start and stop of a product: of its good time, else of its attributes, else of its bins."""
+    """Return start and stop of a product: of its good time, else of its attributes, else of its bins.
+
+    Good time before the first and after the last bin does not count.
+    """
     recorded = [ds.attrs.get("tstart"), ds.attrs.get("tstop")]
     if "gti_start" in ds and ds.sizes["gti"]:
         limits = float(ds["gti_start"].min()), float(ds["gti_stop"].max())
+        if bounds in ds and ds[bounds].size:
+            low, high = float(ds[bounds].min()), float(ds[bounds].max())
+            inside = max(limits[0], low), min(limits[1], high)
+            limits = inside if inside[0] < inside[1] else (low, high)
         pairs = zip(recorded, limits, strict=True)
         start, stop = (old if old is not None and abs(old - new) <= _SAME_EDGE else new for old, new in pairs)
         return float(start), float(stop)

@@ -9,14 +9,23 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["OUTSIDE", "add_exposure", "add_weighted_after", "add_weighted_before", "in_view", "locate"]
+__all__ = [
+    "OUTSIDE",
+    "add_exposure",
+    "add_weighted_after",
+    "add_weighted_before",
+    "in_view",
+    "locate",
+    "pixel_of",
+    "shows_any",
+]
 
 #: place of a cell that an image does not show
 OUTSIDE = -1
 
 
 @njit(cache=True, nogil=True)
-def _pixel(vector, homography):  # type: ignore[no-untyped-def]
+def pixel_of(vector, homography):  # type: ignore[no-untyped-def]
     """Return the pixel of a direction, and the depth: behind the instrument it is not positive."""
     a, b, c = vector[0], vector[1], vector[2]
     depth = homography[2, 0] * a + homography[2, 1] * b + homography[2, 2] * c
@@ -43,11 +52,21 @@ def in_view(vectors: np.ndarray, homographies: np.ndarray, sizes: np.ndarray) ->
     seen = np.zeros(len(vectors), np.bool_)
     for i in range(len(vectors)):
         for k in range(len(homographies)):
-            x, y, depth = _pixel(vectors[i], homographies[k])
+            x, y, depth = pixel_of(vectors[i], homographies[k])
             if depth > 0.0 and 0.0 <= x <= sizes[k, 0] - 1 and 0.0 <= y <= sizes[k, 1] - 1:
                 seen[i] = True
                 break
     return seen
+
+
+@njit(cache=True, nogil=True)
+def shows_any(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> bool:
+    """Return whether an image shows any of the directions (n, 3)."""
+    for i in range(len(vectors)):
+        x, y, depth = pixel_of(vectors[i], homography)
+        if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
@@ -64,7 +83,7 @@ def locate(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> tup
     corner = np.full((len(vectors), 2), OUTSIDE, np.int32)
     fraction = np.zeros((len(vectors), 2))
     for i in range(len(vectors)):
-        x, y, depth = _pixel(vectors[i], homography)
+        x, y, depth = pixel_of(vectors[i], homography)
         if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
             ix, iy = min(int(x), nx - 2), min(int(y), ny - 2)
             corner[i, 0], corner[i, 1] = ix, iy

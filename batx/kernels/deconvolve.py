@@ -8,6 +8,7 @@ and the factor that turns a correlation into a flux, is made once (`Decoder`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "aperture_transforms",
     "coding_fraction",
     "decoder",
+    "detector_face",
     "flat_field",
     "image_grid",
 ]
@@ -134,9 +136,9 @@ class Decoder:
         return self.factor.dtype
 
     def image(
-        self, counts: np.ndarray, variance: np.ndarray, noise: bool = True, workers: int = 1
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return flux, noise and significance of one detector image.
+        self, counts: np.ndarray, variance: np.ndarray, out: Sequence[np.ndarray], workers: int = 1
+    ) -> None:
+        """Write flux, noise and significance of one detector image.
 
         Parameters
         ----------
@@ -144,21 +146,23 @@ class Decoder:
             (173, 286) counts or rates, background taken off; what is on bad detectors does not matter.
         variance
             The same of their variance.
-        noise
-            Whether noise and significance are wanted; these are empty arrays otherwise.
+        out
+            Arrays of the shape and precision of the image: for flux alone, or for flux, noise and
+            significance.
         workers
             Threads of the FFTs.
         """
         layout = self.grid.oversampling, *self.grid.cells, self.grid.mirrored, self.fill
         level = _level(counts, self.good) if self.rebalance else 0.0
         image = self._correlate(np.where(self.good, counts - level, 0.0), self.transforms.value, workers)
-        if not noise:
-            nothing = np.empty((0, 0), self.dtype)
-            return _arrange(image, self.factor, *layout), nothing, nothing
+        if len(out) == 1:
+            _arrange(image, self.factor, *layout, out[0])
+            return
         # the mean of the variance is taken apart, so that rounding grows with its scatter only
         level = _level(variance, self.good)
         spread = self._correlate(np.where(self.good, variance - level, 0.0), self.transforms.square, workers)
-        return _arrange_with_noise(image, spread, self.flat, level, self.factor, self.pcode, *layout)
+        single = self.dtype.type(level)
+        _arrange_with_noise(image, spread, self.flat, single, self.factor, self.pcode, *layout, *out)
 
     def _correlate(self, plane: np.ndarray, transforms: np.ndarray, workers: int) -> np.ndarray:
         return correlate(plane.astype(self.dtype), transforms, self.grid.transform, workers)
@@ -320,19 +324,30 @@ def coding_fraction(
     transforms = _transformed(_resampled(opened, grid), grid, np.float64)
     seen = correlate(good.astype(np.float64), transforms, grid.transform, workers)
     flat = np.full(grid.shape, 1.0 / (np.count_nonzero(good) * share))
-    pcode = _arrange(seen, flat, grid.oversampling, *grid.cells, grid.mirrored, 0.0)
+    pcode = np.empty(grid.shape)
+    _arrange(seen, flat, grid.oversampling, *grid.cells, grid.mirrored, 0.0, pcode)
     pcode[pcode < threshold] = 0.0
     return pcode
 
 
-def flat_field(grid: ImageGrid) -> np.ndarray:
-    """Return the projected area of a detector, with its sides, against direction; 1 on the axis.
+def detector_face(imx: Any, imy: Any) -> np.ndarray:
+    """Return the area that a detector, with its sides, turns to a direction; 1 on the axis.
 
     Formula: algorithms, section 2.3 (ce).
+
+    Examples
+    --------
+    >>> round(float(detector_face(0.25, 0.1)), 4)
+    1.0163
     """
-    imx, imy = (np.abs(axis) for axis in grid.tangent())
-    top = 1.0 + np.minimum(0.15 * imx, 0.05) + np.minimum(0.15 * imy, 0.05)[:, None]
-    return top / np.sqrt(1.0 + imx**2 + imy[:, None] ** 2)
+    x, y = np.abs(imx), np.abs(imy)
+    return (1.0 + np.minimum(0.15 * x, 0.05) + np.minimum(0.15 * y, 0.05)) / np.sqrt(1.0 + x * x + y * y)
+
+
+def flat_field(grid: ImageGrid) -> np.ndarray:
+    """Return `detector_face` for each pixel of an image."""
+    imx, imy = grid.tangent()
+    return detector_face(imx, imy[:, None])
 
 
 def decoder(
@@ -376,6 +391,19 @@ def decoder(
 
 
 @njit(cache=True, nogil=True)
+def _fill_border(out: np.ndarray, last_row: int, last_column: int, mirrored: bool, fill: float) -> None:
+    """Write `fill` to the rows and columns beyond those that get values, which begin with 1."""
+    out[0, :] = fill
+    out[last_row + 1 :, :] = fill
+    if mirrored:
+        out[:, : out.shape[1] - 1 - last_column] = fill
+        out[:, -1] = fill
+    else:
+        out[:, 0] = fill
+        out[:, last_column + 1 :] = fill
+
+
+@njit(cache=True, nogil=True)
 def _arrange(
     phases: np.ndarray,
     factor: np.ndarray,
@@ -384,10 +412,11 @@ def _arrange(
     nx: int,
     mirrored: bool,
     fill: float,
-) -> np.ndarray:
-    """Return sub-phases as one image, times a factor; `fill` at the border."""
-    out = np.full(factor.shape, fill, factor.dtype)
-    last = factor.shape[1] - 1
+    out: np.ndarray,
+) -> None:
+    """Write sub-phases as one image, times a factor; `fill` at the border."""
+    _fill_border(out, oversampling * ny, oversampling * nx, mirrored, fill)
+    last = out.shape[1] - 1
     for row in range(1, oversampling * ny + 1):
         j = (row - 1) // oversampling
         phase_y = oversampling * (j + 1) - row
@@ -398,7 +427,6 @@ def _arrange(
                 if mirrored:
                     column = last - column
                 out[row, column] = values[i] * factor[row, column]
-    return out
 
 
 @njit(cache=True, nogil=True)
@@ -414,12 +442,16 @@ def _arrange_with_noise(
     nx: int,
     mirrored: bool,
     fill: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return flux, noise and significance from the sub-phases of image and variance; `fill` at the border."""
-    flux = np.full(factor.shape, fill, factor.dtype)
-    noise = np.full(factor.shape, fill, factor.dtype)
-    snr = np.full(factor.shape, np.nan, factor.dtype)
-    last = factor.shape[1] - 1
+    flux: np.ndarray,
+    noise: np.ndarray,
+    snr: np.ndarray,
+) -> None:
+    """Write flux, noise and significance from the sub-phases of image and variance; `fill` at the border."""
+    _fill_border(flux, oversampling * ny, oversampling * nx, mirrored, fill)
+    _fill_border(noise, oversampling * ny, oversampling * nx, mirrored, fill)
+    _fill_border(snr, oversampling * ny, oversampling * nx, mirrored, np.nan)
+    last = flux.shape[1] - 1
+    zero = level - level
     for row in range(1, oversampling * ny + 1):
         j = (row - 1) // oversampling
         phase_y = oversampling * (j + 1) - row
@@ -431,9 +463,8 @@ def _arrange_with_noise(
                 column = oversampling * (i + 1) - phase_x
                 if mirrored:
                     column = last - column
-                sigma = np.sqrt(max(level * even[i] + spread[i], 0.0))
+                sigma = np.sqrt(max(level * even[i] + spread[i], zero))
                 flux[row, column] = values[i] * factor[row, column]
                 noise[row, column] = sigma * factor[row, column]
-                if sigma > 0 and pcode[row, column] > 0:
-                    snr[row, column] = values[i] / sigma
-    return flux, noise, snr
+                coded = sigma > zero and pcode[row, column] > zero
+                snr[row, column] = values[i] / sigma if coded else np.nan

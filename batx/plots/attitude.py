@@ -83,6 +83,8 @@ def plot_ray_trace(
 ) -> Axes | np.ndarray:
     """Draw the position of a source in the field (IMX, IMY) and its coding fraction against time.
 
+    The last trace holds until the end of the data (``attrs["tstop"]``).
+
     Parameters
     ----------
     ds
@@ -99,6 +101,9 @@ def plot_ray_trace(
     names = source_names(ds)
     ds = ds[list(curves)].compute()
     met = _times(ds)
+    rows = np.arange(met.size)
+    if (end := float(ds.attrs.get("tstop", met[-1]))) > met[-1]:
+        met, rows = np.append(met, end), np.append(rows, rows[-1])
     axis = time_axis(ds, float(met[0]), time, t0)
     panels = make_axes(ax, len(curves), size=(7.2, 0.7 + 1.5 * len(curves)))
     x = axis(met)
@@ -109,7 +114,7 @@ def plot_ray_trace(
             _line(
                 panel,
                 x,
-                line,
+                line[rows],
                 color=PALETTE[source % len(PALETTE)],
                 label=names[source] if names else None,
             )

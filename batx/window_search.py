@@ -1,0 +1,297 @@
+"""Sums over windows of steps, of doubling lengths and overlapping by half, and the peaks of each.
+
+Private to the search during slews. Formulae: algorithms, section 2.8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import erfc
+
+from batx.kernels import windows
+from batx.slew_images import SlewImages
+
+__all__ = ["FWHM", "Peak", "Search", "Window"]
+
+#: full width at half maximum of a point source on the axis, and after bilinear sampling, degrees
+FWHM = 0.374
+_SAMPLED = 0.39
+
+#: a peak is fitted within this many widths; its noise is measured in a ring around it, degrees
+_FIT = 1.1
+_RING = 1.5, 4.0
+
+#: peaks of a window are at least this far apart, degrees, and at most so many
+_APART = 1.0
+_PEAKS = 5
+
+#: number of cells that the noise of a whole map is estimated from, and the fewest that do
+_SAMPLE = 10_000
+_FEWEST = 30
+
+Parts = Callable[[Callable[[int, int], None], int], None]
+
+
+class Window(NamedTuple):
+    """Sums over the steps from `first` to before `last`."""
+
+    first: int
+    last: int
+    sums: np.ndarray
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """First step, and the one behind the last."""
+        return self.first, self.last
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A place in a window, with values of all bands and then of their sum, if there are several.
+
+    Attributes
+    ----------
+    steps
+        First step of the window, and the one behind the last.
+    vector
+        Direction in the frame of the cells.
+    error
+        1 sigma error of the position in one direction, degrees; 0 where it was given.
+    snr, rate, rate_err
+        One a band.
+    """
+
+    steps: tuple[int, int]
+    vector: np.ndarray
+    error: float
+    snr: np.ndarray
+    rate: np.ndarray
+    rate_err: np.ndarray
+
+    @property
+    def band(self) -> int:
+        """Number of the band in which it is most significant; that of their sum follows the bands."""
+        return int(np.nanargmax(self.snr))
+
+    @property
+    def highest(self) -> float:
+        """Greatest significance."""
+        return float(np.nanmax(self.snr))
+
+
+class Search:
+    """The search through all windows of a slew.
+
+    Parameters
+    ----------
+    images
+        What is added up.
+    longest
+        Length of the longest window, s.
+    snr_min
+        Significance above which further peaks of a window are kept.
+    target
+        Direction that is measured in each window in place of a search.
+
+    Attributes
+    ----------
+    peaks
+        Found by `run`.
+    best, total
+        The window of the most significant peak, and the whole span.
+    n_windows, elements
+        Number of windows that were searched, and of resolution elements in all of them.
+    """
+
+    def __init__(self, images: SlewImages, longest: float, snr_min: float, target: np.ndarray | None) -> None:
+        self.images, self.longest, self.snr_min, self.target = images, longest, snr_min, target
+        self.peaks: list[Peak] = []
+        self.best: Window
+        self.total: Window
+        self.n_windows = 0
+        self.elements = 0.0
+        self.elements_per_cell = images.elements_per_cell(FWHM)
+
+    def run(self) -> None:
+        """Go through all windows that are not too long."""
+        steps, highest = self.images.steps, -np.inf
+        with ThreadPoolExecutor(_cpus()) as pool:
+
+            def in_parts(work: Callable[[int, int], None], size: int) -> None:
+                edges = np.linspace(0, size, 4 * _cpus() + 1).astype(int).tolist()
+                list(pool.map(work, edges[:-1], edges[1:]))
+
+            for window in _windows(self.images.sums(in_parts), len(steps), in_parts):
+                self.total = window
+                length = steps.length * (window.last - window.first)
+                if length > max(self.longest, steps.length) * (1 + 1e-9):
+                    continue
+                found = list(self._measured(window, in_parts))
+                self.peaks += found
+                self.n_windows += 1
+                if found and (now := max(peak.highest for peak in found)) > highest:
+                    highest, self.best = now, window
+
+    def false_alarms(self, snr: np.ndarray) -> np.ndarray:
+        """Return how many peaks of noise above a significance are expected in all windows and bands.
+
+        A peak of a smooth Gaussian field above u: ``8 ln2 (2π)^-3/2 u exp(-u²/2)`` in each square of one
+        FWHM of its correlation (Adler 1981, The Geometry of Random Fields). At a given position it is the
+        Gaussian tail.
+        """
+        u = np.maximum(snr, 1.0)
+        if self.target is not None:
+            return self.n_windows * self._n_values * 0.5 * erfc(u / np.sqrt(2))
+        density = 8 * np.log(2) / (2 * np.pi) ** 1.5 * u * np.exp(-(u**2) / 2)
+        return self.elements * self._n_values * density
+
+    @property
+    def _n_values(self) -> int:
+        """Number of bands and their sum."""
+        return self.images.bands + (self.images.bands > 1)
+
+    def _measured(self, window: Window, in_parts: Parts) -> Iterator[Peak]:
+        if self.target is not None:
+            yield from self._measure(window, self.target, None, np.ones(self._n_values))
+            return
+        size = window.sums.shape[-1]
+        sample = np.ascontiguousarray(window.sums[..., :: max(size // _SAMPLE, 1)])
+        scale = np.array([_width(values) for values in windows.significances(sample)[0]])
+        best = np.empty(size, np.float32)
+        in_parts(lambda first, last: windows.judge(window.sums, scale, best, first, last), size)
+        self.elements += np.count_nonzero(best > -np.inf) * self.elements_per_cell
+        for cell in self._separate(best):
+            there = windows.significances(window.sums[..., [cell]])[0][:, 0] / scale
+            yield from self._measure(window, self.images.vectors[cell], int(np.nanargmax(there)), scale)
+
+    def _separate(self, best: np.ndarray) -> Iterator[int]:
+        """Yield the cells of the highest peaks; always the best one."""
+        top = int(best.argmax())
+        if best[top] == -np.inf:
+            return
+        high = np.flatnonzero(best > self.snr_min)
+        high = high[np.argsort(-best[high])] if len(high) else np.array([top])
+        for _ in range(_PEAKS):
+            if not len(high):
+                return
+            yield int(high[0])
+            vectors = self.images.vectors
+            high = high[vectors[high] @ vectors[high[0]] < np.cos(np.deg2rad(_APART))]
+
+    def _measure(
+        self, window: Window, vector: np.ndarray, band: int | None, scale: np.ndarray
+    ) -> Iterator[Peak]:
+        """Yield the peak next to a direction, fitted in a band; with none, what is at the direction."""
+        cells = self.images.cells_near(vector, _RING[1])
+        snr, _, error = windows.significances(np.ascontiguousarray(window.sums[..., cells]))
+        east, north = _axes(vector)
+        there = self.images.vectors[cells]
+        places = np.rad2deg(np.stack([there @ east, there @ north], axis=-1))
+        distance = np.rad2deg(np.arccos(np.clip(there @ vector, -1, 1)))
+        fwhm = _SAMPLED * self.images.cosine(window.steps, vector) ** 1.5
+        near = distance < max(_FIT * fwhm, 1.5 * self.images.cell_size)
+        near &= np.isfinite(snr).any(axis=0)
+        if near.sum() < 4:
+            return
+        ring = distance > _RING[0]
+        levels = [_level(values[ring], width) for values, width in zip(snr, scale, strict=True)]
+        values = np.array(
+            [(row[near] - mean) / width for row, (mean, width) in zip(snr, levels, strict=True)]
+        )
+        place, spread = np.zeros(2), 0.0
+        if band is not None and np.isfinite(values[band]).all():
+            found, _, covariance, _ = windows.fit_peak(places[near], values[band], fwhm)
+            if np.hypot(*found) < fwhm:
+                place, spread = found, float(np.sqrt(np.trace(covariance) / 2))
+        fits = [
+            windows.fit_peak(places[near] - place, row, fwhm, free=False)
+            if np.isfinite(row).all()
+            else (place, np.nan, None, np.nan)
+            for row in values
+        ]
+        height, width = np.array([fit[1] for fit in fits]), np.array([fit[3] for fit in fits])
+        unit = np.array([mean_width[1] for mean_width in levels]) * error[:, np.argmin(distance)]
+        if np.isfinite(height).any():
+            moved = vector + np.deg2rad(place[0]) * east + np.deg2rad(place[1]) * north
+            moved /= np.linalg.norm(moved)
+            yield Peak(window.steps, moved, spread, height / width, height * unit, width * unit)
+
+
+def _windows(blocks: Iterator[np.ndarray | None], steps: int, in_parts: Parts) -> Iterator[Window]:
+    """Yield the sums over windows of 1, 2, 4, ... steps that overlap by half, up to the whole span.
+
+    Two neighbouring blocks of 2^k steps make a window of 2^(k+1), and every other one of these is a block of
+    the next level: each window costs one addition, and a level keeps one block. The last windows may reach
+    beyond the end; those that hold nothing but another one are left out. `None` is a block of nothing.
+    """
+    top = (steps - 1).bit_length()
+    waiting: list[np.ndarray | None] = [None] * (top + 1)
+
+    def push(block: np.ndarray | None, level: int, index: int) -> Iterator[Window]:
+        if level == top:
+            return
+        before, waiting[level] = waiting[level], block
+        if index == 0:
+            return
+        joined = block if before is None else before
+        if before is not None and block is not None:
+            joined = _sum(before, block, in_parts)
+            yield Window((index - 1) << level, min((index + 1) << level, steps), joined)
+        if index % 2:
+            yield from push(joined, level + 1, index // 2)
+
+    for number in range(1 << top):
+        block = next(blocks, None)
+        if block is not None:
+            yield Window(number, number + 1, block)
+        yield from push(block, 0, number)
+
+
+def _sum(first: np.ndarray, second: np.ndarray, in_parts: Parts) -> np.ndarray:
+    result = np.empty_like(first)
+
+    def add(start: int, stop: int) -> None:
+        part = (..., slice(start, stop))
+        np.add(first[part], second[part], out=result[part])
+
+    in_parts(add, first.shape[-1])
+    return result
+
+
+def _width(values: np.ndarray) -> float:
+    """Return half the distance of the quantiles at -1 and +1 sigma; inf if there are too few values."""
+    values = values[np.isfinite(values)]
+    if len(values) < _FEWEST:
+        return np.inf
+    low, high = np.percentile(values, (15.865525, 84.134475))
+    return float(high - low) / 2 or np.inf
+
+
+def _level(values: np.ndarray, otherwise: float) -> tuple[float, float]:
+    """Return mean and standard deviation without what is more than 3.5 of these away."""
+    values = values[np.isfinite(values)]
+    if len(values) < _FEWEST:
+        return 0.0, otherwise
+    mean, width = float(np.median(values)), _width(values)
+    for _ in range(3):
+        kept = values[np.abs(values - mean) < 3.5 * width]
+        mean, width = float(kept.mean()), float(kept.std())
+    return mean, width
+
+
+def _axes(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two directions at right angles to one and to each other."""
+    other = np.eye(3)[np.argmin(np.abs(vector))]
+    east = np.cross(other, vector)
+    east /= np.linalg.norm(east)
+    return east, np.cross(vector, east)
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -159,31 +159,13 @@ def _plane(parts: dict[str, xr.Dataset], options: dict[str, Any]) -> xr.Dataset:
 
 
 def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
-    """Write sources as lines: position, error, significance and rate of the best band."""
-    import numpy as np
+    """Write sources as lines."""
+    from batx.summary import describe_source
 
     number = catalog.sizes["source"]
-    rows = []
-    for i in range(min(number, most)):
-        one = catalog.isel(source=i)
-        band = int(np.nanargmax(one["snr"].values)) if one["snr"].ndim and one["snr"].notnull().any() else 0
-        values = {name: one[name].values for name in ("snr", "rate", "rate_err") if name in one}
-        best = {name: float(np.atleast_1d(value)[band]) for name, value in values.items()}
-        rows.append(
-            [
-                str(one["name"].values) if "name" in one.variables else str(i + 1),
-                f"{float(one['ra']):.4f}" if "ra" in one else "",
-                f"{float(one['dec']):+.4f}" if "dec" in one else "",
-                f"{60.0 * float(one['err_rad']):.2f}" if "err_rad" in one else "",
-                f"{best['snr']:.1f}",
-                f"{best['rate']:.5f}" if "rate" in best else "",
-                f"{best['rate_err']:.5f}" if "rate_err" in best else "",
-                f"{float(one['pcode']):.2f}" if "pcode" in one else "",
-            ]
-        )
+    rows = [describe_source(catalog, i) for i in range(min(number, most))]
     title = f"{number} source{'' if number == 1 else 's'}" + (f", the first {most}" if number > most else "")
-    columns = ("name", "ra (deg)", "dec (deg)", "error (')", "snr", "count/s", "error", "coding")
-    sheet(title, columns, rows)
+    sheet(title, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
 
 
 @click.command(cls=Command)
@@ -233,6 +215,9 @@ def mosaic(images: tuple[Path, ...], events: Path | None, **options: Any) -> Non
     IMAGES are files of kind sky_image. Sums, flux, error and significance are written; mosaics of different
     images can be merged.
     """
+    import batx
+    from batx.summary import distinct
+
     if bool(images) == (events is not None):
         raise click.UsageError("give sky images, or --events with an event file or observation")
     if (options["radius"] is None) != (options["center"] is None) and options["center"] is None:
@@ -248,22 +233,17 @@ def mosaic(images: tuple[Path, ...], events: Path | None, **options: Any) -> Non
         else:
             obj, found = _slew(events, step, options)
             shown = obj
-        known = None if options["catalog"] is None else _open(options["catalog"])
-        picture["catalog"] = found if known is None else known
+        marked = None if found is None else distinct(found.isel(source=found["false_alarms"].values < 0.01))
+        known = None if options["catalog"] is None else batx.open_dataset(options["catalog"])
+        picture["catalog"] = marked if known is None else known
         written = write_results(obj, step, **results, shown=shown, **picture)
         if options["sources"] is not None and found is not None:
             written.append(write(found, options["sources"], options["overwrite"]))
     dataset_info(shown, f"{len(images)} files" if events is None else events.name)
-    if found is not None:
-        _print_sources(found)
+    if marked is not None:
+        _print_sources(marked)
     for path in written:
         click.echo(f"wrote {path}")
-
-
-def _open(path: Path) -> xr.Dataset:
-    import batx
-
-    return batx.open_dataset(path)
 
 
 def _mosaic(

@@ -131,13 +131,16 @@ def robust_limits(values: np.ndarray, name: str, peak: bool = False) -> tuple[fl
     """Return the ends of a colour scale for the finite `values` of a variable.
 
     Significances are symmetric, 5 to 8 sigma to either side, or up to the `peak`; other signed quantities
-    are symmetric about zero; coding is 0 to 1; the rest is from 0 to the 99.5 percentile.
+    are symmetric about zero; coding is 0 to 1, exposures from 0 to their greatest; the rest is from 0 to the
+    99.5 percentile.
     """
     if name == "snr":
         limit = float(np.clip(np.abs(values).max(), 5.0, None if peak else 8.0))
         return -limit, limit
     if name == "pcode":
         return 0.0, 1.0
+    if name in ("exposure", "pcode_exposure", "n_images"):
+        return 0.0, float(values.max())
     low, high = (float(end) for end in np.percentile(values, [0.5, 99.5]))
     if low < 0.0:
         high = max(abs(low), abs(high))
@@ -424,7 +427,7 @@ def draw_sources(
 def _sources(catalog: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Yield name, ra, dec, err_rad and known of each source."""
     count = catalog["ra"].size
-    defaults: dict[str, Any] = {"name": "", "err_rad": np.nan, "known": False}
+    defaults: dict[str, Any] = {"name": "", "match_name": "", "err_rad": np.nan, "known": False}
     columns = {name: np.atleast_1d(catalog[name].values) for name in ("ra", "dec")}
     for name, default in defaults.items():
         given = name in catalog.variables
@@ -432,7 +435,7 @@ def _sources(catalog: xr.Dataset) -> Iterator[dict[str, Any]]:
     for i in range(count):
         if np.isfinite(columns["ra"][i]) and np.isfinite(columns["dec"][i]):
             yield {
-                "name": str(columns["name"][i]),
+                "name": str((columns["known"][i] and columns["match_name"][i]) or columns["name"][i]),
                 "ra": float(columns["ra"][i]),
                 "dec": float(columns["dec"][i]),
                 "err_rad": float(columns["err_rad"][i]),

@@ -15,7 +15,6 @@ from batx.errors import EmptySelectionError, KindError, MissingVariableError, Va
 from batx.healpix import band_variables, label_cells, map_attrs, sampling_of
 from batx.io.open import open_dataset
 from batx.io.partial_sums import PartialSums
-from batx.io.store import is_store
 from batx.schema import build
 from batx.sky_grids import HealpixGrid, SkyGrid, WcsGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, lean, sky_views
@@ -65,7 +64,7 @@ def mosaic(
     ----------
     images
         Sky images (kind ``sky_image``), or the paths of files that hold them: a sequence, or one Dataset with
-        times. FITS files are read when they are needed and let go; give paths where there are many. Images
+        times. Files are read when they are needed and let go; give paths where there are many. Images
         that are lazy (dask) become part of the graph.
     nside
         Resolution of the HEALPix cells; a power of two for nested cells.
@@ -100,13 +99,13 @@ def mosaic(
     KindError, MissingVariableError, AttitudeError
         If an image is no sky image, lacks a variable, or does not say where on the sky it lies.
     ValueRangeError
-        If two images are the same, bands or units differ, or an option is not as described.
+        If two images are the same, bands, units or pixel steps differ, or an option is not as described.
     EmptySelectionError
         If no image is left.
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------
@@ -174,11 +173,21 @@ def _views(images: Any, pcode_min: float | None) -> tuple[list[SkyView], xr.Data
             ds = image if path is None else open_dataset(path)
             if not template:
                 template.append(ds)
-            # netCDF files are opened here once: the library must not open one while another thread reads
-            yield ds, None if path is None or is_store(path) else path
+            yield ds, path if path is not None and _inflates(path) else None
 
     views = sky_views(opened(), "mosaic", pcode_min)
     return views, template[0]
+
+
+def _inflates(path: str) -> bool:
+    """Return whether a file is gzipped, so that its Dataset would hold all of it: it is opened when needed.
+
+    Others are opened once. (The netCDF library must not open a file while another thread reads.)
+    """
+    if os.path.isdir(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _cuts(cuts: Any, views: Sequence[SkyView]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -219,7 +219,7 @@ def designation(ra: float, dec: float) -> str:
     >>> designation(83.633, 22.014)
     'J0534.5+2200'
     """
-    tenths = int(ra / 15 * 600) % 14400
-    minutes = int(abs(dec) * 60)
+    tenths = int(ra / 15 * 600 + 1e-6) % 14400
+    minutes = int(abs(dec) * 60 + 1e-6)
     sign = "-" if dec < 0 else "+"
     return f"J{tenths // 600:02d}{tenths % 600 / 10:04.1f}{sign}{minutes // 60:02d}{minutes % 60:02d}"

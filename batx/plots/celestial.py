@@ -41,6 +41,8 @@ _GRID_COLOUR = "#7a7a7a"
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 45.0)
 _LINES = 6
 _POINTS = 721
+#: lines flatter than this along a side get no label there
+_GRAZING = 0.15
 _NAMES = {
     "icrs": ("Right ascension", "Declination"),
     "galactic": ("Galactic longitude", "Galactic latitude"),
@@ -279,7 +281,10 @@ def _path(plane: SkyPlane, lon: np.ndarray, lat: np.ndarray, box: Box) -> tuple[
 
 
 def _crossings(lines: Iterable[_Line], box: Box, side: str) -> list[tuple[float, float]]:
-    """Return where lines cross a side of the box: coordinate along the side, and value of the line."""
+    """Return where lines cross a side of the box: coordinate along the side, and value of the line.
+
+    Lines that only graze the side are left out.
+    """
     left, right, bottom, top = box
     level = {"left": left, "right": right, "bottom": bottom, "top": top}[side]
     first, last = (left, right) if side in ("bottom", "top") else (bottom, top)
@@ -289,10 +294,10 @@ def _crossings(lines: Iterable[_Line], box: Box, side: str) -> list[tuple[float,
         with np.errstate(invalid="ignore"):
             here = np.flatnonzero((across[:-1] - level) * (across[1:] - level) <= 0)
         for i in here:
-            if across[i] == across[i + 1]:
+            rise, run = across[i + 1] - across[i], along[i + 1] - along[i]
+            if abs(rise) <= _GRAZING * abs(run):
                 continue
-            part = (level - across[i]) / (across[i + 1] - across[i])
-            place = float(along[i] + part * (along[i + 1] - along[i]))
+            place = float(along[i] + (level - across[i]) / rise * run)
             if min(first, last) <= place <= max(first, last):
                 found.append((place, value))
     return found

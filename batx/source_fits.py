@@ -491,7 +491,7 @@ class _Columns:
         scale = plane_scale(image, self.settings.tool)
         ra, dec = sky_coords.tangent_to_sky(image, imx / scale[0], imy / scale[1])
         columns["ra"], columns["dec"] = ra, dec
-        columns |= self._sky_errors(ra, dec, imx, imy)
+        columns |= _sky_errors(image, by, ra, dec, imx, imy, self.settings.tool)
         known = self.sources.targets
         there, here = radec_to_vector(known.ra, known.dec), radec_to_vector(ra, dec)
         distance = 2 * np.arcsin(np.clip(np.linalg.norm(there - here, axis=-1) / 2, 0, 1))
@@ -499,35 +499,6 @@ class _Columns:
         same = columns["separation"] < 1e-9
         columns["ra"], columns["dec"] = np.where(same, known.ra, ra), np.where(same, known.dec, dec)
         return columns
-
-    def _sky_errors(
-        self, ra: np.ndarray, dec: np.ndarray, imx: np.ndarray, imy: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Return errors of right ascension, declination and position, degrees.
-
-        ``err_rad`` is the longer half axis of the error ellipse on the sky. The tool has ``atan(max(imx_err,
-        imy_err))``, the same for ``dec_err``, and that times cos(dec) for ``ra_err``.
-        """
-        by = self.by_source
-        if self.settings.tool:
-            radius = np.rad2deg(np.arctan(np.maximum(by["imx_err"], by["imy_err"])))
-            return {"err_rad": radius, "dec_err": radius, "ra_err": radius * np.cos(np.deg2rad(dec))}
-        small = 1e-6
-        derivative = np.empty((len(ra), 2, 2))
-        for axis, (x, y) in enumerate(((imx + small, imy), (imx, imy + small))):
-            ra_there, dec_there = sky_coords.tangent_to_sky(self.field.image, x, y)
-            turn = (ra_there - ra + 180) % 360 - 180
-            derivative[:, 0, axis] = turn * np.cos(np.deg2rad(dec)) / small
-            derivative[:, 1, axis] = (dec_there - dec) / small
-        covariance = np.empty_like(derivative)
-        covariance[:, 0, 0], covariance[:, 1, 1] = by["imx_err"] ** 2, by["imy_err"] ** 2
-        covariance[:, 0, 1] = covariance[:, 1, 0] = by["imxy_cov"]
-        on_sky = derivative @ covariance @ derivative.swapaxes(1, 2)
-        east, north, mixed = on_sky[:, 0, 0], on_sky[:, 1, 1], on_sky[:, 0, 1]
-        longer = 0.5 * (east + north) + np.hypot(0.5 * (east - north), mixed)
-        with np.errstate(divide="ignore"):
-            ra_err = np.sqrt(east) / np.cos(np.deg2rad(dec))
-        return {"ra_err": ra_err, "dec_err": np.sqrt(north), "err_rad": np.sqrt(longer)}
 
 
 def _oversampling(attrs: dict[str, Any], step: tuple[float, float]) -> tuple[float, float]:
@@ -537,3 +508,38 @@ def _oversampling(attrs: dict[str, Any], step: tuple[float, float]) -> tuple[flo
         return float(attrs[names[0]]), float(attrs[names[1]])
     x, y = (max(1.0, float(np.rint(_PIXEL_CM / _HEIGHT_CM / size))) for size in step)
     return x, y
+
+
+def _sky_errors(
+    image: Any,
+    by: dict[str, np.ndarray],
+    ra: np.ndarray,
+    dec: np.ndarray,
+    imx: np.ndarray,
+    imy: np.ndarray,
+    tool: bool,
+) -> dict[str, np.ndarray]:
+    """Return errors of right ascension, declination and position, degrees.
+
+    ``err_rad`` is the longer half axis of the error ellipse on the sky. The tool has ``atan(max(imx_err,
+    imy_err))``, the same for ``dec_err``, and that times cos(dec) for ``ra_err``.
+    """
+    if tool:
+        radius = np.rad2deg(np.arctan(np.maximum(by["imx_err"], by["imy_err"])))
+        return {"err_rad": radius, "dec_err": radius, "ra_err": radius * np.cos(np.deg2rad(dec))}
+    small = 1e-6
+    derivative = np.empty((len(ra), 2, 2))
+    for axis, (x, y) in enumerate(((imx + small, imy), (imx, imy + small))):
+        ra_there, dec_there = sky_coords.tangent_to_sky(image, x, y)
+        turn = (ra_there - ra + 180) % 360 - 180
+        derivative[:, 0, axis] = turn * np.cos(np.deg2rad(dec)) / small
+        derivative[:, 1, axis] = (dec_there - dec) / small
+    covariance = np.empty_like(derivative)
+    covariance[:, 0, 0], covariance[:, 1, 1] = by["imx_err"] ** 2, by["imy_err"] ** 2
+    covariance[:, 0, 1] = covariance[:, 1, 0] = by["imxy_cov"]
+    on_sky = derivative @ covariance @ derivative.swapaxes(1, 2)
+    east, north, mixed = on_sky[:, 0, 0], on_sky[:, 1, 1], on_sky[:, 0, 1]
+    longer = 0.5 * (east + north) + np.hypot(0.5 * (east - north), mixed)
+    with np.errstate(divide="ignore"):
+        ra_err = np.sqrt(east) / np.cos(np.deg2rad(dec))
+    return {"ra_err": ra_err, "dec_err": np.sqrt(north), "err_rad": np.sqrt(longer)}

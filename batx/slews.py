@@ -59,7 +59,7 @@ def slew_mosaic(
     Parameters
     ----------
     events
-        Kind ``events``; need not be sorted. Columns in a file or in chunks are read for `_BLOCK` images at
+        Kind ``events``; need not be sorted. Columns in a file or in chunks are read for some images at
         a time if the times are in order.
     tstart, tstop
         Limits of the time that is searched; all good time if not given.

@@ -11,7 +11,7 @@ from batx import sky_coords
 from batx.instrument.distortion import DistortionMap
 from batx.instrument.sky import radec_to_vector
 from batx.kernels.detect import Background, components, disk, find_pixels
-from batx.kernels.psf import Fit, Guess, Parameters, Profile, fit_sources
+from batx.kernels.psf import Fit, Guess, Parameters, Profile, SharedNoise, fit_sources
 from batx.source_fields import Field, Targets, nearest, places_on, plane_scale
 
 __all__ = ["Settings", "Sources", "background_of", "measure"]
@@ -27,6 +27,10 @@ _GEOMETRY = {
     "maskbatz": 100.1, "maskoffz": 0.0, "maskcelx": 0.5, "maskcely": 0.5, "maskcelz": 0.1, "detbatz": 0.35,
     "detoffz": 0.0, "detcelx": 0.42, "detcely": 0.42, "detsizex": 0.4, "detsizey": 0.4,
 }  # fmt: skip
+
+#: variance of noise that each pixel has for itself, of the whole: little, but fits then do not hang on
+#: structures finer than a source
+_OWN_NOISE = 0.1
 _PIXEL_CM, _HEIGHT_CM = 0.42, 99.7
 
 
@@ -52,6 +56,7 @@ class Settings:
     fit_positions: bool | float = False
     oversampling: tuple[float, float] | None = None
     find: bool = True
+    together: bool = True
     tool: bool = False
 
     def profile(self, attrs: dict[str, Any]) -> Profile:
@@ -83,7 +88,7 @@ class Sources:
         return len(self.x)
 
 
-def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray) -> Background:
+def background_of(field: Field, settings: Settings, x: Any, y: Any) -> Background:
     """Return the local background of an image, without the circles around known sources.
 
     It is measured in units of the noise that is expected of each pixel, which at the edge of the field
@@ -91,7 +96,7 @@ def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray
     """
     counted = field.counted.copy()
     for column, row in zip(x, y, strict=True):
-        counted &= ~_circle(counted.shape, column, row, settings.source_radius)
+        _take_circle(counted, column, row, settings.source_radius)
     scale = np.ones_like(field.scale) if settings.tool or settings.poisson else field.scale
     result = find_pixels(
         field.values / scale,
@@ -109,17 +114,15 @@ def background_of(field: Field, settings: Settings, x: np.ndarray, y: np.ndarray
     return replace(result, mean=result.mean * scale, std=result.std * scale)
 
 
-def _circle(shape: tuple[int, ...], x: float, y: float, radius: int) -> np.ndarray:
-    """Return the pixels within a radius of the pixel nearest to a place."""
-    marked = np.zeros(shape, bool)
+def _take_circle(counted: np.ndarray, x: float, y: float, radius: int) -> None:
+    """Unmark the pixels within a radius of the pixel nearest to a place."""
     row, column, stamp = round(float(y)), round(float(x)), disk(radius) > 0
     top, left = max(row - radius, 0), max(column - radius, 0)
-    bottom, right = min(row + radius + 1, shape[0]), min(column + radius + 1, shape[1])
+    bottom, right = min(row + radius + 1, counted.shape[0]), min(column + radius + 1, counted.shape[1])
     if top < bottom and left < right:
-        marked[top:bottom, left:right] = stamp[
+        counted[top:bottom, left:right] &= ~stamp[
             top - row + radius : bottom - row + radius, left - column + radius : right - column + radius
         ]
-    return marked
 
 
 def measure(
@@ -136,14 +139,12 @@ def measure(
     if settings.tool and len(field.values) > 1:
         background, sources = _band_by_band(field, settings, sources)
     else:
-        background = background_of(field, settings, x, y)
+        background = background_of(field, settings, *((x, y) if settings.together else ([], [])))
         sources = _with_new(sources, _candidates(field, background, settings))
-    marked = background.found.copy()
-    for column, row in zip(sources.x, sources.y, strict=True):
-        marked |= _circle(marked.shape, column, row, settings.source_radius)
     columns = _Columns(field, background, settings, sources, distortion)
-    for group in _groups(sources, 2 * int(settings.source_radius * 5 / 4)):
-        columns.fit(group, marked)
+    reach = 2 * int(settings.source_radius * 5 / 4) if settings.together else 0
+    for group in _groups(sources, reach):
+        columns.fit(group)
     return columns.finished(inside)
 
 
@@ -191,7 +192,11 @@ def _with_new(known: Sources, found: list[Any]) -> Sources:
 
 
 def _groups(sources: Sources, reach: int) -> list[np.ndarray]:
-    """Return the indices of sources that are fitted together: chains of less than `reach` pixels."""
+    """Return the indices of sources that are fitted together: chains of less than `reach` pixels; 0: each
+    for itself.
+    """
+    if reach == 0:
+        return list(np.arange(len(sources))[:, None])
     near = (np.abs(sources.x[:, None] - sources.x) < reach) & (np.abs(sources.y[:, None] - sources.y) < reach)
     label = np.arange(len(sources))
     while True:
@@ -218,6 +223,8 @@ class _Columns:
         self.fwhm = self.profile.natural_width if settings.fwhm is None else float(np.deg2rad(settings.fwhm))
         step = field.step
         self.oversampling = settings.oversampling or _oversampling(field.image.attrs, step)
+        self.correlation = self._correlation()
+        self.noise_of: dict[bytes, SharedNoise] = {}
         bands, count = len(field.values), len(sources)
         self.by_source = {
             name: np.full(count, np.nan)
@@ -229,10 +236,10 @@ class _Columns:
         }
         self.flags = np.full(count, POOR, np.int64)
 
-    def fit(self, group: np.ndarray, marked: np.ndarray) -> None:
+    def fit(self, group: np.ndarray) -> None:
         """Fit the sources of a group and fill in their rows."""
         settings = self.settings
-        rows, columns = self._pixels(group, marked)
+        rows, columns = self._pixels(group)
         if len(rows) < 1.4 * settings.source_radius**2:
             return
         data = self.field.values[:, rows, columns]
@@ -245,7 +252,7 @@ class _Columns:
         guess = self._guess(group)
         together = guess.free.common.any() and not settings.tool
         bands = [slice(None)] if together else [slice(band, band + 1) for band in range(len(data))]
-        correlation = None if settings.tool else self._correlation()
+        noise = None if settings.tool else self._noise(rows, columns)
         fits = [
             fit_sources(
                 imx,
@@ -254,8 +261,7 @@ class _Columns:
                 sigma[band],
                 guess.bands(band),
                 self.profile,
-                correlation,
-                (rows, columns),
+                noise,
             )
             for band in bands
         ]
@@ -263,15 +269,23 @@ class _Columns:
             self._bands(group, fit, band)
         self._places(group, fits, guess.free.common)
 
-    def _pixels(self, group: np.ndarray, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows and columns of the pixels that a group is fitted to."""
-        reach = self.settings.source_radius + 1
-        near = np.zeros_like(marked)
-        for x, y in zip(self.sources.x[group], self.sources.y[group], strict=True):
-            top, left = max(int(np.floor(y - reach)) + 1, 0), max(int(np.floor(x - reach)) + 1, 0)
-            near[top : int(np.ceil(y + reach)), left : int(np.ceil(x + reach))] = True
-        rows, columns = np.nonzero(near & marked & self.field.usable)
-        return rows, columns
+    def _pixels(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows and columns of the pixels that a group is fitted to.
+
+        In the square around each source, those in its circle and those that stand out.
+        """
+        radius = self.settings.source_radius
+        x, y = self.sources.x[group], self.sources.y[group]
+        top, left = (max(int(axis.min()) - radius - 1, 0) for axis in (y, x))
+        box = np.s_[top : int(y.max()) + radius + 2, left : int(x.max()) + radius + 2]
+        usable = self.field.usable[box]
+        rows, columns = np.mgrid[top : top + usable.shape[0], left : left + usable.shape[1]]
+        near, marked = np.zeros(rows.shape, bool), self.background.found[box].copy()
+        for column, row in zip(x, y, strict=True):
+            near |= (np.abs(columns - column) < radius + 1) & (np.abs(rows - row) < radius + 1)
+            marked |= (columns - np.rint(column)) ** 2 + (rows - np.rint(row)) ** 2 <= radius**2
+        chosen = near & marked & usable
+        return rows[chosen], columns[chosen]
 
     def _guess(self, group: np.ndarray) -> Guess:
         """Return start values, which are free, and limits."""
@@ -329,6 +343,13 @@ class _Columns:
         snr[~self.field.usable[window]] = -np.inf
         row, column = np.unravel_index(np.argmax(snr), snr.shape)
         return np.array([imx[columns[column]], imy[rows[row]]])
+
+    def _noise(self, rows: np.ndarray, columns: np.ndarray) -> SharedNoise:
+        """Return the noise that pixels share; most sources are alone and have the same pattern of pixels."""
+        pattern = (rows - rows.min()).tobytes() + (columns - columns.min()).tobytes()
+        if pattern not in self.noise_of:
+            self.noise_of[pattern] = SharedNoise(self.correlation, rows, columns, _OWN_NOISE)
+        return self.noise_of[pattern]
 
     def _correlation(self) -> np.ndarray:
         """Return the correlation of the noise between pixels: it has the shape of a source."""
@@ -465,6 +486,8 @@ class _Columns:
         there, here = radec_to_vector(known.ra, known.dec), radec_to_vector(ra, dec)
         distance = 2 * np.arcsin(np.clip(np.linalg.norm(there - here, axis=-1) / 2, 0, 1))
         columns["separation"] = np.rad2deg(distance)
+        same = columns["separation"] < 1e-9
+        columns["ra"], columns["dec"] = np.where(same, known.ra, ra), np.where(same, known.dec, dec)
         return columns
 
     def _sky_errors(

@@ -16,6 +16,7 @@ from batx.errors import KindError, PositionError, ValueRangeError
 from batx.instrument.distortion import DistortionMap
 from batx.kernels.detect import WINDOWS
 from batx.kernels.psf import SHAPES
+from batx.positions import designation
 from batx.reduction import compat_of
 from batx.schema import build
 from batx.source_fields import (
@@ -187,6 +188,7 @@ def photometry(
     *,
     frame: str = "sky",
     outside: str | None = None,
+    together: bool = True,
     pcode: Any = None,
     pcode_min: float = 0.01,
     bkg_pcode_min: float | None = None,
@@ -217,6 +219,9 @@ def photometry(
     outside
         What to do with positions that are not on a coded pixel: ``"raise"`` (default for positions),
         ``"drop"`` (default for catalogues) or ``"nan"``.
+    together
+        Fit positions that are near each other together, as sources that are all there; otherwise each for
+        itself, as if there were no other.
     snr, passes
         Pixels that reach `snr` do not count for the background.
     pcode, pcode_min, bkg_pcode_min, psf, fwhm, psf_top, fit_background, window, background_radius
@@ -258,7 +263,7 @@ def photometry(
         raise ValueRangeError(f"outside: found {outside!r}, expected 'raise', 'drop' or 'nan'")
     settings = _settings(
         snr, passes, 1, window, background_radius, source_radius, psf, fwhm, psf_top, "gaussian",
-        fit_background=fit_background, oversampling=oversampling, tool=mode, find=False,
+        fit_background=fit_background, oversampling=oversampling, tool=mode, find=False, together=together,
     )  # fmt: skip
     targets = targets_of(ra, dec, frame, "photometry")
     lens = distortion_map(distortion)
@@ -289,7 +294,7 @@ def at(
     outside
         As for `photometry`; here positions outside the image have NaN unless told otherwise.
     **options
-        Further keywords of `photometry`.
+        Further keywords of `photometry`; each position is fitted for itself unless ``together=True``.
 
     Returns
     -------
@@ -314,7 +319,8 @@ def at(
     >>> bool((place.upper_limit > place.rate).all())
     True
     """
-    catalog = photometry(image, ra, dec, outside=outside, **options)
+    chosen: dict[str, Any] = {"outside": outside, "together": False, **options}
+    catalog = photometry(image, ra, dec, **chosen)
     name = "rate" if "rate" in catalog else "counts"
     kept = [name, f"{name}_err", "noise", "snr", "background", "ra", "dec", "imx", "imy", "pcode", "exposure"]
     result = catalog[[variable for variable in kept if variable in catalog.variables]]
@@ -341,7 +347,7 @@ def upper_limit(
     sigma
         Confidence as that of a Gaussian, one-sided: 3 means 99.865 %.
     **options
-        Further keywords of `photometry`.
+        Further keywords of `photometry`; each position is fitted for itself unless ``together=True``.
 
     Returns
     -------
@@ -368,7 +374,8 @@ def upper_limit(
     >>> bool(0 < upper_limit(image, 0.01, 0.02, frame="tangent", pcode=1)[0] < 8)
     True
     """
-    catalog = photometry(image, ra, dec, **options)
+    chosen: dict[str, Any] = {"together": False, **options}
+    catalog = photometry(image, ra, dec, **chosen)
     name = "rate" if "rate" in catalog else "counts"
     return _limit(catalog[name], catalog[f"{name}_err"], sigma)
 
@@ -627,18 +634,10 @@ def _names(variables: dict[str, Any]) -> np.ndarray:
     """Return names; sources without one are named after their position."""
     ra, dec = variables["ra"][1], variables["dec"][1]
     names = [
-        str(name) or (_designation(a, d) if np.isfinite(a) else f"NEW_{number}")
+        str(name) or (designation(a, d) if np.isfinite(a) else f"NEW_{number}")
         for number, (name, a, d) in enumerate(zip(variables["name"][1], ra, dec, strict=True), 1)
     ]
     return np.array(names, dtype=str)
-
-
-def _designation(ra: float, dec: float) -> str:
-    """Return J and the position in hours, minutes and tenths, and degrees and minutes, cut off."""
-    tenths = int(ra / 15 * 600) % 14400
-    minutes = int(abs(dec) * 60)
-    sign = "-" if dec < 0 else "+"
-    return f"J{tenths // 600:02d}{tenths % 600 / 10:04.1f}{sign}{minutes // 60:02d}{minutes % 60:02d}"
 
 
 def _with_absent(part: xr.Dataset, targets: Targets, inside: np.ndarray) -> xr.Dataset:

@@ -10,8 +10,8 @@ model        a                      b                  evidence of a block, A = 
 `BERNOULLI`  counts, at most ``b``  ticks of exposure  ln Γ(A + 1) + ln Γ(B − A + 1) − ln Γ(B + 2)
 ===========  =====================  =================  ===========================================
 
-R is max x − min x of all cells. Each is the logarithm of the likelihood of a constant rate integrated over that rate, without factors that are
-the same for every division. Sources: algorithms 2.5; Scargle 1998, ApJ 504, 405 (Bernoulli, Poisson) and
+R is max x − min x of all cells. Each is the logarithm of the likelihood of a constant rate, integrated over
+that rate, without factors that are the same for every division. Sources: algorithms 2.5; Scargle 1998, ApJ 504, 405 (Bernoulli, Poisson) and
 Scargle et al. 2013, ApJ 764, 167 (Gaussian; the dynamic programme).
 """
 

@@ -178,12 +178,14 @@ def _poisson(ds: xr.Dataset, exposure: np.ndarray, operation: str) -> tuple[np.n
     counts = ds["counts"].transpose("time", "energy").values.astype(np.float64)
     if np.any(counts < 0):
         raise ValueRangeError(
-            f"{operation}: found {int(np.sum(counts < 0))} negative counts, which are not Poisson distributed; "
+            f"{operation}: found {int(np.sum(counts < 0))} negative counts, which no Poisson has; "
             "weighted or background-subtracted curves are statistic='gaussian'"
         )
     dark = (exposure == 0)[:, np.newaxis] & (counts > 0)
     if dark.any():
-        raise ValueRangeError(f"{operation}: found counts in {int(dark.any(axis=1).sum())} bins of exposure 0")
+        raise ValueRangeError(
+            f"{operation}: found counts in {int(dark.any(axis=1).sum())} bins of exposure 0"
+        )
     return np.where((exposure > 0)[:, np.newaxis], counts, np.nan), None
 
 
@@ -228,7 +230,9 @@ def event_times(
         return time, np.zeros(time.size, dtype=np.int64), whole, (np.array([start]), np.array([stop]))
     bands = energy_bands(BAND if energy is None else energy)
     if bands.members is not None:
-        raise ValueRangeError(f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones")
+        raise ValueRangeError(
+            f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones"
+        )
     good = good_time(events, None, None, None, None)
     columns = columns_of(
         events,

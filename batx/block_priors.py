@@ -8,29 +8,54 @@ from batx.block_inputs import Cells
 from batx.errors import ValueRangeError
 from batx.kernels.blocks import GAUSSIAN
 
-__all__ = ["false_block_rate", "prior_for"]
+__all__ = ["prior_for"]
 
 #: fractions of curves with a false block, for the columns of `QUANTILES`
 RATES = np.array([0.3, 0.1, 0.03, 0.01, 0.003])
 #: numbers of cells, for the rows of `QUANTILES`
-LENGTHS = np.array([30, 100, 300, 1000, 3000, 10000, 30000, 100000])
+LENGTHS = np.array([30, 100, 300, 1000, 3000, 10000])
 #: measured by benchmarks/calibrate_blocks.py: prior for each number of bands, length and rate, where the
 #: constant of a block is 0
-QUANTILES: dict[int, list[list[float]]] = {1: [[2.13, 3.14, 4.18, 5.27, 6.34], [2.51, 3.45, 4.49, 5.62, 6.85], [2.78, 3.59, 4.59, 5.5, 6.89], [3.07, 3.85, 4.79, 5.77, 6.9], [3.41, 4.22, 5.15, 5.76, 6.44], [3.41, 4.22, 5.15, 5.76, 6.44], [3.41, 4.22, 5.15, 5.76, 6.44], [3.41, 4.22, 5.15, 5.76, 6.44]]}
+QUANTILES: dict[int, list[list[float]]] = {
+    1: [
+        [2.13, 3.14, 4.18, 5.27, 6.34],
+        [2.51, 3.45, 4.49, 5.62, 6.85],
+        [2.78, 3.59, 4.59, 5.5, 6.89],
+        [3.07, 3.85, 4.79, 5.77, 6.9],
+        [3.41, 4.22, 5.15, 5.76, 6.44],
+        [3.67, 4.41, 5.05, 6.08, 7.71],
+    ],
+    2: [
+        [2.13, 3.14, 4.18, 5.27, 6.34],
+        [2.51, 3.45, 4.49, 5.62, 6.85],
+        [2.78, 3.59, 4.59, 5.5, 6.89],
+        [3.07, 3.85, 4.79, 5.77, 6.9],
+        [3.41, 4.22, 5.15, 5.76, 6.44],
+        [3.67, 4.41, 5.05, 6.08, 7.71],
+    ],
+    4: [
+        [2.13, 3.14, 4.18, 5.27, 6.34],
+        [2.51, 3.45, 4.49, 5.62, 6.85],
+        [2.78, 3.59, 4.59, 5.5, 6.89],
+        [3.07, 3.85, 4.79, 5.77, 6.9],
+        [3.41, 4.22, 5.15, 5.76, 6.44],
+        [3.67, 4.41, 5.05, 6.08, 7.71],
+    ],
+}
+
+
+def _line(x: float, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return values (known, …) interpolated at `x`, beyond the ends along the outermost straight piece."""
+    k = int(np.clip(np.searchsorted(known, x) - 1, 0, known.size - 2))
+    share = (x - known[k]) / (known[k + 1] - known[k])
+    return (1.0 - share) * values[k] + share * values[k + 1]
 
 
 def _curve(n_bands: int, n_cells: int) -> np.ndarray:
     """Return the priors that belong to `RATES`, interpolated in bands and in the logarithm of length."""
-    at = np.array(
-        [
-            [np.interp(np.log(n_cells), np.log(LENGTHS), column) for column in np.array(table).T]
-            for table in QUANTILES.values()
-        ]
-    )
-    known = np.array(list(QUANTILES), dtype=np.float64)
-    if n_bands <= known[-1]:
-        return np.array([np.interp(n_bands, known, column) for column in at.T])
-    return at[-1] + (at[-1] - at[-2]) / (known[-1] - known[-2]) * (n_bands - known[-1])
+    length = np.log(max(n_cells, 2))
+    rows = np.array([_line(length, np.log(LENGTHS), np.array(table)) for table in QUANTILES.values()])
+    return _line(n_bands, np.array(list(QUANTILES), dtype=np.float64), rows)
 
 
 def _constant(cells: Cells) -> float:
@@ -60,21 +85,4 @@ def prior_for(cells: Cells, false_rate: float) -> float:
     if cells.a.shape[0] == 0:
         return 0.0
     priors = _curve(cells.a.shape[0], cells.edges.size - 1)
-    x, known = np.log(false_rate), np.log(RATES)
-    if x < known[-1]:
-        slope = (priors[-1] - priors[-2]) / (known[-1] - known[-2])
-        value = priors[-1] + slope * (x - known[-1])
-    else:
-        value = np.interp(x, known[::-1], priors[::-1])
-    return float(value + _constant(cells))
-
-
-def false_block_rate(cells: Cells, prior: float) -> float:
-    """Return the fraction of curves of noise, like this one, that gets a false block; at most 0.3 is resolved."""
-    priors = _curve(cells.a.shape[0], cells.edges.size - 1)
-    x = prior - _constant(cells)
-    known = np.log(RATES)
-    if x > priors[-1]:
-        slope = (known[-1] - known[-2]) / (priors[-1] - priors[-2])
-        return float(np.exp(known[-1] + slope * (x - priors[-1])))
-    return float(np.exp(np.interp(x, priors, known)))
+    return float(_line(-np.log(false_rate), -np.log(RATES), priors) + _constant(cells))

@@ -104,6 +104,15 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
         f"peak {peak:.3f} count/s per detector in {_BANDS[0]}-{_BANDS[-1]} keV"
     )
 
+    total = fine.bat.rebin_energy([_BANDS[0], _BANDS[-1]])
+    blocks = total.bat.bayesian_blocks()
+    durations = total.bat.duration(blocks=blocks)
+    for name in ("t90", "t50"):
+        length, error, first, last = (float(durations[name + end]) for end in ("", "_err", "_start", "_stop"))
+        demo.facts[name.upper()] = (
+            f"{length:.2f} +- {error:.2f} s, {_since(first, fine)} to {_since(last, fine)} s from the trigger"
+        )
+
     step("spectrum and detector images of the burst")
     spectrum = weighted.bat.spectrum(tstart=start, tstop=stop)
     images = events.bat.detector_plane(time=[start - 20.0, start, stop], energy=[15, 50, 150])
@@ -131,6 +140,8 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     demo.products = {
         "lightcurve_64ms": fine,
         "lightcurve_1s": coarse,
+        "blocks": blocks,
+        "durations": durations,
         "spectrum": spectrum,
         "detector_plane": images,
         "detector_mask": mask,
@@ -147,6 +158,7 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
         demo.files.append(batx.to_fits(product, directory / name, overwrite=True))
 
     step("drawing pictures")
+    demo.files.append(_duration_picture(directory, total, durations, blocks))
     demo.files += _pictures(directory, demo.products, obs["attitude"].to_dataset())
     return demo
 
@@ -221,6 +233,16 @@ def _counts(spectrum: xr.Dataset) -> str:
     counts = float(inner["rate"].sum() * spectrum["exposure"])
     error = float(np.sqrt((inner["stat_err"] ** 2).sum()) * spectrum["exposure"])
     return f"{counts:.3f} +- {error:.3f} count per detector in {inner.sizes['channel']} channels"
+
+
+def _duration_picture(directory: Path, lc: xr.Dataset, found: xr.Dataset, blocks: xr.Dataset) -> Path:
+    from batx.plots.duration import plot_duration
+    from batx.plots.page import save
+
+    def draw(ds: xr.Dataset, page: Any) -> None:
+        plot_duration(ds, found, blocks, page)
+
+    return save(lc, directory / "duration.png", overwrite=True, draw=draw)
 
 
 def _pictures(directory: Path, products: dict[str, xr.Dataset], attitude: xr.Dataset) -> list[Path]:

@@ -103,7 +103,9 @@ def bayesian_blocks(
     if kind == "events":
         return _event_blocks(ds, prior, false_rate, lookback, coalesce, energy, spill, compat)
     if energy is not None:
-        raise ValueRangeError("energy: bands are made when a light curve is; re-bin it (rebin_energy) instead")
+        raise ValueRangeError(
+            "energy: bands are made when a light curve is; re-bin it (rebin_energy) instead"
+        )
     bins = read_bins(ds, statistic, "bayesian_blocks")
     if compat and bins.values.shape[1] != 1:
         raise KindError(
@@ -138,7 +140,9 @@ def _event_blocks(
     edges = np.append(cells.edges[starts], cells.edges[-1])
     if not compat:
         edges = _coalesced(edges, coalesce)
-        made = lightcurve(ds, time=edges, energy=bands.bounds, weighting="none", quantity="counts", min_fracexp=0)
+        made = lightcurve(
+            ds, time=edges, energy=bands.bounds, weighting="none", quantity="counts", min_fracexp=0
+        )
         return _marked(made, cost, "poisson")
     edges[[0, -1]] = time[[0, -1]]
     edges = _coalesced(edges, coalesce)

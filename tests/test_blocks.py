@@ -73,15 +73,22 @@ def problems(draw: st.DrawFn) -> tuple:
     if model == GAUSSIAN:
         x = random.normal(size=(n_bands, n)) * draw(st.sampled_from([0.1, 1.0, 5.0])) + level
         x = np.round(x) if draw(st.booleans()) else x
-        weight = random.uniform(0.2, 3.0, (n_bands, n)) * (random.random((n_bands, n)) > draw(st.sampled_from([0.0, 0.2])))
+        weight = random.uniform(0.2, 3.0, (n_bands, n)) * (
+            random.random((n_bands, n)) > draw(st.sampled_from([0.0, 0.2]))
+        )
         a, b = weight * x, weight
         constants = 0.5 * np.log(np.pi) - np.log(np.maximum(np.ptp(x, axis=1), 1.0))
     else:
         a = random.poisson(level, size=(n_bands, n)).astype(float)
         b = a + random.integers(1, 1000, size=(n_bands, n))
         constants = np.zeros(n_bands)
-    return model, constants, prefix(a), prefix(b), draw(st.sampled_from([0.0, 1.0, 6.0, 15.0])), draw(
-        st.sampled_from([0, 0, 1, 7, 60])
+    return (
+        model,
+        constants,
+        prefix(a),
+        prefix(b),
+        draw(st.sampled_from([0.0, 1.0, 6.0, 15.0])),
+        draw(st.sampled_from([0, 0, 1, 7, 60])),
     )
 
 
@@ -101,7 +108,10 @@ def test_exact_on_a_burst_in_a_long_background() -> None:
     # every boundary of the exact division: moving or removing one makes it worse, and so does a further one
     total = partition_values(GAUSSIAN, constants, a, b, starts).sum() - 6.0 * starts.size
     for k in range(1, starts.size):
-        for other in (np.delete(starts, k), *(np.sort(np.append(np.delete(starts, k), starts[k] + s)) for s in (-1, 1))):
+        for other in (
+            np.delete(starts, k),
+            *(np.sort(np.append(np.delete(starts, k), starts[k] + s)) for s in (-1, 1)),
+        ):
             assert partition_values(GAUSSIAN, constants, a, b, other).sum() - 6.0 * other.size <= total
     assert 2895 <= starts[1] <= 2905
 
@@ -111,9 +121,9 @@ def _seconds(n: int) -> float:
     x = random.normal(size=(1, n))
     x[0, n // 2 : n // 2 + 1000] += 10.0 * np.exp(-np.arange(1000) / 200.0)
     constants = np.array([0.5 * np.log(np.pi) - np.log(np.ptp(x))])
-    begin = time.perf_counter()
+    begin = time.process_time()
     best_partition(GAUSSIAN, constants, prefix(x), prefix(np.ones_like(x)), 6.0, 0)
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def test_speed_and_growth() -> None:
@@ -239,15 +249,17 @@ def test_events_in_bands_and_gaps() -> None:
 @pytest.mark.slow
 def test_a_million_events() -> None:
     random = np.random.default_rng(7)
-    times = np.sort(np.concatenate([random.uniform(0, 1000, 900_000), 500 + random.exponential(5.0, 100_000)]))
+    times = np.sort(
+        np.concatenate([random.uniform(0, 1000, 900_000), 500 + random.exponential(5.0, 100_000)])
+    )
     events = batx.build(
         "events",
         {"time": times, "energy": np.full(times.size, 50.0), "gti_start": [0.0], "gti_stop": [1100.0]},
     )
     batx.bayesian_blocks(events.isel(event=slice(0, 2000)), spill=16)
-    begin = time.perf_counter()
+    begin = time.process_time()
     batx.bayesian_blocks(events, spill=16)
-    assert time.perf_counter() - begin < 10.0
+    assert time.process_time() - begin < 10.0
 
 
 @pytest.mark.parametrize("n", [600, 1500])
@@ -260,7 +272,10 @@ def test_false_blocks_of_noise_at_prior_6(n: int) -> None:
 @pytest.mark.parametrize("n_bands", [1, 2])
 def test_prior_asked_for_by_its_rate(n_bands: int) -> None:
     n_curves, rate = 400, 0.1
-    found = [batx.bayesian_blocks(noise(300, n_bands, seed), false_rate=rate, coalesce=0) for seed in range(n_curves)]
+    found = [
+        batx.bayesian_blocks(noise(300, n_bands, seed), false_rate=rate, coalesce=0)
+        for seed in range(n_curves)
+    ]
     false = sum(blocks.sizes["time"] > 1 for blocks in found)
     assert abs(false - rate * n_curves) < 4.0 * math.sqrt(rate * n_curves)
 

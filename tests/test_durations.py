@@ -138,7 +138,8 @@ def test_counts_and_events() -> None:
     times = np.sort(np.concatenate([random.uniform(0, 200, 20_000), 80 + random.exponential(5.0, 8_000)]))
     times = times[times < 200.0]
     events = batx.build(
-        "events", {"time": times, "energy": np.full(times.size, 50.0), "gti_start": [0.0], "gti_stop": [200.0]}
+        "events",
+        {"time": times, "energy": np.full(times.size, 50.0), "gti_start": [0.0], "gti_stop": [200.0]},
     )
     lc = events.bat.lightcurve(dt=0.5, energy=[15, 350])
     truth = 5.0 * np.log(19.0)
@@ -162,7 +163,15 @@ def test_fluence_fraction() -> None:
 def test_good_time_out(tmp_path: Path) -> None:
     found = fred().bat.duration(txx=80)
     tree = batx.duration_gti(found)
-    assert set(tree.children) == {"gti_t90", "gti_t50", "gti_t80", "gti_peak", "gti_tot", "gti_bkg1", "gti_bkg2"}
+    assert set(tree.children) == {
+        "gti_t90",
+        "gti_t50",
+        "gti_t80",
+        "gti_peak",
+        "gti_tot",
+        "gti_bkg1",
+        "gti_bkg2",
+    }
     assert all(node.bat.kind == "gti" for node in (child.to_dataset() for child in tree.children.values()))
     path = batx.to_fits(tree, tmp_path / "durations.gti.fits")
     with fits.open(path) as hdus:

@@ -64,7 +64,9 @@ def duration(source: Path, energy: list[float], dt: float, bootstrap: bool, **op
         click.echo(f"wrote {path}")
 
 
-def _light_curve(source: Path, energy: list[float], dt: float, step: Any, options: dict[str, Any]) -> xr.Dataset:
+def _light_curve(
+    source: Path, energy: list[float], dt: float, step: Any, options: dict[str, Any]
+) -> xr.Dataset:
     """Return a light curve with one band."""
     import batx
 

@@ -110,10 +110,8 @@ def to_fits(
     """
     from batx.io.write_events import can_stream, write_events
 
-    if isinstance(ds, xr.DataTree) and _holds_intervals(ds):
-        with atomic_path(path, overwrite=overwrite, inputs=input_files(ds.to_dataset())) as temporary:
-            _write(_interval_hdus(ds), temporary, Path(path).suffix == ".gz")
-        return Path(path)
+    if isinstance(ds, xr.DataTree):
+        return _write_intervals(ds, Path(path), overwrite)
     kind = require_kind(ds, *_KINDS, operation="to_fits")
     if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
         ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
@@ -137,18 +135,18 @@ def to_fits(
     return Path(path)
 
 
-def _holds_intervals(tree: xr.DataTree) -> bool:
-    """Return whether a tree holds lists of intervals and nothing else."""
-    nodes = [node.to_dataset() for node in tree.children.values()]
-    return bool(nodes) and not tree.has_data and all(identify(node) == "gti" for node in nodes)
-
-
-def _interval_hdus(tree: xr.DataTree) -> list[Any]:
-    """Return an extension for each node, named as the node in capitals."""
+def _write_intervals(tree: xr.DataTree, path: Path, overwrite: bool) -> Path:
+    """Write an extension for each node, named as the node in capitals."""
     from batx.io import write_products as products
 
-    named = [(name, node.to_dataset()) for name, node in tree.children.items()]
-    return [hdu for name, ds in named for hdu in products.gti_hdus(ds.assign_attrs(extname=name.upper()))]
+    nodes = {name: node.to_dataset() for name, node in tree.children.items()}
+    if tree.has_data or not nodes or any(identify(node) != "gti" for node in nodes.values()):
+        require_kind(tree, *_KINDS, operation="to_fits")
+    named = [ds.assign_attrs(extname=name.upper()) for name, ds in nodes.items()]
+    hdus = [hdu for ds in named for hdu in products.gti_hdus(ds)]
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        _write(hdus, temporary, path.suffix == ".gz")
+    return path
 
 
 def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:

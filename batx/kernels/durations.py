@@ -63,7 +63,9 @@ class Interval(NamedTuple):
     late_bin: int
 
 
-def rise(cumulative: np.ndarray, error: np.ndarray | None, centres: np.ndarray, start: float, stop: float) -> Rise:
+def rise(
+    cumulative: np.ndarray, error: np.ndarray | None, centres: np.ndarray, start: float, stop: float
+) -> Rise:
     """Return the rise of `cumulative` from before `start` until after `stop`.
 
     Parameters
@@ -99,7 +101,7 @@ def _between(fraction: np.ndarray, lower: np.ndarray | float, upper: np.ndarray 
 def crossing(
     fraction: np.ndarray, times: np.ndarray, level: float, spread: np.ndarray
 ) -> tuple[float, float, int]:
-    """Return the time at which `fraction` passes `level` upwards, its error, and the bin of `level` + `spread`.
+    """Return the time at which `fraction` passes `level` upwards, its error, and a bin.
 
     Parameters
     ----------
@@ -111,7 +113,7 @@ def crossing(
         The fraction that is passed.
     spread
         (bin,) error of `fraction`; the error of the time is the larger distance to the times at
-        which `level` ∓ `spread` are passed.
+        which `level` ∓ `spread` are passed, the later of which is in the bin that is returned.
     """
     first, last = _between(fraction, level, level)
     time = 0.5 * (times[first] + times[last])

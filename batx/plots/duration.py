@@ -115,7 +115,10 @@ def _shade(panel: Axes, found: xr.Dataset, axis: TimeAxis) -> None:
         return axis(np.array([[float(found[f"{name}_start"]), float(found[f"{name}_stop"])]]))
 
     draw_spans(
-        panel, np.concatenate([span("background1"), span("background2")]), color=_BACKGROUND, label="background"
+        panel,
+        np.concatenate([span("background1"), span("background2")]),
+        color=_BACKGROUND,
+        label="background",
     )
     for name, color in (("t90", _T90), ("t50", _T50)):
         if f"{name}_start" in found:
@@ -158,7 +161,9 @@ def _bins_per_block(ds: xr.Dataset, blocks: xr.Dataset) -> np.ndarray | float:
 def _draw_fraction(panel: Axes, curve: xr.Dataset, axis: TimeAxis) -> None:
     """Draw the cumulative fluence, its error, and the levels of T90 and T50."""
     x, y, error = axis(curve["time"].values), curve["fraction"].values, curve["fraction_err"].values
-    panel.fill_between(x, y - error, y + error, step="post", color=PALETTE[1], alpha=0.25, linewidth=0, zorder=2)
+    panel.fill_between(
+        x, y - error, y + error, step="post", color=PALETTE[1], alpha=0.25, linewidth=0, zorder=2
+    )
     panel.step(x, y, where="post", color=PALETTE[1], linewidth=1.0, zorder=3)
     for level in (0.05, 0.25, 0.75, 0.95):
         panel.axhline(level, color="#999999", linewidth=0.5, zorder=1)

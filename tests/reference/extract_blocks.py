@@ -1,7 +1,7 @@
 """Write ``blocks.npz``: light curves of our synthetic observation and what ``battblocks`` made of them.
 
-Run ``python tests/reference/extract_blocks.py FOLDER`` with the folder that holds ``heasoft/``. The numbers were
-computed by HEASoft 6.20 from our own synthetic observation; the events of one run are those of
+Run ``python tests/reference/extract_blocks.py FOLDER`` with the folder that holds ``heasoft/``. The numbers
+were computed by HEASoft 6.20 from our own synthetic observation; the events of one run are those of
 ``binning.npz``.
 """
 

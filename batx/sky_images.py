@@ -55,7 +55,7 @@ def sky_image(
     """Return images of the sky, with noise and significance, for any stack of detector images.
 
     The detector image is correlated with the mask by FFTs. What depends on mask and detectors only is made
-    once for a stack and kept for further calls.
+    once for a stack and kept for further calls. An image takes 20 MB; chunk the planes of a long stack.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ def sky_image(
         Take the attitude as constant beyond its ends; otherwise an image there is an error.
     compat
         ``"heasoft"`` for the behaviour of ``batfftimage``: counts from counts, ``pcode`` times the flat
-        field, attitude at the middle of the image even while it moves, celestial steps of ``atan(step)``.
+        field, attitude at the middle of the image even while it moves, celestial steps of ``atan(step)``, NaN
+        only where a coding that is too low was divided by.
 
     Returns
     -------

@@ -114,7 +114,7 @@ def slew_mosaic(
 
     Notes
     -----
-    Source: algorithms 2.4 (sums on cells) and 2.8 (windows, peaks, trials). The significance is that of a
+    Source: algorithms 2.8 (sums on cells) and 2.9 (windows, peaks, trials). The significance is that of a
     peak fitted to S/√W, over the standard deviation of S/√W around it. S/√W of a single cell is lower:
     bilinear sampling smooths the noise by about 8 %, which W does not know, and a cell misses the peak.
 

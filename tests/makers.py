@@ -435,6 +435,23 @@ def mosaic() -> xr.Dataset:
     )
 
 
+def mosaic_image() -> xr.Dataset:
+    rng = _rng()
+    dims = ("energy", "y", "x")
+    return build(
+        "mosaic_image",
+        {
+            **_bands(),
+            "wcs": _wcs(),
+            "sum_w": (dims, rng.random((4, 5, 6)), {"units": "s**2/count**2"}),
+            "sum_wf": (dims, rng.random((4, 5, 6)), {"units": "s/count"}),
+            "exposure": (("y", "x"), rng.uniform(0, 1000, (5, 6))),
+            "n_images": (("y", "x"), np.ones((5, 6), dtype=np.int32)),
+        },
+        ATTRS,
+    )
+
+
 def catalog() -> xr.Dataset:
     return build(
         "catalog",
@@ -541,6 +558,7 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,
+    "mosaic_image": mosaic_image,
     "catalog": catalog,
     "fit": fit,
     "image": image,

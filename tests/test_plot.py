@@ -504,26 +504,13 @@ def test_good_time_can_be_laid_under_a_light_curve():
         ds.isel(gti=slice(0)).bat.plot()
 
 
-def test_image_and_sky_image():
+def test_image_of_no_other_kind():
     image = batx.build("image", {"image": (("y", "x"), np.arange(12.0).reshape(3, 4), {"units": "s"})}, ATTRS)
     ax = image.bat.plot()
     assert ax.images[0].get_extent() == [-0.5, 3.5, -0.5, 2.5]
     assert ax.figure.axes[-1].get_ylabel() == "image (s)"
-    sky = batx.build(
-        "sky_image",
-        {
-            "imx": np.array([-0.1, 0.0, 0.1]),
-            "imy": np.array([0.0, 0.1]),
-            "snr": np.ones((2, 3)),
-            "rate": np.ones((2, 3)),
-        },
-        ATTRS,
-    )
-    ax = sky.bat.plot()
-    np.testing.assert_allclose(ax.images[0].get_extent(), [-0.15, 0.15, -0.05, 0.15])
-    assert ax.figure.axes[-1].get_ylabel() == "snr"
     with pytest.raises(MissingVariableError, match="'flux'"):
-        sky.bat.plot(variable="flux")
+        image.bat.plot(variable="flux")
     with pytest.raises(EmptySelectionError):
         image.assign(image=image["image"] * np.nan).bat.plot()
 

@@ -179,6 +179,18 @@ def test_default_is_a_rate_with_plain_coding(heasoft, inputs):
     assert abs(float(peak["imy"]) - source[1]) < 1
 
 
+def test_grid_of_a_real_image(shared):
+    """A map of the archive, made with the flight mask: 497 x 253 cells, other offsets and height."""
+    real = batx.open_dataset(shared / "data" / "imaging" / "pcode_map.img.gz")
+    aperture = batx.simulate.aperture("flight")
+    for name in ("maskbatz", "maskoffx", "maskoffy", "maskoffz", "maskcelx", "maskcelz"):
+        assert aperture.attrs[name] == real.attrs[name]
+    grid = image_grid(MaskGeometry.from_attrs(aperture.attrs, aperture["mask"].shape))
+    assert grid.shape == (real.sizes["imy"], real.sizes["imx"])
+    for found, axis in zip(grid.tangent(), ("imx", "imy"), strict=True):
+        np.testing.assert_allclose(found, real[axis], rtol=0, atol=1e-11)
+
+
 # ---------------------------------------------------------------- simulations
 
 APERTURE = batx.simulate.aperture()

@@ -35,6 +35,7 @@ LAYERS = (
     "accessors",
     "__init__",
     "demo",
+    "commands",
     "cli",
     "__main__",
 )

@@ -47,7 +47,7 @@ WRITTEN = [
     "housekeeping",
     "table",
 ]
-UNWRITTEN = ["mosaic", "fit", "image"]
+UNWRITTEN = ["fit", "image"]
 LAYOUTS = json.loads((Path(__file__).parent / "reference" / "fits_layouts.json").read_text())
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from batx.errors import KindError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
 from batx.positions import with_source_attrs
-from batx.schema import KINDS, require_kind, validate
+from batx.schema import KINDS, identify, require_kind, validate
 from batx.schema.axes import with_axes
 
 __all__ = ["to_fits"]
@@ -30,6 +30,8 @@ _KINDS = (
     "alignment",
     "attitude",
     "ray_trace",
+    "mosaic",
+    "mosaic_image",
     "housekeeping",
     "sky_image",
     "catalog",
@@ -41,7 +43,7 @@ _FORMS = {"detector_plane": ("dpi", "dph", "dpitab"), "detector_mask": ("flags",
 
 
 def to_fits(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     path: str | os.PathLike[str],
     overwrite: bool = False,
     form: Literal["dpi", "dph", "dpitab", "flags"] | None = None,
@@ -60,10 +62,11 @@ def to_fits(
     Parameters
     ----------
     ds
-        A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
-        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, housekeeping,
-        sky_image, catalog or table, for one source. Events are read and written a block at a time (unless
-        compressed), all else as a whole.
+        A tree of intervals, as of `batx.duration_gti`, or a Dataset of kind events, gti, lightcurve,
+        spectrum, response, detector_plane (counts, rates or weights), detector_mask, detector_table,
+        aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, housekeeping, catalog or
+        table, for one source. Events are read and written
+        a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
     overwrite
@@ -107,6 +110,8 @@ def to_fits(
     """
     from batx.io.write_events import can_stream, write_events
 
+    if isinstance(ds, xr.DataTree):
+        return _write_intervals(ds, Path(path), overwrite)
     kind = require_kind(ds, *_KINDS, operation="to_fits")
     if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
         ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
@@ -130,6 +135,20 @@ def to_fits(
     return Path(path)
 
 
+def _write_intervals(tree: xr.DataTree, path: Path, overwrite: bool) -> Path:
+    """Write an extension for each node, named as the node in capitals."""
+    from batx.io import write_products as products
+
+    nodes = {name: node.to_dataset() for name, node in tree.children.items()}
+    if tree.has_data or not nodes or any(identify(node) != "gti" for node in nodes.values()):
+        require_kind(tree, *_KINDS, operation="to_fits")
+    named = [ds.assign_attrs(extname=name.upper()) for name, ds in nodes.items()]
+    hdus = [hdu for ds in named for hdu in products.gti_hdus(ds)]
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        _write(hdus, temporary, path.suffix == ".gz")
+    return path
+
+
 def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:
     from batx.io import write_planes as planes
     from batx.io import write_products as products
@@ -151,6 +170,10 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> 
         return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
     if kind == "table":
         return products.table_hdus(ds, "row", "TABLE")
+    if kind in ("mosaic", "mosaic_image"):
+        from batx.io import write_maps as maps
+
+        return maps.healpix_hdus(ds) if kind == "mosaic" else maps.mosaic_image_hdus(ds)
     writers = {
         "events": products.events_hdus,
         "gti": products.gti_hdus,

@@ -2,16 +2,16 @@
 
 Cells carry two numbers that add up over a block, ``a`` and ``b`` (band, cell):
 
-===============  =======================  ===================  =====================================================
-model            a                        b                    evidence of a block, A = Σa and B = Σb
-===============  =======================  ===================  =====================================================
-`GAUSSIAN`       Σx/σ²                    Σ1/σ²                A²/(2B) − ½ ln(B/2) + ½ ln π − ln R, R = max x − min x
-`POISSON`        counts                   ticks of exposure    ln Γ(A + 1) − (A + 1) ln B
-`BERNOULLI`      counts, at most ``b``    ticks of exposure    ln Γ(A + 1) + ln Γ(B − A + 1) − ln Γ(B + 2)
-===============  =======================  ===================  =====================================================
+===========  =====================  =================  ===========================================
+model        a                      b                  evidence of a block, A = Σa and B = Σb
+===========  =====================  =================  ===========================================
+`GAUSSIAN`   Σx/σ²                  Σ1/σ²              A²/(2B) − ½ ln(B/2) + ½ ln π − ln R
+`POISSON`    counts                 ticks of exposure  ln Γ(A + 1) − (A + 1) ln B
+`BERNOULLI`  counts, at most ``b``  ticks of exposure  ln Γ(A + 1) + ln Γ(B − A + 1) − ln Γ(B + 2)
+===========  =====================  =================  ===========================================
 
-Each is the logarithm of the likelihood of a constant rate integrated over that rate, without factors that are
-the same for every division. Sources: algorithms 2.5; Scargle 1998, ApJ 504, 405 (Bernoulli, Poisson) and
+R is max x − min x of all cells. Each is the logarithm of the likelihood of a constant rate, integrated over
+that rate, without factors that are the same for every division. Sources: algorithms 2.5; Scargle 1998, ApJ 504, 405 (Bernoulli, Poisson) and
 Scargle et al. 2013, ApJ 764, 167 (Gaussian; the dynamic programme).
 """
 
@@ -90,12 +90,12 @@ def best_partition(
 ) -> np.ndarray:
     """Return the first cells of the blocks of the division with the largest Σ(evidence − prior).
 
-    The dynamic programme is best[i] = max over j < i of best[j] + evidence(j..i) − prior, where best[j] is the
-    value of the first j cells; of equal candidates the smallest j is taken. Candidates are tested by tiles of
-    `FAN`, `FAN`² … neighbouring j, and a tile that cannot hold the maximum is passed over. This changes no
-    result, by the following bound.
+    The dynamic programme is best[i] = max over j < i of best[j] + evidence(j..i) − prior, where best[j] is
+    the value of the first j cells; of equal candidates the smallest j is taken. Candidates are tested by
+    tiles of `FAN`, `FAN`² … neighbouring j, and a tile that cannot hold the maximum is passed over. This
+    changes no result, by the following bound.
 
-    *Bound.* Let a tile end at cell e ≤ i, e < i. The evidence of the block j..i is ln ∫ L(j..e | λ) L(e..i | λ) dλ,
+    *Bound.* Let a tile end at cell e < i. The evidence of the block j..i is ln ∫ L(j..e | λ) L(e..i | λ) dλ,
     with L the likelihood of cells at rate λ, because the likelihood of independent cells is a product. As
     L(j..e | λ) ≤ max over λ of L(j..e | λ) =: exp g(j, e), and L ≥ 0,
 
@@ -143,7 +143,7 @@ def best_partition(
 def _programme(
     model: int, constants: np.ndarray, a: np.ndarray, b: np.ndarray, prior: float, lookback: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (n,) the start of the last block of the best division up to each cell, and (n + 1,) its value."""
+    """Return (n,) the start of the last block up to each cell, and (n + 1,) the value of the division."""
     n = a.shape[1] - 1
     n_levels, size = 1, FAN
     while size < n:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["FWHM_PER_SIGMA", "SHAPES", "Fit", "Guess", "Parameters", "Profile", "fit_sources"]
+__all__ = ["FWHM_PER_SIGMA", "SHAPES", "Fit", "Guess", "Parameters", "Profile", "SharedNoise", "fit_sources"]
 
 SHAPES = ("mask", "gaussian", "pyramid", "truncated_cone")
 
@@ -19,6 +19,8 @@ SHAPES = ("mask", "gaussian", "pyramid", "truncated_cone")
 FWHM_PER_SIGMA = 2.35
 
 _ITERATIONS = 200
+#: a fit has ended when no parameter moves by more than this fraction of its error
+_MOVED = 1e-5
 _X, _Y, _WIDTH = range(3)
 
 
@@ -174,6 +176,40 @@ class Guess:
         return Guess(*(Parameters(part.common, part.band[band]) for part in parts))
 
 
+class SharedNoise:
+    """Noise that neighbouring pixels of a band share.
+
+    Parameters
+    ----------
+    correlation
+        Correlation of two pixels by their distance in rows and columns: odd array with 1 in the middle.
+    rows, columns
+        The pixels.
+    own
+        Variance of a part that each pixel has for itself, relative to the noise. It keeps structures finer
+        than a source, in which there is little noise, from having much weight.
+    """
+
+    def __init__(self, correlation: np.ndarray, rows: np.ndarray, columns: np.ndarray, own: float) -> None:
+        self.own = own
+        reach_y, reach_x = (length // 2 for length in correlation.shape)
+        place = np.full((np.ptp(rows) + 1 + 2 * reach_y, np.ptp(columns) + 1 + 2 * reach_x), -1)
+        y, x = rows - rows.min() + reach_y, columns - columns.min() + reach_x
+        place[y, x] = np.arange(len(rows))
+        dy, dx = np.nonzero(correlation)
+        other = place[y[:, None] + dy - reach_y, x[:, None] + dx - reach_x]
+        pixel, offset = np.nonzero(other >= 0)
+        matrix = own * np.eye(len(rows))
+        matrix[pixel, other[pixel, offset]] += correlation[dy[offset], dx[offset]]
+        self._inverse = np.linalg.inv(matrix)
+
+    def solve(self, columns: np.ndarray, n_bands: int) -> np.ndarray:
+        """Return the inverse of the correlation times columns over the pixels of one band after another."""
+        stacked = columns.reshape(n_bands, -1, columns.shape[1]).transpose(1, 0, 2)
+        solved = self._inverse @ stacked.reshape(len(stacked), -1)
+        return solved.reshape(stacked.shape).transpose(1, 0, 2).reshape(columns.shape)
+
+
 @dataclass(frozen=True)
 class Fit:
     """Result of a fit.
@@ -204,10 +240,12 @@ def fit_sources(
     sigma: np.ndarray,
     guess: Guess,
     profile: Profile,
-    correlation: np.ndarray | None = None,
-    pixels: tuple[np.ndarray, np.ndarray] | None = None,
+    noise: SharedNoise | None = None,
 ) -> Fit:
     """Return the least-squares fit of a group of sources to the pixels around them, within limits.
+
+    With noise C that pixels share, ``r' C^-1 r`` is minimised in place of ``r' r``, r being the residuals
+    over sigma.
 
     The model of a band is ``sum A p(x - x0, y - y0) + b``, with b that of the first source whose `support`
     holds the pixel, 0 outside all. Damped normal equations (Levenberg-Marquardt, analytic derivatives);
@@ -224,11 +262,8 @@ def fit_sources(
         Start values, which are free, and limits.
     profile
         Shape of a point source.
-    correlation
-        Correlation of the noise of pixels by their distance, odd array with 1 in the middle; the covariance
-        is then ``H^-1 J' C J H^-1`` of correlated noise, else that of independent pixels, ``H^-1``.
-    pixels
-        Rows and columns of the pixels; needed with `correlation`.
+    noise
+        Noise that pixels share; independent of each other if not given.
 
     Examples
     --------
@@ -246,41 +281,35 @@ def fit_sources(
     start = guess.start
     vary, lowest, highest = guess.free.flat().astype(bool), guess.low.flat(), guess.high.flat()
     vector = np.where(vary, np.clip(start.flat(), lowest, highest), start.flat())
-    residual, jacobian = _linearised(x, y, data, sigma, start.filled(vector), profile)
+    here = _linearised(x, y, data, sigma, start.filled(vector), profile, noise)
     damping = 1e-3
     for _ in range(_ITERATIONS):
-        gradient = jacobian.T @ residual
+        gradient = here.gradient
         pressed = ((vector <= lowest) & (gradient < 0)) | ((vector >= highest) & (gradient > 0))
         active = vary & ~pressed
         step = np.zeros_like(vector)
-        scale, scaled = _scaled(jacobian[:, active])
+        scale, scaled = here.normal(active)
         step[active] = (
             np.linalg.solve(scaled + damping * np.eye(len(scaled)), gradient[active] / scale) / scale
         )
         step *= _fraction(vector, step, lowest, highest)
         trial = np.where(vary, np.clip(vector + step, lowest, highest), vector)
-        trial_residual, trial_jacobian = _linearised(x, y, data, sigma, start.filled(trial), profile)
-        gain = residual @ residual - trial_residual @ trial_residual
+        there = _linearised(x, y, data, sigma, start.filled(trial), profile, noise)
         moved = np.abs((trial - vector)[active] * scale).max(initial=0.0)
-        if gain >= 0:
-            vector, residual, jacobian = trial, trial_residual, trial_jacobian
+        if there.badness <= here.badness:
+            vector, here = trial, there
             damping = max(damping / 10, 1e-12)
-            if moved < 1e-7:
+            if moved < _MOVED:
                 break
         else:
             damping *= 10
             if damping > 1e12:
                 break
     at_limit = vary & ((vector <= lowest) | (vector >= highest))
-    chi2 = (residual.reshape(data.shape) ** 2).sum(axis=1)
-    covariance = np.zeros((vector.size, vector.size))
     active = vary & ~at_limit
-    scale, scaled = _scaled(jacobian[:, active])
-    inverse = np.linalg.pinv(scaled, hermitian=True) / np.outer(scale, scale)
-    if correlation is not None and pixels is not None:
-        spread = _correlated(jacobian[:, active], correlation, pixels, len(data))
-        inverse = inverse @ (jacobian[:, active].T @ spread) @ inverse
-    covariance[np.ix_(active, active)] = inverse
+    covariance = np.zeros((vector.size, vector.size))
+    covariance[np.ix_(active, active)] = here.covariance(active, 0.0 if noise is None else noise.own)
+    chi2 = (here.residual.reshape(data.shape) ** 2).sum(axis=1)
     n_free = int(vary[: start.common.size].sum() + vary[start.common.size :].sum() / len(data))
     return Fit(start.filled(vector), covariance, start.filled(at_limit), chi2, x.size - n_free)
 
@@ -292,18 +321,48 @@ def _fraction(vector: np.ndarray, step: np.ndarray, low: np.ndarray, high: np.nd
     return float((room[meets] / np.abs(step[meets])).min(initial=1.0))
 
 
-def _scaled(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lengths of the columns and the normal matrix of the columns divided by them."""
-    normal = jacobian.T @ jacobian
-    scale = np.sqrt(np.diagonal(normal))
-    scale = np.where(scale > 0, scale, 1.0)
-    return scale, normal / np.outer(scale, scale)
+@dataclass(frozen=True)
+class _Linear:
+    """Residuals and derivatives of the model over sigma, bands after each other, and the derivatives times
+    the inverse of the correlation of the noise; `badness` is what is minimised.
+    """
+
+    residual: np.ndarray
+    jacobian: np.ndarray
+    weighted: np.ndarray
+    badness: float
+
+    @property
+    def gradient(self) -> np.ndarray:
+        return self.weighted.T @ self.residual
+
+    def normal(self, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scales of parameters and the normal matrix in units of them."""
+        matrix = self.jacobian[:, active].T @ self.weighted[:, active]
+        scale = np.sqrt(np.maximum(np.diagonal(matrix), 0))
+        scale = np.where(scale > 0, scale, 1.0)
+        return scale, matrix / np.outer(scale, scale)
+
+    def covariance(self, active: np.ndarray, own: float) -> np.ndarray:
+        """Return the covariance of parameters from noise without the part `own`, which only the weights have:
+        ``H^-1 - own H^-1 (W J)' W J H^-1``.
+        """
+        scale, scaled = self.normal(active)
+        inverse = np.linalg.pinv(scaled, hermitian=True) / np.outer(scale, scale)
+        spread = self.weighted[:, active] @ inverse
+        return inverse - own * (spread.T @ spread)
 
 
 def _linearised(
-    x: np.ndarray, y: np.ndarray, data: np.ndarray, sigma: np.ndarray, values: Parameters, profile: Profile
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return residuals and derivatives of the model, both over sigma; bands follow each other in the rows."""
+    x: np.ndarray,
+    y: np.ndarray,
+    data: np.ndarray,
+    sigma: np.ndarray,
+    values: Parameters,
+    profile: Profile,
+    noise: SharedNoise | None,
+) -> _Linear:
+    """Return the model at some values of its parameters."""
     n_bands, n_pixels = data.shape
     n_sources = len(values.common)
     model = np.zeros_like(data)
@@ -325,21 +384,9 @@ def _linearised(
         [common.reshape(n_bands, n_pixels, -1), band.reshape(n_bands, n_pixels, -1)], axis=-1
     )
     jacobian /= sigma[..., None]
-    return ((data - model) / sigma).ravel(), jacobian.reshape(n_bands * n_pixels, -1)
-
-
-def _correlated(
-    jacobian: np.ndarray, correlation: np.ndarray, pixels: tuple[np.ndarray, np.ndarray], n_bands: int
-) -> np.ndarray:
-    """Return ``C J`` for noise correlated between the pixels of a band, and not between bands."""
-    from scipy.signal import fftconvolve
-
-    rows, columns = (index - index.min() for index in pixels)
-    grid = np.zeros((n_bands * jacobian.shape[1], rows.max() + 1, columns.max() + 1))
-    grid[:, rows, columns] = (
-        jacobian.reshape(n_bands, len(rows), -1).transpose(0, 2, 1).reshape(len(grid), -1)
-    )
-    reach_y, reach_x = (length // 2 for length in correlation.shape)
-    spread = fftconvolve(grid, correlation[None], mode="full", axes=(1, 2))
-    picked = spread[:, rows + reach_y, columns + reach_x]
-    return picked.reshape(n_bands, jacobian.shape[1], -1).transpose(0, 2, 1).reshape(jacobian.shape)
+    jacobian = jacobian.reshape(n_bands * n_pixels, -1)
+    residual = ((data - model) / sigma).ravel()
+    if noise is None:
+        return _Linear(residual, jacobian, jacobian, float(residual @ residual))
+    solved = noise.solve(np.column_stack([residual, jacobian]), n_bands)
+    return _Linear(residual, jacobian, solved[:, 1:], float(residual @ solved[:, 0]))

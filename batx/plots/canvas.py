@@ -45,6 +45,7 @@ def make_axes(
     columns: int = 1,
     *,
     size: tuple[float, float],
+    sharex: bool = True,
     sharey: bool = False,
     hspace: float = 0.04,
     height_ratios: Iterable[float] | None = None,
@@ -56,7 +57,9 @@ def make_axes(
     ax
         `None` for a new pyplot figure; a Figure or SubFigure to lay the panels out in; or one Axes a panel.
     rows, columns
-        Number of panels; columns and rows share their x axis.
+        Number of panels.
+    sharex, sharey
+        Whether all panels have the same x axis, y axis.
     size
         Size of a new figure in inches.
 
@@ -79,7 +82,7 @@ def make_axes(
         made = ax.subplots(
             rows,
             columns,
-            sharex=True,
+            sharex=sharex,
             sharey=sharey,
             squeeze=False,
             height_ratios=ratios,

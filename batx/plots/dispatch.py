@@ -27,7 +27,9 @@ _PICTURES = {
     "ray_trace": "batx.plots.attitude:plot_ray_trace",
     "gti": "batx.plots.attitude:plot_gti",
     "aperture": "batx.plots.image:plot_aperture",
-    "sky_image": "batx.plots.image:plot_sky_image",
+    "sky_image": "batx.plots.sky_image:plot_sky_image",
+    "mosaic": "batx.plots.mosaic:plot_mosaic",
+    "mosaic_image": "batx.plots.mosaic:plot_mosaic_image",
     "image": "batx.plots.image:plot_image",
 }
 _REMEDY = {"events": "; bin them first, for example ds.bat.lightcurve(dt=1.0).bat.plot()"}
@@ -40,7 +42,7 @@ def plot(ds: xr.Dataset, ax: Any = None, **options: Any) -> Axes | np.ndarray:
     ----------
     ds
         Dataset of kind lightcurve, spectrum, detector_plane, detector_mask, attitude, ray_trace, gti,
-        aperture, sky_image or image. Lazy values are computed.
+        aperture, sky_image, mosaic, mosaic_image or image. Lazy values are computed.
     ax
         `None` for a new pyplot figure; matplotlib Axes, or an array of them, to draw in; or a Figure or
         SubFigure to lay the panels out in, which leaves pyplot alone.

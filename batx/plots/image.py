@@ -1,4 +1,4 @@
-"""Images on a plane: the coded mask, sky images on the tangent plane, and any other FITS image."""
+"""Images on a plane: the coded mask, and FITS images that have no kind of their own."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from batx.plots.canvas import figure_title, make_axes, quantity_label
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_aperture", "plot_image", "plot_sky_image"]
-
-_SKY_CHOICE = ("snr", "rate", "counts", "noise", "pcode", "background")
-_SIGNED = ("snr", "rate", "counts", "background")
+__all__ = ["plot_aperture", "plot_image"]
 
 
 def plot_aperture(ds: xr.Dataset, ax: Any = None, *, title: str | None = None) -> Axes:
@@ -47,28 +44,6 @@ def plot_aperture(ds: xr.Dataset, ax: Any = None, *, title: str | None = None) -
     text = f"Coded mask, {100.0 * (mask > 0).sum() / max(inside.sum(), 1):.1f} % open"
     panel.set_title(text if title is None else title, loc="left", fontsize=10)
     return panel
-
-
-def plot_sky_image(ds: xr.Dataset, ax: Any = None, *, variable: str | None = None, **options: Any) -> Axes:
-    """Draw one image of a ``sky_image`` in tangent-plane coordinates (IMX, IMY).
-
-    Parameters
-    ----------
-    ds
-        Dataset of kind ``sky_image``; select one time and energy first.
-    ax
-        Axes or Figure to draw in; a new figure if `None`.
-    variable
-        ``snr``, ``rate``, ``counts``, ``noise``, ``pcode`` ``background``; by default the first there is.
-    **options
-        ``limits``, ``cmap`` and ``title`` as for `plot_image`.
-    """
-    name = variable or next((v for v in _SKY_CHOICE if v in ds), None)
-    if name is None or name not in ds:
-        raise MissingVariableError(
-            f"variable: found {name!r}, expected one of {sorted(map(str, ds.data_vars))}"
-        )
-    return _plane(ds, name, ("imy", "imx"), ("IMX", "IMY"), ax, **options)
 
 
 def plot_image(

@@ -1,6 +1,6 @@
 """The short images of a slew: their attitudes, their sums on the cells in view, and mosaics of them.
 
-Private to the search during slews. Formulae: algorithms, sections 2.3 and 2.4.
+Private to the search during slews. Formulae: algorithms, sections 2.3 and 2.8.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def slew_mosaic(
         ``best``: kind ``mosaic``, the sums over the best window, float32. ``candidates``: kind ``catalog``,
         for each window its best place and those above `snr_min`, by falling significance, with `ra`, `dec`,
         `err_rad`, `window_start`, `window_stop`, `band`, and `snr`, `rate`, `rate_err` for all bands and,
-        as the last, their sum; `false_alarms` is the number of noise peaks of this significance that are
+        as the last, their sum; `err_rad` is 0 at a given position and NaN where no
+        peak could be fitted; `false_alarms` is the number of noise peaks of this significance that are
         expected in all windows and bands. ``total``: kind ``mosaic``, if asked for.
 
     Raises

@@ -68,6 +68,7 @@ _PUBLIC = {
     "probability_map": "batx.searching",
     "to_moc": "batx.searching",
     "plot": "batx.plots.dispatch",
+    "plot_duration": "batx.plots.duration",
     "check": "batx.schema",
     "validate": "batx.schema",
     "build": "batx.schema",

@@ -93,7 +93,8 @@ def read_bins(ds: xr.Dataset, statistic: str, operation: str) -> Bins:
     if "source" in ds.dims:
         raise KindError(f"{operation}: the light curve has several sources; select one, ds.isel(source=0)")
     if statistic == "auto":
-        statistic = ds.attrs.get("statistic", "poisson" if "counts" in ds else "gaussian")
+        counted = "counts" in ds and ds.attrs.get("statistic", "poisson") == "poisson"
+        statistic = "poisson" if counted else "gaussian"
     ds = with_axes(ds, KINDS["lightcurve"])
     names = ["rate", "rate_err", "counts", "counts_err", "time_bnds", "exposure"]
     ds = ds[[name for name in names if name in ds.variables]].compute()

@@ -206,10 +206,11 @@ def _place(catalog: xr.Dataset, index: int, truth: tuple[float, float]) -> str:
     from batx.summary import describe_source, separation
 
     row = describe_source(catalog, index)
-    away = 60.0 * float(separation(*(catalog[name].values[index] for name in ("ra", "dec")), *truth))
+    ra, dec = (float(catalog[name][index]) for name in ("ra", "dec"))
+    away = 60.0 * float(separation(ra, dec, *truth))
     window = f" from {row['window (s)']} s" if "window (s)" in row else ""
     return (
-        f"RA {row['ra (deg)']} Dec {row['dec (deg)']} +- {row['error (arcmin)']} arcmin, {away:.2f} arcmin "
+        f"RA {row['ra (deg)']} Dec {row['dec (deg)']} +- {row['arcmin']} arcmin, {away:.2f} arcmin "
         f"from the truth, SNR {row['snr']}{window}"
     )
 

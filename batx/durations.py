@@ -185,6 +185,7 @@ def duration(
             compat=compat,
         )
     edges = _block_edges(blocks)
+    _require_ends(curve, edges)
     off = _background(curve, edges, compat)
     if background:
         curve = replace(curve, background=_line(curve, off))
@@ -287,13 +288,17 @@ def _line(curve: _Curve, off: _Background) -> np.ndarray:
     return (off.rate[0] + slope * (curve.centre - middle[0])) * curve.live
 
 
-def _rise(curve: _Curve, edges: np.ndarray) -> kernel.Rise:
-    """Return the rise of the cumulative signal over the burst, which must be upwards."""
+def _require_ends(curve: _Curve, edges: np.ndarray) -> None:
+    """Check that the curve goes beyond the burst on both sides."""
     if not (curve.centre[0] < edges[1] and curve.centre[-1] >= edges[-2]):
         raise EmptySelectionError(
             "duration: the blocks leave no bin of the curve before or after the burst; expected blocks of "
             "this light curve"
         )
+
+
+def _rise(curve: _Curve, edges: np.ndarray) -> kernel.Rise:
+    """Return the rise of the cumulative signal over the burst, which must be upwards."""
     rise = kernel.rise(np.cumsum(curve.net), curve.error, curve.centre, edges[1], edges[-2])
     if not rise.fluence > 0:
         raise ValueRangeError(
@@ -581,6 +586,7 @@ def fluence_fraction(
             for name in ("background1_start", "background1_stop", "background2_start", "background2_stop")
         ]
     )
+    _require_ends(curve, edges)
     if background:
         curve = replace(curve, background=_line(curve, _background(curve, edges, compat)))
     rise = _rise(curve, edges)

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.instrument.sky import radec_to_vector
+from batx.positions import designation
 from batx.schema import identify
 
 __all__ = ["describe", "describe_source", "describe_times", "distinct", "separation", "sizes"]
@@ -69,7 +70,7 @@ def describe_times(ds: xr.Dataset) -> dict[str, str]:
 
 
 def distinct(catalog: xr.Dataset, apart: float = 0.5, most: int = 20) -> xr.Dataset:
-    """Return the most significant source of each place.
+    """Return the most significant source of each place, named after the place if it has no name.
 
     Parameters
     ----------
@@ -97,7 +98,11 @@ def distinct(catalog: xr.Dataset, apart: float = 0.5, most: int = 20) -> xr.Data
             break
         if not chosen or (separation(ra[i], dec[i], ra[chosen], dec[chosen]) > apart).all():
             chosen.append(int(i))
-    return catalog.isel(source=chosen)
+    chosen_ones = catalog.isel(source=chosen)
+    if "name" in catalog.variables:
+        return chosen_ones
+    names = [designation(ra[i], dec[i]) for i in chosen]
+    return chosen_ones.assign_coords(name=("source", np.array(names, dtype=object)))
 
 
 def separation(ra: Any, dec: Any, other_ra: Any, other_dec: Any) -> np.ndarray:
@@ -131,12 +136,14 @@ def describe_source(catalog: xr.Dataset, index: int) -> dict[str, str]:
     formats = {
         "ra": ("ra (deg)", ".4f"),
         "dec": ("dec (deg)", "+.4f"),
-        "err_rad": ("error (arcmin)", ".2f"),
+        "err_rad": ("arcmin", ".2f"),
+        "significance": ("sigma", ".1f"),
         "snr": ("snr", ".1f"),
         "rate": ("count/s", ".5f"),
         "rate_err": ("+-", ".5f"),
         "pcode": ("coding", ".2f"),
-        "false_alarms": ("false alarms", ".1g"),
+        "false_alarms": ("chance", ".1g"),
+        "false_alarm_probability": ("chance", ".1g"),
     }
     names = {"name": str(one["name"].values)} if "name" in one.variables else {}
     values = {
@@ -148,7 +155,7 @@ def describe_source(catalog: xr.Dataset, index: int) -> dict[str, str]:
     }
     if {"window_start", "window_stop"} <= set(one.data_vars):
         zero = float(catalog.attrs.get("trigger_time", 0.0))
-        values["window (s)"] = f"{float(one.window_start) - zero:.2f} to {float(one.window_stop) - zero:.2f}"
+        values["window (s)"] = f"{float(one.window_start) - zero:.1f}-{float(one.window_stop) - zero:.1f}"
     return names | values
 
 

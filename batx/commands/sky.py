@@ -41,6 +41,10 @@ __all__ = ["image", "mosaic"]
 _CLEANED = {"background": "bkgcleaned", "sources": "srccleaned", "all": "cleaned"}
 _MAPS = ("snr", "flux", "flux_err", "exposure", "pcode_exposure", "n_images")
 
+_detect_option = click.option("--detect", is_flag=True, help="Find sources and fit their positions.")
+_snr_option = click.option(
+    "--snr", type=float, default=6.0, show_default=True, help="Significance from which on a source is one."
+)
 _source_file = click.option(
     "--sources",
     type=NewFile(*STORE_SUFFIXES, *FITS_SUFFIXES, ".reg"),
@@ -78,10 +82,8 @@ _zoom_options = together(
     help="Fit a smooth background, and the sources of --catalog; take away one of them, or both.",
 )
 @click.option("--catalog", type=EXISTING, help="File of known sources (kind catalog).")
-@click.option("--detect", is_flag=True, help="Find sources and fit their positions.")
-@click.option(
-    "--snr", type=float, default=6.0, show_default=True, help="Significance from which on a source is one."
-)
+@_detect_option
+@_snr_option
 @_source_file
 @_zoom_options
 @result_options
@@ -202,10 +204,12 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
 @click.option(
     "--workers", type=click.IntRange(1), help="Number of processes or threads.  [default: processors]"
 )
-@click.option("--catalog", type=EXISTING, help="Sources to be marked in the picture (kind catalog).")
+@click.option("--catalog", type=EXISTING, help="File of known sources (kind catalog).")
 @click.option(
     "--variable", type=click.Choice(_MAPS), default="snr", show_default=True, help="Map of the picture."
 )
+@_detect_option
+@_snr_option
 @_source_file
 @_zoom_options
 @result_options
@@ -215,41 +219,33 @@ def mosaic(images: tuple[Path, ...], events: Path | None, **options: Any) -> Non
     IMAGES are files of kind sky_image. Sums, flux, error and significance are written; mosaics of different
     images can be merged.
     """
-    import batx
-    from batx.summary import distinct
-
     if bool(images) == (events is not None):
         raise click.UsageError("give sky images, or --events with an event file or observation")
-    if (options["radius"] is None) != (options["center"] is None) and options["center"] is None:
+    if options["radius"] is not None and options["center"] is None:
         raise click.UsageError("give --center with --radius")
-    if options["sources"] is not None and events is None:
-        raise click.UsageError("--sources is for --events; batx image finds sources in images")
     refuse_existing(options["overwrite"], options["output"], options["plot"], options["sources"])
     results = {name: options[name] for name in ("output", "plot", "overwrite")}
     picture = {name: options[name] for name in ("variable", "center", "radius") if options[name] is not None}
     with progress() as step:
         if events is None:
-            obj, shown, found = *_mosaic(images, step, options), None
+            obj, shown, found = _mosaic(images, step, options)
         else:
-            obj, found = _slew(events, step, options)
-            shown = obj
-        marked = None if found is None else distinct(found.isel(source=found["false_alarms"].values < 0.01))
-        known = None if options["catalog"] is None else batx.open_dataset(options["catalog"])
-        picture["catalog"] = marked if known is None else known
-        written = write_results(obj, step, **results, shown=shown, **picture)
+            shown, found = _slew(events, step, options)
+            obj = shown
+        written = write_results(obj, step, **results, shown=shown, catalog=found, **picture)
         if options["sources"] is not None and found is not None:
             written.append(write(found, options["sources"], options["overwrite"]))
     dataset_info(shown, f"{len(images)} files" if events is None else events.name)
-    if marked is not None:
-        _print_sources(marked)
+    if found is not None:
+        _print_sources(found)
     for path in written:
         click.echo(f"wrote {path}")
 
 
 def _mosaic(
     images: tuple[Path, ...], step: Callable[[str], None], options: dict[str, Any]
-) -> tuple[Any, xr.Dataset]:
-    """Return what is to be written, and the sum of all images."""
+) -> tuple[Any, xr.Dataset, xr.Dataset | None]:
+    """Return what is to be written, the sum of all images, and the sources in it or those that are known."""
     import xarray as xr
 
     import batx
@@ -270,7 +266,11 @@ def _mosaic(
     with computing(options["scheduler"], options["workers"]) as compute:
         done = compute(list(lazy.values()), lambda part: step(f"adding up, {100 * part:.0f} %"))
     made = {name: batx.finalize(ds) for name, ds in zip(lazy, done, strict=True)}
-    return (xr.DataTree.from_dict(made) if tree else made["total"]), made["total"]
+    found = known = None if options["catalog"] is None else batx.open_dataset(options["catalog"])
+    if options["detect"] or options["sources"] is not None:
+        step("finding sources")
+        found = batx.candidates(made["total"], options["snr"], catalog=known)
+    return (xr.DataTree.from_dict(made) if tree else made["total"]), made["total"], found
 
 
 def _seconds(text: str) -> float:
@@ -283,8 +283,9 @@ def _seconds(text: str) -> float:
 def _slew(
     source: Path, step: Callable[[str], None], options: dict[str, Any]
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return the mosaic of the best window, and the candidates of all."""
+    """Return the mosaic of the best window, and the best candidate of each place."""
     import batx
+    from batx.summary import distinct
 
     step(f"opening {source.name}")
     parts = open_parts(source, options)
@@ -297,7 +298,10 @@ def _slew(
         nside=options["nside"],
         frame=options["frame"],
         pcode_min=options["pcode_min"],
+        snr_min=options["snr"],
         **{name: parts.get(name) for name in ("attitude", "aperture", "alignment", "detector_mask")},
         **limits_of(options),
     )
-    return batx.finalize(tree["best"].to_dataset()), tree["candidates"].to_dataset().compute()
+    found = tree["candidates"].to_dataset().compute()
+    seen = found["snr"].max("energy").values >= options["snr"]
+    return batx.finalize(tree["best"].to_dataset()), distinct(found.isel(source=seen))

@@ -11,6 +11,7 @@ from batx.commands.options import EXISTING, NEW, Edges, result_options, source_o
 from batx.commands.products import dataset_info, product
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
+from batx.commands.timing import duration
 from batx.errors import BatxError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main() -> None:
 main.params.append(debug_option())
 main.add_command(image)
 main.add_command(mosaic)
+main.add_command(duration)
 
 
 @main.command()

@@ -15,7 +15,9 @@ __all__ = ["DURATION", "STEPS", "Demo", "run"]
 OBS_ID = "00012345000"
 RA, DEC = 165.0, 24.0
 DURATION = 120.0
-STEPS = 8
+STEPS = 10
+_SLEW = (70.0, 92.0)
+_STEADY = (140.0, 20.0)
 _BANDS = [15, 25, 50, 100, 350]
 _TRIGGER = 30.0
 _START = 6e8
@@ -66,7 +68,7 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
         If the folder cannot be written.
     """
     import batx
-    from batx.summary import describe_times
+    from batx.summary import describe_times, distinct
 
     directory.mkdir(parents=True, exist_ok=True)
     step("simulating an observation")
@@ -96,7 +98,7 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     step("light curves")
     fine = weighted.bat.lightcurve(dt=0.064, energy=_BANDS)
     coarse = weighted.bat.lightcurve(dt=1.0, energy=_BANDS)
-    start, stop, peak = _burst(coarse)
+    start, stop, peak = _burst(coarse.sel(time=slice(None, _START + _SLEW[0])))
     demo.facts["burst"] = (
         f"{_since(start, coarse)} to {_since(stop, coarse)} s from the trigger, "
         f"peak {peak:.3f} count/s per detector in {_BANDS[0]}-{_BANDS[-1]} keV"
@@ -107,6 +109,24 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     images = events.bat.detector_plane(time=[start - 20.0, start, stop], energy=[15, 50, 150])
     demo.facts["spectrum"] = _counts(spectrum)
 
+    step("image of the sky, cleaned, and the position of the burst")
+    plane = events.bat.detector_plane(tstart=start, tstop=stop, energy=[15, 150])
+    sky = {**frame, "detector_mask": mask}
+    image = plane.bat.clean(version="bkgcleaned", **sky).bat.sky_image(**sky)
+    sources = image.bat.detect()
+    demo.facts["localised"] = _place(sources, 0, (RA, DEC))
+
+    step("mosaic of the slew")
+    limits = [_START + end for end in _SLEW]
+    slew = batx.slew_mosaic(events, *limits, energy=[15, 150], total=True, **sky)
+    candidates = distinct(slew["candidates"].to_dataset())
+    candidates = candidates.isel(source=candidates["false_alarms"].values < 0.01)
+    demo.facts["in the slew"] = _place(candidates, 0, (RA, DEC))
+    for source in range(1, candidates.sizes["source"]):
+        demo.facts["steady source" if source == 1 else f"source {source}"] = _place(
+            candidates, source, _STEADY
+        )
+
     step("writing netCDF and OGIP files")
     demo.products = {
         "lightcurve_64ms": fine,
@@ -115,11 +135,15 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
         "detector_plane": images,
         "detector_mask": mask,
         "ray_trace": trace,
+        "sky_image": image,
+        "sources": sources,
+        "slew_mosaic": batx.finalize(slew["total"].to_dataset()),
+        "slew_sources": candidates,
     }
     demo.products = {name: product.compute() for name, product in demo.products.items()}
     for name, product in demo.products.items():
         demo.files.append(batx.to_netcdf(product, directory / f"{name}.nc", overwrite=True))
-    for name, product in (("burst.lc", coarse), ("burst.pha", spectrum)):
+    for name, product in (("burst.lc", coarse), ("burst.pha", spectrum), ("sources.fits", sources)):
         demo.files.append(batx.to_fits(product, directory / name, overwrite=True))
 
     step("drawing pictures")
@@ -128,24 +152,30 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
 
 
 def simulate(directory: Path, seed: int = 1) -> Path:
-    """Write the observation: a burst of two pulses, a steady source, a slew, a gap and noisy detectors."""
+    """Write the observation: a burst of three pulses, the last in a slew, a steady source, bad detectors."""
     from batx.simulate import Cutoff, Fred, Slew, Source, Sum, detector_table, observation
 
-    pulses = Sum([(1.0, Fred(_TRIGGER - 1.0, 1.0, 6.0)), (0.6, Fred(_TRIGGER + 11.0, 3.0, 4.0))])
+    pulses = Sum(
+        [
+            (1.0, Fred(_TRIGGER - 1.0, 1.0, 6.0)),
+            (0.6, Fred(_TRIGGER + 11.0, 3.0, 4.0)),
+            (0.25, Fred(_TRIGGER + 50.0, 1.0, 3.0)),
+        ]
+    )
     return observation(
         directory,
         [
             Source(
                 0.4, ra=RA, dec=DEC, light_curve=pulses, spectrum=Cutoff(index=1.0, peak=180.0), name="burst"
             ),
-            Source(0.02, ra=140.0, dec=20.0, name="steady source"),
+            Source(0.02, ra=_STEADY[0], dec=_STEADY[1], name="steady source"),
         ],
         obs_id=OBS_ID,
         start=_START,
         duration=DURATION,
         trigger=_TRIGGER,
-        target=(125.0, 35.0, 40.0),
-        slews=[Slew(70.0, 95.0, RA, DEC, 40.0)],
+        target=(155.0, 22.0, 40.0),
+        slews=[Slew(*_SLEW, RA, DEC, 40.0)],
         gti=[(_START, _START + 60.0), (_START + 63.5, _START + DURATION)],
         detectors=detector_table(hot=60, cold=30, seed=seed),
         object_name="Simulated GRB",
@@ -171,6 +201,20 @@ def _burst(lc: xr.Dataset) -> tuple[float, float, float]:
     return float(bounds[bright[0], 0]), float(bounds[bright[-1], 1]), float(np.nanmax(total))
 
 
+def _place(catalog: xr.Dataset, index: int, truth: tuple[float, float]) -> str:
+    """Return a source with its distance from where it was simulated, and the window in which it was found."""
+    from batx.summary import describe_source, separation
+
+    row = describe_source(catalog, index)
+    ra, dec = (float(catalog[name][index]) for name in ("ra", "dec"))
+    away = 60.0 * float(separation(ra, dec, *truth))
+    window = f" from {row['window (s)']} s" if "window (s)" in row else ""
+    return (
+        f"RA {row['ra (deg)']} Dec {row['dec (deg)']} +- {row['arcmin']} arcmin, {away:.2f} arcmin "
+        f"from the truth, SNR {row['snr']}{window}"
+    )
+
+
 def _counts(spectrum: xr.Dataset) -> str:
     """Return the counts of a spectrum, all but the open-ended channels, and their error."""
     inner = spectrum.isel(channel=slice(1, -1))
@@ -183,13 +227,23 @@ def _pictures(directory: Path, products: dict[str, xr.Dataset], attitude: xr.Dat
     from batx.plots.page import save
 
     mask = products["detector_mask"]
-    options: dict[str, dict[str, Any]] = {
-        "lightcurve_1s": {"utc_axis": True},
-        "spectrum": {"energy": (15, 195)},
-        "detector_plane": {"detector_mask": mask},
-    }
-    pictures = {**products, "attitude": attitude}
+    sources, found = products["sources"], products["slew_sources"]
+    middle = tuple(float(sources[name][0]) for name in ("ra", "dec"))
+    drawn: list[tuple[str, xr.Dataset, dict[str, Any]]] = [
+        ("lightcurve_64ms", products["lightcurve_64ms"], {}),
+        ("lightcurve_1s", products["lightcurve_1s"], {"utc_axis": True}),
+        ("spectrum", products["spectrum"], {"energy": (15, 195)}),
+        ("detector_plane", products["detector_plane"], {"detector_mask": mask}),
+        ("detector_mask", mask, {}),
+        ("ray_trace", products["ray_trace"], {}),
+        ("attitude", attitude, {}),
+        ("sky_image", products["sky_image"], {"catalog": sources}),
+        ("sky_image_burst", products["sky_image"], {"catalog": sources, "center": middle, "radius": 2.0}),
+        ("slew_mosaic", products["slew_mosaic"], {"catalog": found}),
+        ("slew_mosaic_burst", products["slew_mosaic"], {"catalog": found, "center": middle, "radius": 5.0}),
+        ("slew_exposure", products["slew_mosaic"], {"variable": "pcode_exposure"}),
+    ]
     return [
-        save(product, directory / f"{name}.png", overwrite=True, **options.get(name, {}))
-        for name, product in pictures.items()
+        save(product, directory / f"{name}.png", overwrite=True, **options)
+        for name, product, options in drawn
     ]

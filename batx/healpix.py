@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import KindError, ValueRangeError
+from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.schema import build
 from batx.sky_grids import HealpixGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, sky_views
@@ -75,10 +75,12 @@ def to_healpix(
         If `img` is no sky image, lacks a variable, or does not say where on the sky it lies.
     ValueRangeError
         If an option is not as described, or `nside` is no power of two for nested cells.
+    EmptySelectionError
+        If no pixel is usable (of an image that is not lazy).
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------
@@ -104,6 +106,11 @@ def to_healpix(
         sums = [_lazy_sums(view, grid, cells, sampling, bands) for view in views]
     else:
         sums = [_sums(view, view.image, grid, cells, sampling, bands) for view in views]
+        if not any(one.n_images.any() for one in sums):
+            raise EmptySelectionError(
+                f"to_healpix: none of {len(cells)} cells in view has data; expected pixels with finite flux, "
+                f"positive noise and partial coding above {pcode_min}"
+            )
     stacked = "time" in img.dims
     times = {name: img[name].variable for name in ("time", "time_bnds") if name in img.variables}
     maps = [_stacked([one[field] for one in sums], stacked) for field in range(len(Sums._fields))]

@@ -43,7 +43,7 @@ def finalize(mosaic: xr.Dataset, energy: Any = None) -> xr.Dataset:
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------

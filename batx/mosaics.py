@@ -15,7 +15,6 @@ from batx.errors import EmptySelectionError, KindError, MissingVariableError, Va
 from batx.healpix import band_variables, label_cells, map_attrs, sampling_of
 from batx.io.open import open_dataset
 from batx.io.partial_sums import PartialSums
-from batx.io.store import is_store
 from batx.schema import build
 from batx.sky_grids import HealpixGrid, SkyGrid, WcsGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, lean, sky_views
@@ -65,7 +64,7 @@ def mosaic(
     ----------
     images
         Sky images (kind ``sky_image``), or the paths of files that hold them: a sequence, or one Dataset with
-        times. FITS files are read when they are needed and let go; give paths where there are many. Images
+        times. Files are read when they are needed and let go; give paths where there are many. Images
         that are lazy (dask) become part of the graph.
     nside
         Resolution of the HEALPix cells; a power of two for nested cells.
@@ -100,13 +99,13 @@ def mosaic(
     KindError, MissingVariableError, AttitudeError
         If an image is no sky image, lacks a variable, or does not say where on the sky it lies.
     ValueRangeError
-        If two images are the same, bands or units differ, or an option is not as described.
+        If two images are the same, bands, units or pixel steps differ, or an option is not as described.
     EmptySelectionError
         If no image is left.
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------
@@ -174,11 +173,21 @@ def _views(images: Any, pcode_min: float | None) -> tuple[list[SkyView], xr.Data
             ds = image if path is None else open_dataset(path)
             if not template:
                 template.append(ds)
-            # netCDF files are opened here once: the library must not open one while another thread reads
-            yield ds, None if path is None or is_store(path) else path
+            yield ds, path if path is not None and _inflates(path) else None
 
     views = sky_views(opened(), "mosaic", pcode_min)
     return views, template[0]
+
+
+def _inflates(path: str) -> bool:
+    """Return whether a file is gzipped, so that its Dataset would hold all of it: it is opened when needed.
+
+    Others are opened once. (The netCDF library must not open a file while another thread reads.)
+    """
+    if os.path.isdir(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _cuts(cuts: Any, views: Sequence[SkyView]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -251,16 +260,10 @@ class _Region:
     """A region of the grid: its cells, and the images that may show any of them."""
 
     number: int
+    start: int
+    stop: int
     cells: np.ndarray | range
     images: np.ndarray
-
-    def delayed_cells(self) -> Any:
-        """Return the cells as a node of a graph; those of a dense grid are numbered when they are needed."""
-        from dask import delayed
-
-        if isinstance(self.cells, range):
-            return delayed(np.arange, pure=False)(self.cells.start, self.cells.stop, dtype=np.int64)
-        return delayed(self.cells, pure=False)
 
 
 @dataclass
@@ -297,7 +300,7 @@ class _Plan:
         for number, (start, stop) in enumerate(pairwise(edges)):
             cells, images = cells_in_view(self.grid, int(start), int(stop), homographies, sizes)
             if len(cells):
-                self.regions.append(_Region(number, cells, images))
+                self.regions.append(_Region(number, int(start), int(stop), cells, images))
 
     def graph(self, n_groups: int) -> tuple[list[Any], list[Any]]:
         """Return the maps of the total and those of the groups (group, ...), as dask arrays."""
@@ -306,7 +309,8 @@ class _Plan:
         stored = self._stored()
         total, groups = [], []
         for region in self.regions:
-            sums = {key: self._class_sums(region, key, stored.get(region.number, {})) for key in self.classes}
+            cells, files = self._delayed_cells(region), stored.get(region.number, {})
+            sums = {key: self._class_sums(region, cells, key, files) for key in self.classes}
             total.append(self._arrays(region, list(sums.values())))
             members = [[sums[key] for key in self.classes if group in key] for group in range(n_groups)]
             groups.append([self._arrays(region, parts) for parts in members])
@@ -330,13 +334,14 @@ class _Plan:
             return [da.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         return [da.from_delayed(made[i], shapes[i], dtypes[i]) for i in range(len(_SUMS))]
 
-    def _class_sums(self, region: _Region, key: tuple[int, ...], stored: Mapping[str, frozenset[str]]) -> Any:
+    def _class_sums(
+        self, region: _Region, cells: Any, key: tuple[int, ...], stored: Mapping[str, frozenset[str]]
+    ) -> Any:
         """Return the delayed sums of the images of a class on a region, `None` if it shows none of them."""
         from dask import delayed
 
         members = [image for image in self.classes[key] if region.images[image]]
         views = [self.views[image] for image in members]
-        cells = region.delayed_cells()
         if self.store is not None:
             return self._stored_sums(region, views, cells, stored)
         leaves = []
@@ -353,6 +358,15 @@ class _Plan:
                 )
             leaves.append(start)
         return _tree(leaves, _added)
+
+    def _delayed_cells(self, region: _Region) -> Any:
+        """Return the cells of a region as a task: a graph with all of them in it would be large."""
+        from dask import delayed
+
+        shown = [view for view, here in zip(self.views, region.images, strict=True) if here]
+        homographies = [view.in_frame(self.grid.frame) for view in shown]
+        sizes = [view.size for view in shown]
+        return delayed(_cells, pure=False)(self.grid, region.start, region.stop, homographies, sizes)
 
     # - on disk
 
@@ -428,6 +442,18 @@ def _tree(parts: list[Any], add: Any) -> Any:
 
 
 # --- tasks -------------------------------------------------------------------------------------------------
+
+
+def _cells(
+    grid: SkyGrid,
+    start: int,
+    stop: int,
+    homographies: Sequence[np.ndarray],
+    sizes: Sequence[tuple[int, int]],
+) -> np.ndarray:
+    if grid.dense:
+        return np.arange(start, stop, dtype=np.int64)
+    return np.asarray(cells_in_view(grid, start, stop, np.stack(homographies), np.array(sizes))[0])
 
 
 def _added(parts: Sequence[Sums]) -> Sums:

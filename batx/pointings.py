@@ -65,7 +65,7 @@ def pointing_cuts(table: Any, least_exposure: float = _LEAST_EXPOSURE) -> xr.Dat
 
     Notes
     -----
-    Source: algorithms 2.4. No cut is made on star trackers, occultation or the South Atlantic Anomaly: the
+    Source: algorithms 2.8. No cut is made on star trackers, occultation or the South Atlantic Anomaly: the
     survey processing has done that.
 
     Examples

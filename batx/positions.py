@@ -15,6 +15,7 @@ from batx.units import to_value
 __all__ = [
     "FRAMES",
     "SourcePositions",
+    "designation",
     "sky_position",
     "source_names",
     "source_positions",
@@ -208,3 +209,17 @@ def source_names(ds: xr.Dataset) -> list[str]:
         pairs = zip(ds["ra"].values, ds["dec"].values, strict=True)
         return [f"RA {ra:.3f}\N{DEGREE SIGN}, Dec {dec:+.3f}\N{DEGREE SIGN}" for ra, dec in pairs]
     return [f"position {number + 1}" for number in range(count)]
+
+
+def designation(ra: float, dec: float) -> str:
+    """Return J and a position in hours, minutes and tenths, and degrees and minutes, cut off.
+
+    Examples
+    --------
+    >>> designation(83.633, 22.014)
+    'J0534.5+2200'
+    """
+    tenths = int(ra / 15 * 600 + 1e-6) % 14400
+    minutes = int(abs(dec) * 60 + 1e-6)
+    sign = "-" if dec < 0 else "+"
+    return f"J{tenths // 600:02d}{tenths % 600 / 10:04.1f}{sign}{minutes // 60:02d}{minutes % 60:02d}"

@@ -58,11 +58,11 @@ def candidates(
     -------
     xarray.Dataset
         Kind ``catalog`` by falling `significance`, empty if nothing is found: `ra`, `dec` (ICRS), `err_rad`
-        (1 σ on each axis), `err_rad_90` (radius of 90 %), `significance` and the band (keV) that it is from,
-        `best_band`, `n_pixels` above the threshold, `trials` and `false_alarm_probability` for all bands and
-        the sum, and `rate`, `rate_err`, `snr(source, energy)` at the position. With `catalog`, `known` and
-        `match_name`, `match_index`, `match_separation`. Attributes: `n_independent` (effective number of
-        independent pixels of the map), `n_cells`, `n_maps`, `map_width` (width of S/√W).
+        (statistical, 1 σ on each axis), `err_rad_90` (radius of 90 %), `significance` and the band (keV) that
+        it is from, `best_band`, `n_pixels` above the threshold, `trials` and `false_alarm_probability` for
+        all bands and the sum, and `rate`, `rate_err`, `snr(source, energy)` at the position. With `catalog`,
+        `known` and `match_name`, `match_index`, `match_separation`. Attributes: `n_independent` (effective
+        number of independent pixels of the map), `n_cells`, `n_maps`, `map_width` (width of S/√W).
 
     Raises
     ------
@@ -75,7 +75,7 @@ def candidates(
 
     Notes
     -----
-    Source: algorithms 2.4. At the centre of a cell S/√W is lower than the significance: interpolation has
+    Source: algorithms 2.8. At the centre of a cell S/√W is lower than the significance: interpolation has
     smoothed the noise, and the centre misses the peak.
 
     Examples
@@ -266,7 +266,8 @@ def _measured(
         errors.append(float(one.error[peak] * width(one)))
         bands.append(float(shape @ one.snr[near] / (shape @ shape)) / width(one))
     ra, dec = vector_to_radec(direction)
-    error = fwhm * SIGMA / significance
+    # a peak that could not be fitted is somewhere in its cell
+    error = float(np.hypot(fwhm * SIGMA / significance, 0.0 if fitted else np.sqrt(cell_area(sky.grid) / 12)))
     return {
         "ra": float(ra),
         "dec": float(dec),
@@ -344,7 +345,7 @@ def probability_map(mosaic: xr.Dataset) -> xr.Dataset:
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
 
     Examples
     --------
@@ -413,7 +414,7 @@ def credible_region(probability: xr.Dataset, level: float = 0.9) -> xr.DataArray
     count = int(np.searchsorted(np.cumsum(values[order]), level * values.sum() - 1e-12)) + 1
     inside = np.zeros(len(values), bool)
     inside[order[:count]] = True
-    area = count * cell_area(grid_of(probability))
+    area = float(count * cell_area(grid_of(probability)))
     return xr.DataArray(inside, dims="cell", attrs={"area": area, "level": float(level)})
 
 

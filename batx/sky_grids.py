@@ -1,7 +1,7 @@
 """Grids of cells on the sky that images are summed on: HEALPix spheres and FITS images.
 
 Cells are numbered; a grid gives the directions of any of them, and divides its numbers into regions that are
-summed one at a time, so that memory does not grow with the grid. Formulae: algorithms, section 2.4.
+summed one at a time, so that memory does not grow with the grid. Formulae: algorithms, section 2.8.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def galactic_facets(resolution: float = 2.8, boundary: float = 48.0) -> list[Any
 
     Notes
     -----
-    Source: algorithms 2.4 (the grid of the Swift/BAT surveys).
+    Source: algorithms 2.8 (the grid of the Swift/BAT surveys).
 
     Examples
     --------

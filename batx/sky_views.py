@@ -1,6 +1,6 @@
 """One sky image as it enters a sum: where it points, when, for how long, and its sums on cells of the sky.
 
-Private to the functions that make maps. Formulae: algorithms, section 2.4.
+Private to the functions that make maps. Formulae: algorithms, section 2.8.
 """
 
 from __future__ import annotations
@@ -242,10 +242,10 @@ def sky_views(
     EmptySelectionError
         If there is none.
     ValueRangeError
-        If two are the same image, or differ in bands or units.
+        If two are the same image, or differ in bands, units or the step of pixels.
     """
     views: list[SkyView] = []
-    first: tuple[Any, str] | None = None
+    first: tuple[Any, str, np.ndarray] | None = None
     for number, (image, path) in enumerate(images):
         made = _take(image, operation, pcode_min, path)
         views += made
@@ -253,8 +253,15 @@ def sky_views(
         unit = "count/s"
         if "rate" in image:
             unit = str(image["rate"].attrs.get("units", ""))
+        step = np.abs([_axis(image, name)[1] for name in ("imx", "imy")])
         if first is None:
-            first = bands, unit
+            first = bands, unit, step
+        elif not np.allclose(step, first[2], rtol=1e-3, atol=0):
+            raise ValueRangeError(
+                f"{operation}: image {number} has pixels of {step[0]:.6g} x {step[1]:.6g} on the tangent "
+                f"plane, the first of {first[2][0]:.6g} x {first[2][1]:.6g}; expected one geometry (the same "
+                "oversampling and distance in every image)"
+            )
         elif unit != first[1]:
             raise ValueRangeError(
                 f"{operation}: image {number} is in '{unit}', the first in '{first[1]}'; expected one unit"

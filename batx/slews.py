@@ -36,6 +36,7 @@ def slew_mosaic(
     energy: Any = (15.0, 25.0, 50.0, 100.0, 350.0),
     ra: Any = None,
     dec: Any = None,
+    shortest: Any = None,
     longest: Any = None,
     snr_min: float = 6.0,
     nside: int = 512,
@@ -71,8 +72,8 @@ def slew_mosaic(
         Band edges in keV (band + 1,), or (lower, upper) pairs.
     ra, dec
         Measure this position (degrees, Quantity, or a SkyCoord as `ra`) in every window in place of a search.
-    longest
-        Length of the longest window, s; the whole span if not given.
+    shortest, longest
+        Lengths of the shortest and of the longest window, s; `step` and the whole span if not given.
     snr_min
         Further peaks of a window are listed above this significance; the best one always is.
     nside, order, frame, pcode_min
@@ -137,7 +138,15 @@ def slew_mosaic(
         raise ValueRangeError(f"pcode_min: found {pcode_min!r}, expected 0 to 1")
     good = good_time(events, gti, tstart, tstop, t0)
     steps = Steps.of(uniform_bins(step, good, None), good, attitude_path(attitude, alignment), extrapolate)
-    longest = np.inf if longest is None else _positive(longest, "s", "longest")
+    limits = (
+        0.0 if shortest is None else _positive(shortest, "s", "shortest"),
+        np.inf if longest is None else _positive(longest, "s", "longest"),
+    )
+    if limits[0] > min(limits[1], steps.length * len(steps)):
+        raise ValueRangeError(
+            f"shortest: found {shortest!r}, expected at most longest ({longest!r}) and the span of "
+            f"{steps.length * len(steps):g} s"
+        )
     snr_min = _positive(snr_min, "1", "snr_min")
     images = SlewImages(
         events=events,
@@ -154,7 +163,7 @@ def slew_mosaic(
             f"slew_mosaic: the instrument turns by up to {fastest:.2f} degrees in an image of "
             f"{steps.length:g} s, which smears sources (0.37 degrees wide); use a shorter step="
         )
-    search = Search(images, longest, snr_min, target)
+    search = Search(images, limits, snr_min, target)
     search.run()
     if not search.peaks:
         raise EmptySelectionError("slew_mosaic: no window has enough cells around any place to measure it")

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import KindError
+from batx.positions import designation
 from batx.schema import build
 from batx.source_fields import Field, Targets
 
@@ -63,18 +64,10 @@ def _names(variables: dict[str, Any]) -> np.ndarray:
     """Return names; sources without one are named after their position."""
     ra, dec = variables["ra"][1], variables["dec"][1]
     names = [
-        str(name) or (_designation(a, d) if np.isfinite(a) else f"NEW_{number}")
+        str(name) or (designation(a, d) if np.isfinite(a) else f"NEW_{number}")
         for number, (name, a, d) in enumerate(zip(variables["name"][1], ra, dec, strict=True), 1)
     ]
     return np.array(names, dtype=str)
-
-
-def _designation(ra: float, dec: float) -> str:
-    """Return J and the position in hours, minutes and tenths, and degrees and minutes, cut off."""
-    tenths = int(ra / 15 * 600 + 1e-6) % 14400
-    minutes = int(abs(dec) * 60 + 1e-6)
-    sign = "-" if dec < 0 else "+"
-    return f"J{tenths // 600:02d}{tenths % 600 / 10:04.1f}{sign}{minutes // 60:02d}{minutes % 60:02d}"
 
 
 def with_absent(part: xr.Dataset, targets: Targets, inside: np.ndarray) -> xr.Dataset:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.instrument.sky import radec_to_vector
+from batx.positions import designation
 from batx.schema import identify
 
-__all__ = ["describe", "describe_times", "sizes"]
+__all__ = ["describe", "describe_source", "describe_times", "distinct", "separation", "sizes"]
 
 
 def describe(ds: xr.Dataset) -> dict[str, str]:
@@ -65,6 +67,96 @@ def describe_times(ds: xr.Dataset) -> dict[str, str]:
     if trigger is not None and np.isfinite(trigger):
         rows["trigger"] = _instant(float(trigger), ds.attrs)
     return rows
+
+
+def distinct(catalog: xr.Dataset, apart: float = 0.5, most: int = 20) -> xr.Dataset:
+    """Return the most significant source of each place, named after the place if it has no name.
+
+    Parameters
+    ----------
+    catalog
+        Kind ``catalog`` with `ra` and `dec`, such as the candidates of a search, where a place occurs often.
+    apart
+        Sources closer than this (degrees) to a more significant one are left out.
+    most
+        Greatest number of sources.
+
+    Examples
+    --------
+    >>> import batx
+    >>> catalog = batx.build("catalog", {
+    ...     "ra": ("source", [10.0, 10.1, 50.0]), "dec": ("source", [0.0, 0.0, 0.0]),
+    ...     "snr": ("source", [7.0, 9.0, 8.0])})
+    >>> distinct(catalog)["ra"].values.tolist()
+    [10.1, 50.0]
+    """
+    snr = catalog["snr"].max("energy") if "energy" in catalog["snr"].dims else catalog["snr"]
+    ra, dec = catalog["ra"].values, catalog["dec"].values
+    chosen: list[int] = []
+    for i in np.argsort(-snr.values, kind="stable"):
+        if len(chosen) == most:
+            break
+        if not chosen or (separation(ra[i], dec[i], ra[chosen], dec[chosen]) > apart).all():
+            chosen.append(int(i))
+    chosen_ones = catalog.isel(source=chosen)
+    if "name" in catalog.variables:
+        return chosen_ones
+    names = [designation(ra[i], dec[i]) for i in chosen]
+    return chosen_ones.assign_coords(name=("source", np.array(names, dtype=object)))
+
+
+def separation(ra: Any, dec: Any, other_ra: Any, other_dec: Any) -> np.ndarray:
+    """Return the angle (degrees) between positions (degrees).
+
+    Examples
+    --------
+    >>> float(separation(10.0, 0.0, 10.0, 1.5).round(9))
+    1.5
+    """
+    one, two = radec_to_vector(ra, dec), radec_to_vector(other_ra, other_dec)
+    across = np.linalg.norm(np.cross(one, two), axis=-1)
+    return np.rad2deg(np.arctan2(across, np.sum(one * two, axis=-1)))
+
+
+def describe_source(catalog: xr.Dataset, index: int) -> dict[str, str]:
+    """Return a source of a catalogue, by label: its place, and its best band.
+
+    Examples
+    --------
+    >>> import batx
+    >>> catalog = batx.build("catalog", {
+    ...     "ra": ("source", [10.0]), "dec": ("source", [0.0]), "snr": ("source", [7.0])})
+    >>> describe_source(catalog, 0)
+    {'ra (deg)': '10.0000', 'dec (deg)': '+0.0000', 'snr': '7.0'}
+    """
+    one = catalog.isel(source=index)
+    snr = np.atleast_1d(one["snr"].values) if "snr" in one else np.zeros(1)
+    band = int(np.nanargmax(snr)) if np.isfinite(snr).any() else 0
+    scale = {"err_rad": 60.0}
+    formats = {
+        "ra": ("ra (deg)", ".4f"),
+        "dec": ("dec (deg)", "+.4f"),
+        "err_rad": ("arcmin", ".2f"),
+        "significance": ("sigma", ".1f"),
+        "snr": ("snr", ".1f"),
+        "rate": ("count/s", ".5f"),
+        "rate_err": ("+-", ".5f"),
+        "pcode": ("coding", ".2f"),
+        "false_alarms": ("chance", ".1g"),
+        "false_alarm_probability": ("chance", ".1g"),
+    }
+    names = {"name": str(one["name"].values)} if "name" in one.variables else {}
+    values = {
+        label: format(
+            scale.get(name, 1.0) * float(np.atleast_1d(one[name].values)[band * one[name].ndim]), style
+        )
+        for name, (label, style) in formats.items()
+        if name in one
+    }
+    if {"window_start", "window_stop"} <= set(one.data_vars):
+        zero = float(catalog.attrs.get("trigger_time", 0.0))
+        values["window (s)"] = f"{float(one.window_start) - zero:.1f}-{float(one.window_stop) - zero:.1f}"
+    return names | values
 
 
 def _words(*values: Any) -> str:

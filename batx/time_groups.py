@@ -63,7 +63,7 @@ def time_groups(starts: np.ndarray, time_bins: Any, attrs: Mapping[str, Any]) ->
 
     Notes
     -----
-    Source: algorithms 2.4.
+    Source: algorithms 2.8.
     """
     if not np.isfinite(starts).all():
         raise ValueRangeError(

@@ -92,8 +92,8 @@ class Search:
     ----------
     images
         What is added up.
-    longest
-        Length of the longest window, s.
+    limits
+        Lengths of the shortest and the longest window, s.
     snr_min
         Significance above which further peaks of a window are kept.
     target
@@ -109,8 +109,14 @@ class Search:
         Number of windows that were searched, and of resolution elements in all of them.
     """
 
-    def __init__(self, images: SlewImages, longest: float, snr_min: float, target: np.ndarray | None) -> None:
-        self.images, self.longest, self.snr_min, self.target = images, longest, snr_min, target
+    def __init__(
+        self,
+        images: SlewImages,
+        limits: tuple[float, float],
+        snr_min: float,
+        target: np.ndarray | None,
+    ) -> None:
+        self.images, self.limits, self.snr_min, self.target = images, limits, snr_min, target
         self.peaks: list[Peak] = []
         self.best: Window
         self.total: Window
@@ -119,7 +125,7 @@ class Search:
         self.elements_per_cell = images.elements_per_cell(FWHM)
 
     def run(self) -> None:
-        """Go through all windows that are not too long."""
+        """Go through all windows."""
         steps, highest = self.images.steps, -np.inf
         with ThreadPoolExecutor(_cpus()) as pool:
 
@@ -127,10 +133,9 @@ class Search:
                 edges = np.linspace(0, size, 4 * _cpus() + 1).astype(int).tolist()
                 list(pool.map(work, edges[:-1], edges[1:]))
 
-            for window in _windows(self.images.sums(in_parts), len(steps), in_parts):
+            for window in _windows(self.images.sums(in_parts), len(steps), self._searched, in_parts):
                 self.total = window
-                length = steps.length * (window.last - window.first)
-                if length > max(self.longest, steps.length) * (1 + 1e-9):
+                if not self._searched(window.first, window.last):
                     continue
                 found = list(self._measured(window, in_parts))
                 self.peaks += found
@@ -150,6 +155,11 @@ class Search:
             return self.n_windows * self._n_values * 0.5 * erfc(u / np.sqrt(2))
         density = 8 * np.log(2) / (2 * np.pi) ** 1.5 * u * np.exp(-(u**2) / 2)
         return self.elements * self._n_values * density
+
+    def _searched(self, first: int, last: int) -> bool:
+        """Return whether a window has a length that is looked at."""
+        length, step = self.images.steps.length * (last - first), self.images.steps.length
+        return self.limits[0] * (1 - 1e-9) <= length <= max(self.limits[1], step) * (1 + 1e-9)
 
     @property
     def _n_values(self) -> int:
@@ -223,12 +233,18 @@ class Search:
             yield Peak(window.steps, moved, spread, height / width, height * unit, width * unit)
 
 
-def _windows(blocks: Iterator[np.ndarray | None], steps: int, in_parts: Parts) -> Iterator[Window]:
+def _windows(
+    blocks: Iterator[np.ndarray | None],
+    steps: int,
+    wanted: Callable[[int, int], bool],
+    in_parts: Parts,
+) -> Iterator[Window]:
     """Yield the sums over windows of 1, 2, 4, ... steps that overlap by half, up to the whole span.
 
     Two neighbouring blocks of 2^k steps make a window of 2^(k+1), and every other one of these is a block of
     the next level: each window costs one addition, and a level keeps one block. The last windows may reach
-    beyond the end; those that hold nothing but another one are left out. `None` is a block of nothing.
+    beyond the end; those that hold nothing but another one are left out, and those that are neither `wanted`
+    nor a block. `None` is a block of nothing.
     """
     top = (steps - 1).bit_length()
     waiting: list[np.ndarray | None] = [None] * (top + 1)
@@ -239,10 +255,11 @@ def _windows(blocks: Iterator[np.ndarray | None], steps: int, in_parts: Parts) -
         before, waiting[level] = waiting[level], block
         if index == 0:
             return
+        first, last = (index - 1) << level, min((index + 1) << level, steps)
         joined = block if before is None else before
-        if before is not None and block is not None:
+        if before is not None and block is not None and (index % 2 or wanted(first, last)):
             joined = _sum(before, block, in_parts)
-            yield Window((index - 1) << level, min((index + 1) << level, steps), joined)
+            yield Window(first, last, joined)
         if index % 2:
             yield from push(joined, level + 1, index // 2)
 

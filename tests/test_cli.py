@@ -19,7 +19,7 @@ from makers import make
 import batx
 from batx.cli import main
 from batx.doctor import findings
-from batx.summary import describe
+from batx.summary import describe, separation
 
 RA, DEC = 165.0, 24.0
 
@@ -310,6 +310,154 @@ def test_zarr_output(event_file, tmp_path):
     assert batx.open_dataset(tmp_path / "raw.zarr").bat.kind == "lightcurve"
 
 
+# --- images of the sky, mosaics ---
+
+
+@pytest.fixture(scope="module")
+def sky_files(observation: Path, tmp_path_factory) -> list[Path]:
+    """Images of two parts of the burst."""
+    folder = tmp_path_factory.mktemp("sky")
+    files = [folder / "first.nc", folder / "second.nc"]
+    for number, path in enumerate(files):
+        limits = ("--tstart", 5 * number, "--tstop", 5 * number + 5, "--t0", "trigger")
+        good("image", observation, *limits, "-o", path)
+    return files
+
+
+def test_image_with_sources(observation, tmp_path):
+    out, picture, regions = tmp_path / "sky.nc", tmp_path / "sky.png", tmp_path / "sky.reg"
+    limits = ("--tstart", 0, "--tstop", 10, "--t0", "trigger", "--clean", "background")
+    text = good("image", observation, *limits, "-o", out, "-p", picture, "--sources", regions).stdout
+    assert "1 source" in text
+    assert all(f"wrote {path}" in text for path in (out, picture, regions))
+    assert "circle(16" in regions.read_text()
+    ds = batx.open_dataset(out)
+    assert (ds.bat.kind, ds.sizes["energy"]) == ("sky_image", 1)
+    found = ds.bat.detect()
+    away = separation(found["ra"].values, found["dec"].values, RA, DEC)
+    assert 60 * away[0] < 5 * 60 * float(found["err_rad"][0])
+
+
+def test_image_of_a_detector_image_in_fits(observation, event_file, tmp_path):
+    plane, out = tmp_path / "plane.dpi", tmp_path / "sky.img"
+    good("dpi", event_file, "--energy", "15,50,150", "-o", plane)
+    (attitude,) = (observation / "auxil").glob("*sat*")
+    obs = batx.open_observation(observation)
+    parts = {name: tmp_path / f"{name}.nc" for name in ("aperture", "alignment")}
+    for name, path in parts.items():
+        batx.to_netcdf(obs[name].to_dataset(), path)
+    files = ("--aperture", parts["aperture"], "--teldef", parts["alignment"], "--attitude", attitude)
+    good("image", plane, *files, "--keep-hot", "-o", out)
+    ds = batx.open_dataset(out)
+    expected = batx.open_dataset(plane).bat.sky_image(
+        attitude=batx.open_dataset(attitude), **{name: obs[name].to_dataset() for name in parts}
+    )
+    np.testing.assert_allclose(ds["snr"], expected["snr"], rtol=1e-5, atol=1e-5)
+    result = run("image", plane, *files, "--energy", "15,50")
+    assert result.exit_code == 2
+    assert "are for events" in result.stderr
+
+
+def test_image_says_what_is_missing(event_file, tmp_path):
+    result = run("image", event_file)
+    assert result.exit_code == 1
+    assert "needs the aperture" in result.stderr
+    assert "--aperture" in result.stderr
+
+
+def test_mosaic_of_files(sky_files, tmp_path):
+    out, picture = tmp_path / "mosaic.nc", tmp_path / "mosaic.png"
+    options = ("--nside", 128, "--scheduler", "threads", "--resume", tmp_path / "sums")
+    text = good("mosaic", *sky_files, *options, "-o", out, "-p", picture, "--detect").stdout
+    assert "in 2 images" in text
+    assert "1 source" in text
+    assert picture.stat().st_size > 10_000
+    made = batx.open_dataset(out)
+    expected = batx.finalize(batx.mosaic(sky_files, nside=128)).compute()
+    for name in ("sum_w", "flux", "snr", "exposure"):
+        np.testing.assert_allclose(made[name], expected[name], rtol=1e-12)
+    good("mosaic", *sky_files, *options, "-o", out, "--overwrite")  # from the partial sums
+    np.testing.assert_array_equal(batx.open_dataset(out)["sum_w"], made["sum_w"])
+
+
+def test_mosaic_of_time_groups(sky_files, tmp_path):
+    out = tmp_path / "mosaic.nc"
+    good("mosaic", *sky_files, "--nside", 64, "--scheduler", "threads", "--time-bins", 5, "-o", out)
+    tree = batx.open_datatree(out)
+    assert {"total", "groups"} <= set(tree.children)
+    groups = tree["groups"].to_dataset()
+    assert groups.sizes["time"] == 2
+    np.testing.assert_allclose(groups["sum_w"].sum("time"), tree["total/sum_w"], rtol=1e-12)
+
+
+def test_mosaic_on_a_cluster(sky_files, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        out = tmp_path / "mosaic.nc"
+        good("mosaic", *sky_files, "--nside", 64, "--scheduler", address, "-o", out)
+    expected = batx.mosaic(sky_files, nside=64).compute()
+    np.testing.assert_allclose(batx.open_dataset(out)["sum_w"], expected["sum_w"], rtol=1e-12)
+
+
+def test_mosaic_starts_a_cluster_of_its_own(sky_files, tmp_path):
+    pytest.importorskip("distributed")
+    out = tmp_path / "mosaic.nc"
+    command = [
+        sys.executable,
+        "-m",
+        "batx",
+        "mosaic",
+        *map(str, sky_files),
+        "--nside",
+        "64",
+        "--workers",
+        "2",
+    ]
+    done = subprocess.run(
+        [*command, "-o", str(out)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = batx.mosaic(sky_files, nside=64).compute()
+    np.testing.assert_allclose(batx.open_dataset(out)["sum_w"], expected["sum_w"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ((), 2, "give sky images"),
+        (("--radius", "3"), 2, "--center"),
+        (("--nside", "500", "--scheduler", "threads"), 1, "power of two"),
+        (("--time-bins", "fortnight", "--scheduler", "threads"), 2, "month, year or seconds"),
+    ],
+)
+def test_mosaic_refuses(arguments, status, words, sky_files):
+    files = sky_files if arguments else []
+    result = run("mosaic", *files, *arguments)
+    assert result.exit_code == status
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_mosaic_of_a_slew(tmp_path):
+    from batx.simulate import Background, Box, Slew, Source, observation
+
+    burst = Source(2.0, ra=RA, dec=DEC, light_curve=Box(4.0, 6.0), name="burst")
+    folder = observation(
+        tmp_path, burst, Background(rate=0.1), duration=8.0, trigger=4.0, target=(160.0, 24.0, 40.0),
+        slews=[Slew(2.0, 8.0, 163.0, 24.0, 40.0)], seed=2,
+    )  # fmt: skip
+    out, regions = tmp_path / "slew.nc", tmp_path / "slew.reg"
+    options = ("--tstart", 2, "--tstop", 8, "--t0", 6e8, "--step", 0.5, "--energy", "15,150", "--nside", 128)
+    text = good("mosaic", "--events", folder, *options, "-o", out, "--sources", regions).stdout
+    assert "1 source" in text
+    assert batx.open_dataset(out).bat.kind == "mosaic"
+    _, ra, dec, *_ = regions.read_text().split("circle")[1].replace("(", ",").split(",")
+    assert separation(float(ra), float(dec), RA, DEC) < 0.1
+
+
 # --- demo ---
 
 
@@ -324,6 +472,8 @@ def test_demo_leaves_readable_products_and_pictures(tmp_path):
         "detector_plane",
         "detector_mask",
         "ray_trace",
+        "sky_image",
+        "slew_mosaic",
     ):
         ds = batx.open_dataset(folder / f"{name}.nc")
         assert not ds.bat.check()
@@ -333,4 +483,10 @@ def test_demo_leaves_readable_products_and_pictures(tmp_path):
     assert fine.attrs["weighting"] == "mask"
     assert fits.getheader(folder / "burst.lc", 1)["HDUCLAS1"] == "LIGHTCURVE"
     assert fits.getheader(folder / "burst.pha", 1)["HDUCLAS1"] == "SPECTRUM"
+    for name in ("sources", "slew_sources"):
+        found = batx.open_dataset(folder / f"{name}.nc")
+        away = separation(found["ra"][0], found["dec"][0], RA, DEC)
+        assert float(away) < 4 * float(found["err_rad"][0])
+        assert found.sizes["source"] == 2, "the burst and the steady source"
+    assert " ".join(text.split()).count("from the truth") == 3
     good("demo", "-o", folder)  # again, over itself

@@ -12,6 +12,7 @@ import batx
 from batx.errors import (
     AttitudeError,
     BatxError,
+    EmptySelectionError,
     KindError,
     MissingVariableError,
     ValueRangeError,
@@ -176,6 +177,15 @@ def test_times_are_sampled_each_on_its_own():
     xr.testing.assert_equal(lazy.compute(), sums)
 
 
+def test_an_image_without_bands():
+    image = sky_image()
+    sums = batx.to_healpix(image.isel(energy=1), NSIDE)
+    assert sums.sum_w.dims == ("cell",) and float(sums.energy) == 37.0 and check(sums) == []
+    expected = slow_sums([image.isel(energy=[1])], NSIDE)
+    np.testing.assert_allclose(on_sphere(sums, "sum_wf"), expected["sum_wf"][0], rtol=1e-9, atol=1e-9)
+    assert batx.finalize(sums).snr.dims == ("cell",)
+
+
 def test_counts_become_rates():
     image = sky_image()
     counts = image.drop_vars(["rate", "noise"]).assign(
@@ -215,6 +225,7 @@ def test_reference_image(heasoft):
         (ValueRangeError, None, {"nside": 64, "pcode_min": 1.5}, "0 to 1"),
         (ValueRangeError, None, {"nside": 64, "off_axis": np.ones((3, 7, 9))}, "planes of"),
         (ValueRangeError, None, {"nside": 64, "off_axis": np.ones((2, 24, 40))}, "3 plane"),
+        (EmptySelectionError, lambda ds: ds.assign(rate=ds.rate * np.nan), {"nside": 64}, "has data"),
         (MissingVariableError, lambda ds: ds.drop_vars("noise"), {"nside": 64}, "noise"),
         (MissingVariableError, lambda ds: ds.drop_vars("pcode"), {"nside": 64}, "pcode_min=None"),
         (MissingVariableError, lambda ds: ds.drop_vars("exposure"), {"nside": 64}, "exposure"),
@@ -247,3 +258,9 @@ def test_round_trips(tmp_path):
     sums = batx.to_healpix(sky_image(), NSIDE)
     for write, name in ((batx.to_netcdf, "a.nc"), (batx.to_zarr, "a.zarr")):
         xr.testing.assert_identical(batx.open_dataset(write(sums, tmp_path / name)).load(), sums)
+
+
+def test_xdggs_reads_it():
+    xdggs = pytest.importorskip("xdggs")
+    decoded = xdggs.decode(batx.to_healpix(sky_image(), NSIDE), convention="cf")
+    assert decoded.dggs.grid_info.level == 6

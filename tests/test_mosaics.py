@@ -96,6 +96,32 @@ def test_files_chunked_images_and_one_stack_give_the_same(tmp_path):
     close(batx.mosaic(batx.to_netcdf(stack, tmp_path / "stack.nc"), NSIDE).compute(), expected)
 
 
+def test_fits_files(tmp_path):
+    """Plain and gzipped, flux, noise and coding as extensions, as the tools write them."""
+    from astropy.io import fits
+
+    images = fields(3)
+    expected = batx.mosaic(images, NSIDE).compute()
+    paths = []
+    for number, image in enumerate(images):
+        header = fits.Header.fromstring(image.wcs.item(), sep="\n")
+        header.update({"TELESCOP": "SWIFT", "EXPOSURE": float(image.exposure), "BUNIT": "count/s"})
+        header.update({"TSTART": DAY * number, "TSTOP": DAY * number + 100 + number})
+        hdus = []
+        for name, variable in (("BAT_IMAGE", "rate"), ("BAT_VARMAP", "noise")):
+            for band in range(3):
+                hdu = fits.ImageHDU(image[variable].values[band], header, name=f"{name}_{band + 1}")
+                hdu.header["E_MIN"], hdu.header["E_MAX"] = image.energy_bnds.values[band]
+                hdus.append(hdu)
+        hdus.append(fits.ImageHDU(image.pcode.values, header, name="BAT_PCODE"))
+        paths.append(tmp_path / f"{number}.img{'.gz' if number == 1 else ''}")
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(paths[-1])
+    found = batx.mosaic(paths, NSIDE)
+    close(found.compute(), expected)
+    with dask.config.set(scheduler="processes", num_workers=2):
+        close(batx.mosaic(paths, NSIDE).compute(), expected)
+
+
 def test_nothing_is_computed_before_it_is_asked_for(monkeypatch):
     calls = []
     monkeypatch.setattr(mosaics, "add_image", lambda *arguments: calls.append(1))
@@ -510,6 +536,7 @@ def signal_pid(pid: int) -> None:
         (EmptySelectionError, lambda: [], "no image"),
         (ValueRangeError, lambda: [sky_image(), sky_image()], "count twice"),
         (ValueRangeError, lambda: [sky_image(), sky_image(bands=2, start=1e4)], "same bands"),
+        (ValueRangeError, lambda: [sky_image(), sky_image(start=1e4, shape=(30, 30))], "one geometry"),
         (ValueRangeError, lambda: [sky_image(), per_area(sky_image(start=1e4))], "one unit"),
         (KindError, lambda: [sky_image(), sky_image().rename(imx="u")], "sky_image"),
         (KindError, lambda: 5, "sequence"),
@@ -527,7 +554,7 @@ def per_area(image: xr.Dataset) -> xr.Dataset:
 
 
 def test_images_of_other_sizes_add_up():
-    images = [sky_image(), sky_image(152.0, start=1e4, shape=(30, 30), half=(0.3, 0.3))]
+    images = [sky_image(), sky_image(152.0, start=1e4).isel(imx=slice(3, 30), imy=slice(10, 24))]
     assert_same(batx.mosaic(images, NSIDE).compute(), slow_sums(images, NSIDE))
     with pytest.raises(ValueRangeError, match="off_axis"):
         batx.mosaic(images, NSIDE, off_axis=np.ones((3, 24, 40)))

@@ -130,6 +130,35 @@ def test_positions_and_significances_have_unit_pulls():
 
 
 @pytest.mark.slow
+def test_a_simulated_burst_from_events_to_candidate(tmp_path):
+    """Four images of a burst: found where it is, with twice the significance of one.
+
+    Interpolated noise is 8 % narrower than that of pixels.
+    """
+    from batx.simulate import Background, Source, observation
+
+    burst = Source(0.15, ra=165.0, dec=24.0)
+    folder = observation(tmp_path / "obs", burst, Background(rate=0.2), duration=20.0, seed=3)
+    obs = batx.open_observation(folder)
+    parts = {name: obs[name].to_dataset() for name in ("aperture", "detector_mask", "attitude", "alignment")}
+    events = obs["events"].to_dataset()
+    start = float(events.gti_start.min())
+    cube = events.bat.detector_plane(time=start + np.arange(0, 17, 4.0), energy=[15, 150])
+    images = cube.chunk(time=1).bat.sky_image(**parts)
+    sums = batx.mosaic(images, 512).compute()
+    found = batx.candidates(sums, 7.0)
+    assert float(found.ra[0]) == pytest.approx(165.0, abs=0.03)
+    assert float(found.dec[0]) == pytest.approx(24.0, abs=0.03)
+    one = images.isel(time=0).compute()
+    single = batx.to_healpix(one, 512)
+    height = float(batx.candidates(single, 7.0).significance[0])
+    assert float(found.significance[0]) / height == pytest.approx(2.0, rel=0.1)
+    cells, pixels = batx.finalize(single).snr.values, one.snr.where(one.pcode > 0.15).values
+    widths = [peaks.robust_width(values[np.isfinite(values)]) for values in (cells, pixels)]
+    assert 0.88 < widths[0] / widths[1] < 0.96
+
+
+@pytest.mark.slow
 def test_false_alarms_come_as_often_as_they_should():
     """The largest peak of pure noise: its false-alarm probability is uniform."""
     from scipy.spatial import cKDTree

@@ -21,6 +21,7 @@ __all__ = [
     "product",
     "refuse_existing",
     "require_parts",
+    "weighted",
     "write",
     "write_results",
 ]
@@ -142,7 +143,7 @@ def product(source: Path, make: Callable[..., xr.Dataset], options: dict[str, An
     refuse_existing(results["overwrite"], results["output"], results["plot"])
     with progress() as step:
         step(f"opening {source.name}")
-        parts = _weighted(source, step, options)
+        parts = weighted(source, step, options)
         step("binning")
         mask = parts.get("detector_mask")
         made = make(parts["events"], detector_mask=mask, **limits_of(options)).compute()
@@ -152,7 +153,7 @@ def product(source: Path, make: Callable[..., xr.Dataset], options: dict[str, An
         click.echo(f"wrote {path}")
 
 
-def _weighted(source: Path, step: Callable[[str], None], options: dict[str, Any]) -> dict[str, xr.Dataset]:
+def weighted(source: Path, step: Callable[[str], None], options: dict[str, Any]) -> dict[str, xr.Dataset]:
     """Return the parts of a file or observation, the events weighted if a position is given."""
     import batx
 

@@ -125,7 +125,14 @@ def sheet(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="cyan", title=title or None, title_justify="left")
+    made = Table(
+        box=None,
+        pad_edge=False,
+        collapse_padding=True,
+        header_style="cyan",
+        title=title or None,
+        title_justify="left",
+    )
     for heading in columns:
         made.add_column(heading, overflow="fold")
     for row in rows:

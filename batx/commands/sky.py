@@ -41,6 +41,10 @@ __all__ = ["image", "mosaic"]
 _CLEANED = {"background": "bkgcleaned", "sources": "srccleaned", "all": "cleaned"}
 _MAPS = ("snr", "flux", "flux_err", "exposure", "pcode_exposure", "n_images")
 
+_detect_option = click.option("--detect", is_flag=True, help="Find sources and fit their positions.")
+_snr_option = click.option(
+    "--snr", type=float, default=6.0, show_default=True, help="Significance from which on a source is one."
+)
 _source_file = click.option(
     "--sources",
     type=NewFile(*STORE_SUFFIXES, *FITS_SUFFIXES, ".reg"),
@@ -78,10 +82,8 @@ _zoom_options = together(
     help="Fit a smooth background, and the sources of --catalog; take away one of them, or both.",
 )
 @click.option("--catalog", type=EXISTING, help="File of known sources (kind catalog).")
-@click.option("--detect", is_flag=True, help="Find sources and fit their positions.")
-@click.option(
-    "--snr", type=float, default=6.0, show_default=True, help="Significance from which on a source is one."
-)
+@_detect_option
+@_snr_option
 @_source_file
 @_zoom_options
 @result_options
@@ -159,31 +161,13 @@ def _plane(parts: dict[str, xr.Dataset], options: dict[str, Any]) -> xr.Dataset:
 
 
 def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
-    """Write sources as lines: position, error, significance and rate of the best band."""
-    import numpy as np
+    """Write sources as lines."""
+    from batx.summary import describe_source
 
     number = catalog.sizes["source"]
-    rows = []
-    for i in range(min(number, most)):
-        one = catalog.isel(source=i)
-        band = int(np.nanargmax(one["snr"].values)) if one["snr"].ndim and one["snr"].notnull().any() else 0
-        values = {name: one[name].values for name in ("snr", "rate", "rate_err") if name in one}
-        best = {name: float(np.atleast_1d(value)[band]) for name, value in values.items()}
-        rows.append(
-            [
-                str(one["name"].values) if "name" in one.variables else str(i + 1),
-                f"{float(one['ra']):.4f}" if "ra" in one else "",
-                f"{float(one['dec']):+.4f}" if "dec" in one else "",
-                f"{60.0 * float(one['err_rad']):.2f}" if "err_rad" in one else "",
-                f"{best['snr']:.1f}",
-                f"{best['rate']:.5f}" if "rate" in best else "",
-                f"{best['rate_err']:.5f}" if "rate_err" in best else "",
-                f"{float(one['pcode']):.2f}" if "pcode" in one else "",
-            ]
-        )
+    rows = [describe_source(catalog, i) for i in range(min(number, most))]
     title = f"{number} source{'' if number == 1 else 's'}" + (f", the first {most}" if number > most else "")
-    columns = ("name", "ra (deg)", "dec (deg)", "error (')", "snr", "count/s", "error", "coding")
-    sheet(title, columns, rows)
+    sheet(title, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
 
 
 @click.command(cls=Command)
@@ -220,10 +204,12 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
 @click.option(
     "--workers", type=click.IntRange(1), help="Number of processes or threads.  [default: processors]"
 )
-@click.option("--catalog", type=EXISTING, help="Sources to be marked in the picture (kind catalog).")
+@click.option("--catalog", type=EXISTING, help="File of known sources (kind catalog).")
 @click.option(
     "--variable", type=click.Choice(_MAPS), default="snr", show_default=True, help="Map of the picture."
 )
+@_detect_option
+@_snr_option
 @_source_file
 @_zoom_options
 @result_options
@@ -235,22 +221,18 @@ def mosaic(images: tuple[Path, ...], events: Path | None, **options: Any) -> Non
     """
     if bool(images) == (events is not None):
         raise click.UsageError("give sky images, or --events with an event file or observation")
-    if (options["radius"] is None) != (options["center"] is None) and options["center"] is None:
+    if options["radius"] is not None and options["center"] is None:
         raise click.UsageError("give --center with --radius")
-    if options["sources"] is not None and events is None:
-        raise click.UsageError("--sources is for --events; batx image finds sources in images")
     refuse_existing(options["overwrite"], options["output"], options["plot"], options["sources"])
     results = {name: options[name] for name in ("output", "plot", "overwrite")}
     picture = {name: options[name] for name in ("variable", "center", "radius") if options[name] is not None}
     with progress() as step:
         if events is None:
-            obj, shown, found = *_mosaic(images, step, options), None
+            obj, shown, found = _mosaic(images, step, options)
         else:
-            obj, found = _slew(events, step, options)
-            shown = obj
-        known = None if options["catalog"] is None else _open(options["catalog"])
-        picture["catalog"] = found if known is None else known
-        written = write_results(obj, step, **results, shown=shown, **picture)
+            shown, found = _slew(events, step, options)
+            obj = shown
+        written = write_results(obj, step, **results, shown=shown, catalog=found, **picture)
         if options["sources"] is not None and found is not None:
             written.append(write(found, options["sources"], options["overwrite"]))
     dataset_info(shown, f"{len(images)} files" if events is None else events.name)
@@ -260,16 +242,10 @@ def mosaic(images: tuple[Path, ...], events: Path | None, **options: Any) -> Non
         click.echo(f"wrote {path}")
 
 
-def _open(path: Path) -> xr.Dataset:
-    import batx
-
-    return batx.open_dataset(path)
-
-
 def _mosaic(
     images: tuple[Path, ...], step: Callable[[str], None], options: dict[str, Any]
-) -> tuple[Any, xr.Dataset]:
-    """Return what is to be written, and the sum of all images."""
+) -> tuple[Any, xr.Dataset, xr.Dataset | None]:
+    """Return what is to be written, the sum of all images, and the sources in it or those that are known."""
     import xarray as xr
 
     import batx
@@ -290,7 +266,11 @@ def _mosaic(
     with computing(options["scheduler"], options["workers"]) as compute:
         done = compute(list(lazy.values()), lambda part: step(f"adding up, {100 * part:.0f} %"))
     made = {name: batx.finalize(ds) for name, ds in zip(lazy, done, strict=True)}
-    return (xr.DataTree.from_dict(made) if tree else made["total"]), made["total"]
+    found = known = None if options["catalog"] is None else batx.open_dataset(options["catalog"])
+    if options["detect"] or options["sources"] is not None:
+        step("finding sources")
+        found = batx.candidates(made["total"], options["snr"], catalog=known)
+    return (xr.DataTree.from_dict(made) if tree else made["total"]), made["total"], found
 
 
 def _seconds(text: str) -> float:
@@ -303,8 +283,9 @@ def _seconds(text: str) -> float:
 def _slew(
     source: Path, step: Callable[[str], None], options: dict[str, Any]
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return the mosaic of the best window, and the candidates of all."""
+    """Return the mosaic of the best window, and the best candidate of each place."""
     import batx
+    from batx.summary import distinct
 
     step(f"opening {source.name}")
     parts = open_parts(source, options)
@@ -317,7 +298,10 @@ def _slew(
         nside=options["nside"],
         frame=options["frame"],
         pcode_min=options["pcode_min"],
+        snr_min=options["snr"],
         **{name: parts.get(name) for name in ("attitude", "aperture", "alignment", "detector_mask")},
         **limits_of(options),
     )
-    return batx.finalize(tree["best"].to_dataset()), tree["candidates"].to_dataset().compute()
+    found = tree["candidates"].to_dataset().compute()
+    seen = found["snr"].max("energy").values >= options["snr"]
+    return batx.finalize(tree["best"].to_dataset()), distinct(found.isel(source=seen))

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from batx.errors import FileFormatError, MissingFileError
 
@@ -66,7 +66,8 @@ class Source:
         status = _status(self.path)
         self.size = status.st_size
         self.modified = status.st_mtime_ns
-        self._buffer: mmap.mmap | bytes | None = None
+        self._inflated: mmap.mmap | bytes | None = None
+        self._mapped: ref[mmap.mmap] | None = None
         self._lock = Lock()
 
     @classmethod
@@ -81,11 +82,22 @@ class Source:
 
     @property
     def buffer(self) -> mmap.mmap | bytes:
-        """All bytes of the (inflated) file."""
+        """All bytes of the (inflated) file.
+
+        A plain file stays mapped only while an array of it is in use, so that many files may be open.
+        """
         with self._lock:
-            if self._buffer is None:
-                self._buffer = _read(self.path)
-            return self._buffer
+            known = self._inflated
+            if known is None and self._mapped is not None:
+                known = self._mapped()
+            if known is not None:
+                return known
+            buffer, plain = _read(self.path)
+            if plain and isinstance(buffer, mmap.mmap):
+                self._mapped = ref(buffer)
+            else:
+                self._inflated = buffer
+            return buffer
 
 
 def _reopen(path: str, size: int) -> Source:
@@ -115,12 +127,13 @@ def _status(path: str) -> os.stat_result:
     return status
 
 
-def _read(path: str) -> mmap.mmap | bytes:
+def _read(path: str) -> tuple[mmap.mmap | bytes, bool]:
+    """Return the bytes of a file, and whether they are the file itself, mapped."""
     try:
         with open(path, "rb") as file:
             if file.read(2) == _GZIP:
-                return _inflate(path)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                return _inflate(path), False
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), True
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -12,7 +12,7 @@ import xarray as xr
 from batx.errors import KindError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
 from batx.positions import with_source_attrs
-from batx.schema import KINDS, require_kind, validate
+from batx.schema import KINDS, identify, require_kind, validate
 from batx.schema.axes import with_axes
 
 __all__ = ["to_fits"]
@@ -43,7 +43,7 @@ _FORMS = {"detector_plane": ("dpi", "dph", "dpitab"), "detector_mask": ("flags",
 
 
 def to_fits(
-    ds: xr.Dataset,
+    ds: xr.Dataset | xr.DataTree,
     path: str | os.PathLike[str],
     overwrite: bool = False,
     form: Literal["dpi", "dph", "dpitab", "flags"] | None = None,
@@ -62,9 +62,10 @@ def to_fits(
     Parameters
     ----------
     ds
-        A Dataset of kind events, gti, lightcurve, spectrum, response, detector_plane (counts, rates or
-        weights), detector_mask, detector_table, aperture, alignment, attitude, ray_trace, mosaic,
-        mosaic_image, sky_image, housekeeping, catalog or table, for one source. Events are read and written
+        A tree of intervals, as of `batx.duration_gti`, or a Dataset of kind events, gti, lightcurve,
+        spectrum, response, detector_plane (counts, rates or weights), detector_mask, detector_table,
+        aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, housekeeping, catalog or
+        table, for one source. Events are read and written
         a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
@@ -109,6 +110,10 @@ def to_fits(
     """
     from batx.io.write_events import can_stream, write_events
 
+    if isinstance(ds, xr.DataTree) and _holds_intervals(ds):
+        with atomic_path(path, overwrite=overwrite, inputs=input_files(ds.to_dataset())) as temporary:
+            _write(_interval_hdus(ds), temporary, Path(path).suffix == ".gz")
+        return Path(path)
     kind = require_kind(ds, *_KINDS, operation="to_fits")
     if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
         ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
@@ -130,6 +135,20 @@ def to_fits(
         else:
             _write(_hdus(ds, kind, form, keepbits), temporary, compressed)
     return Path(path)
+
+
+def _holds_intervals(tree: xr.DataTree) -> bool:
+    """Return whether a tree holds lists of intervals and nothing else."""
+    nodes = [node.to_dataset() for node in tree.children.values()]
+    return bool(nodes) and not tree.has_data and all(identify(node) == "gti" for node in nodes)
+
+
+def _interval_hdus(tree: xr.DataTree) -> list[Any]:
+    """Return an extension for each node, named as the node in capitals."""
+    from batx.io import write_products as products
+
+    named = [(name, node.to_dataset()) for name, node in tree.children.items()]
+    return [hdu for name, ds in named for hdu in products.gti_hdus(ds.assign_attrs(extname=name.upper()))]
 
 
 def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:

@@ -1,6 +1,6 @@
 """Peaks of maps on the sky: places by a fit of the point-spread function, trials by the roughness of noise.
 
-Plain arrays; directions are unit vectors. Formulae: algorithms, section 2.4.
+Plain arrays; directions are unit vectors. Formulae: algorithms, section 2.8.
 """
 
 from __future__ import annotations

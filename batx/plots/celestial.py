@@ -41,6 +41,8 @@ _GRID_COLOUR = "#7a7a7a"
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 45.0)
 _LINES = 6
 _POINTS = 721
+#: lines flatter than this along a side get no label there
+_GRAZING = 0.15
 _NAMES = {
     "icrs": ("Right ascension", "Declination"),
     "galactic": ("Galactic longitude", "Galactic latitude"),
@@ -131,13 +133,16 @@ def robust_limits(values: np.ndarray, name: str, peak: bool = False) -> tuple[fl
     """Return the ends of a colour scale for the finite `values` of a variable.
 
     Significances are symmetric, 5 to 8 sigma to either side, or up to the `peak`; other signed quantities
-    are symmetric about zero; coding is 0 to 1; the rest is from 0 to the 99.5 percentile.
+    are symmetric about zero; coding is 0 to 1, exposures from 0 to their greatest; the rest is from 0 to the
+    99.5 percentile.
     """
     if name == "snr":
         limit = float(np.clip(np.abs(values).max(), 5.0, None if peak else 8.0))
         return -limit, limit
     if name == "pcode":
         return 0.0, 1.0
+    if name in ("exposure", "pcode_exposure", "n_images"):
+        return 0.0, float(values.max())
     low, high = (float(end) for end in np.percentile(values, [0.5, 99.5]))
     if low < 0.0:
         high = max(abs(low), abs(high))
@@ -276,7 +281,10 @@ def _path(plane: SkyPlane, lon: np.ndarray, lat: np.ndarray, box: Box) -> tuple[
 
 
 def _crossings(lines: Iterable[_Line], box: Box, side: str) -> list[tuple[float, float]]:
-    """Return where lines cross a side of the box: coordinate along the side, and value of the line."""
+    """Return where lines cross a side of the box: coordinate along the side, and value of the line.
+
+    Lines that only graze the side are left out.
+    """
     left, right, bottom, top = box
     level = {"left": left, "right": right, "bottom": bottom, "top": top}[side]
     first, last = (left, right) if side in ("bottom", "top") else (bottom, top)
@@ -286,10 +294,10 @@ def _crossings(lines: Iterable[_Line], box: Box, side: str) -> list[tuple[float,
         with np.errstate(invalid="ignore"):
             here = np.flatnonzero((across[:-1] - level) * (across[1:] - level) <= 0)
         for i in here:
-            if across[i] == across[i + 1]:
+            rise, run = across[i + 1] - across[i], along[i + 1] - along[i]
+            if abs(rise) <= _GRAZING * abs(run):
                 continue
-            part = (level - across[i]) / (across[i + 1] - across[i])
-            place = float(along[i] + part * (along[i + 1] - along[i]))
+            place = float(along[i] + (level - across[i]) / rise * run)
             if min(first, last) <= place <= max(first, last):
                 found.append((place, value))
     return found
@@ -334,7 +342,7 @@ def _free(place: float, taken: list[tuple[float, str]], box: Box, side: str, apa
     width, height = abs(box[1] - box[0]), abs(box[3] - box[2])
     room = apart * (1.0 if side in ("bottom", "top") else 0.7) * width
     ends = abs(np.subtract(box[:2] if side in ("bottom", "top") else box[2:], place))
-    return all(abs(place - other) > room for other, _ in taken) and ends.min() > 0.01 * height
+    return all(abs(place - other) > room for other, _ in taken) and ends.min() > 0.03 * height
 
 
 def _degrees(value: float, signed: bool) -> str:
@@ -424,7 +432,7 @@ def draw_sources(
 def _sources(catalog: xr.Dataset) -> Iterator[dict[str, Any]]:
     """Yield name, ra, dec, err_rad and known of each source."""
     count = catalog["ra"].size
-    defaults: dict[str, Any] = {"name": "", "err_rad": np.nan, "known": False}
+    defaults: dict[str, Any] = {"name": "", "match_name": "", "err_rad": np.nan, "known": False}
     columns = {name: np.atleast_1d(catalog[name].values) for name in ("ra", "dec")}
     for name, default in defaults.items():
         given = name in catalog.variables
@@ -432,7 +440,7 @@ def _sources(catalog: xr.Dataset) -> Iterator[dict[str, Any]]:
     for i in range(count):
         if np.isfinite(columns["ra"][i]) and np.isfinite(columns["dec"][i]):
             yield {
-                "name": str(columns["name"][i]),
+                "name": str((columns["known"][i] and columns["match_name"][i]) or columns["name"][i]),
                 "ra": float(columns["ra"][i]),
                 "dec": float(columns["dec"][i]),
                 "err_rad": float(columns["err_rad"][i]),

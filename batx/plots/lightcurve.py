@@ -25,7 +25,7 @@ from batx.positions import source_names
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["gaps", "plot_lightcurve"]
+__all__ = ["gaps", "plot_lightcurve", "values_and_errors"]
 
 
 def plot_lightcurve(
@@ -76,7 +76,7 @@ def plot_lightcurve(
     name = "rate" if "rate" in ds else "counts"
     sources = source_names(ds)
     ds = ds[[v for v in _needed(ds, name) if v in ds.variables]].compute()
-    values, sigma = _values(ds, name)
+    values, sigma = values_and_errors(ds, name)
     if not np.isfinite(values).any():
         raise EmptySelectionError(f"{name}: found no finite value in {values.shape[1]} bins, nothing to draw")
     edges = ds["time_bnds"].values
@@ -144,7 +144,7 @@ def _needed(ds: xr.Dataset, name: str) -> list[str]:
     return [name, f"{name}_err", "time_bnds", "energy_bnds", "fracexp", "gti_start", "gti_stop"]
 
 
-def _values(ds: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def values_and_errors(ds: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Return values and 1-sigma errors as ``(source, time, energy)``; bins without exposure are NaN."""
     array = ds[name].transpose(..., "time", "energy")
     values = array.values.astype(float).reshape(-1, *array.shape[-2:])

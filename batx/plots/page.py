@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ class Page(Figure):
 
 
 def save(
-    ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False, dpi: int = 150, **options: Any
+    ds: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    dpi: int = 150,
+    draw: Callable[..., Any] = plot,
+    **options: Any,
 ) -> Path:
     """Draw an object and write the picture, all of it or nothing.
 
@@ -42,6 +49,8 @@ def save(
         Whether an existing file may be replaced.
     dpi
         Dots per inch of pixel formats.
+    draw
+        Function that draws `ds` on the figure it is given.
 
     Raises
     ------
@@ -58,7 +67,7 @@ def save(
         raise ValueRangeError(
             f"{target}: found suffix '{target.suffix}', expected one of {', '.join(formats)}"
         )
-    plot(ds, page, **options)
+    draw(ds, page, **options)
     with atomic_path(target, overwrite=overwrite) as temporary:
         page.savefig(temporary, format=kind, dpi=dpi)
     return target

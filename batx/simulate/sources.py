@@ -196,11 +196,14 @@ def stretches(
     edges = np.append(np.repeat(edges[:-1], parts) + fraction * np.repeat(np.diff(edges), parts), stop)
     imx, imy, front = telescope.place(source, 0.5 * (edges[1:] + edges[:-1]))
     in_field = front & (np.hypot(imx, imy) < telescope.field_radius())
-    first = 0
+    first, pieces = 0, []
     for k in range(1, len(imx) + 1):
         moved_on = k == len(imx) or np.hypot(imx[k] - imx[first], imy[k] - imy[first]) > tolerance
         if k < len(imx) and in_field[k] == in_field[first] and not (in_field[k] and moved_on):
             continue
-        middle = (first + k - 1) // 2
-        yield edges[first], edges[k], float(imx[middle]), float(imy[middle]), bool(in_field[first])
+        pieces.append((first, k))
         first = k
+    firsts, lasts = np.array(pieces).T
+    imx, imy, _ = telescope.place(source, 0.5 * (edges[firsts] + edges[lasts]))
+    for (first, last), x, y in zip(pieces, imx, imy, strict=True):
+        yield edges[first], edges[last], float(x), float(y), bool(in_field[first])

@@ -17,7 +17,7 @@ import xarray as xr
 from batx.attitudes import AttitudePath
 from batx.detector_planes import detector_plane
 from batx.errors import EmptySelectionError
-from batx.grids import TimeBins, energy_bands
+from batx.grids import TimeBins, energy_bands, uniform_bins
 from batx.healpix import label_cells, map_attrs
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
@@ -26,6 +26,7 @@ from batx.sky_coords import axis_direction
 from batx.sky_grids import HealpixGrid, cells_in_view, frame_to_icrs
 from batx.sky_images import sky_image
 from batx.sky_views import SkyView, Sums
+from batx.units import to_value
 
 __all__ = ["SlewImages", "Steps"]
 
@@ -42,14 +43,17 @@ class Steps:
 
     Attributes
     ----------
+    length
+        Length of a step, s; more exact than a difference of edges.
     bins
-        Time bins of equal length with their good time.
+        Time bins with their good time.
     rotation
         (step, 3, 3) from ICRS to BAT axes: the attitude that stands for each image.
     motion
         (step,) angle in degrees by which the instrument turned.
     """
 
+    length: float
     bins: TimeBins
     rotation: np.ndarray
     motion: np.ndarray
@@ -57,22 +61,24 @@ class Steps:
     @classmethod
     def of(
         cls,
-        bins: TimeBins,
+        step: Any,
         good: tuple[np.ndarray, np.ndarray],
         path: AttitudePath,
         extrapolate: bool = False,
     ) -> Steps:
-        """Return steps with their attitude.
+        """Return steps from the beginning of good time on, with their attitude.
 
         Raises
         ------
         AttitudeError
             If the attitude does not cover the good time.
         """
+        bins = uniform_bins(step, good, None)
         path.require(path.coverage(np.concatenate(good)), extrapolate, "ends of good time")
         found = [image_attitude(path, bounds, good) for bounds in bins.bounds]
         rotation = path.alignment @ sky.quaternion_to_matrix(np.array([mean for mean, _ in found]))
-        return cls(bins, rotation, np.array([motion for _, motion in found]))
+        length = float(to_value(step, "s", "step"))
+        return cls(length, bins, rotation, np.array([motion for _, motion in found]))
 
     def __len__(self) -> int:
         return len(self.rotation)
@@ -81,11 +87,6 @@ class Steps:
     def exposed(self) -> np.ndarray:
         """Which steps have good time."""
         return self.bins.exposure > 0
-
-    @property
-    def length(self) -> float:
-        """Length of a step, s."""
-        return float(self.bins.upper[0] - self.bins.lower[0])
 
     def span(self, window: tuple[int, int]) -> tuple[float, float]:
         """Return start and stop (MET) of a window of steps."""
@@ -174,7 +175,8 @@ class SlewImages:
         size = np.array([columns[-1], rows[-1]]) + margin - low + 1
         shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
         sizes = np.tile(size, (len(chosen), 1))
-        return cells_in_view(self.grid, 0, self.grid.size, shift @ self.homographies[chosen], sizes)[0]
+        views = shift @ self.homographies[chosen]
+        return np.asarray(cells_in_view(self.grid, 0, self.grid.size, views, sizes)[0])
 
     @functools.cached_property
     def vectors(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from batx.attitudes import attitude_path
 from batx.errors import EmptySelectionError, PositionError, ValueRangeError
-from batx.grids import good_time, uniform_bins, warn
+from batx.grids import good_time, warn
 from batx.instrument import sky
 from batx.positions import sky_position
 from batx.schema import build, require_bat
@@ -137,7 +137,7 @@ def slew_mosaic(
     if not 0 <= pcode_min < 1:
         raise ValueRangeError(f"pcode_min: found {pcode_min!r}, expected 0 to 1")
     good = good_time(events, gti, tstart, tstop, t0)
-    steps = Steps.of(uniform_bins(step, good, None), good, attitude_path(attitude, alignment), extrapolate)
+    steps = Steps.of(step, good, attitude_path(attitude, alignment), extrapolate)
     limits = (
         0.0 if shortest is None else _positive(shortest, "s", "shortest"),
         np.inf if longest is None else _positive(longest, "s", "longest"),

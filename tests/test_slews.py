@@ -266,6 +266,23 @@ def test_warns_of_fast_slews():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("length", [0.2, 0.4])
+def test_peaks_of_noise_are_as_many_as_expected(length):
+    """15 s of a slew without a source, in windows of one length: peaks above 5 sigma."""
+    attitude = slew(15.0, 15.0)
+    events = simulate.events(
+        duration=15.0, attitude=attitude, detectors=clean_detectors(), seed=7, **telescope()
+    )
+    options = {"attitude": attitude, "step": 0.2, "nside": 512, "energy": (15, 150), "snr_min": 4.7}
+    peaks = search(events, shortest=length, longest=length, **options)["candidates"].to_dataset()
+    snr, expected = peaks.snr.values[:, 0], peaks.false_alarms.values
+    above = snr > 5
+    assert (np.diff(snr) <= 0).all() and (np.diff(expected) >= 0).all()
+    count, limit = above.sum(), np.interp(-5.0, -snr, expected)
+    assert abs(count - limit) < 3.5 * np.sqrt(limit)
+
+
+@pytest.mark.slow
 def test_a_burst_of_a_slew_over_30_degrees_is_as_significant_as_a_pointed_one():
     """At least 95 % of the significance of a pointing with the same counts and mean coding (0.99).
 

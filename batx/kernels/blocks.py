@@ -11,8 +11,8 @@ model        a                      b                  evidence of a block, A = 
 ===========  =====================  =================  ===========================================
 
 R is max x − min x of all cells. Each is the logarithm of the likelihood of a constant rate, integrated over
-that rate, without factors that are the same for every division. Sources: algorithms 2.5; Scargle 1998, ApJ 504, 405 (Bernoulli, Poisson) and
-Scargle et al. 2013, ApJ 764, 167 (Gaussian; the dynamic programme).
+that rate, without factors that are the same for every division. Sources: algorithms 2.5; Scargle 1998,
+ApJ 504, 405 (Bernoulli, Poisson) and Scargle et al. 2013, ApJ 764, 167 (Gaussian; the dynamic programme).
 """
 
 from __future__ import annotations

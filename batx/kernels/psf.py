@@ -205,9 +205,12 @@ class SharedNoise:
 
     def solve(self, columns: np.ndarray, n_bands: int) -> np.ndarray:
         """Return the inverse of the correlation times columns over the pixels of one band after another."""
-        stacked = columns.reshape(n_bands, -1, columns.shape[1]).transpose(1, 0, 2)
-        solved = self._inverse @ stacked.reshape(len(stacked), -1)
-        return solved.reshape(stacked.shape).transpose(1, 0, 2).reshape(columns.shape)
+        blocks = columns.reshape(n_bands, -1, columns.shape[1])
+        solved = np.zeros_like(blocks)
+        for block, result in zip(blocks, solved, strict=True):
+            used = block.any(axis=0)  # the amplitudes of a band mean nothing to the others
+            result[:, used] = self._inverse @ block[:, used]
+        return solved.reshape(columns.shape)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batx.block_inputs import SPILL, Bins, event_times, read_bins
-from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.block_inputs import SPILL
+from batx.burst_curves import (
+    Background,
+    Curve,
+    background_line,
+    background_of,
+    block_edges,
+    line_shares,
+    read_curve,
+    require_ends,
+    rise_of,
+    variance_of,
+)
+from batx.errors import KindError, ValueRangeError
 from batx.kernels import durations as kernel
-from batx.kernels.blocks import POISSON
 from batx.reduction import compat_of
-from batx.schema import build, require_bat, require_kind
+from batx.schema import build
 from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.timing import bayesian_blocks
 from batx.units import to_value
@@ -22,53 +33,9 @@ from batx.units import to_value
 __all__ = ["duration", "duration_gti", "fluence_fraction"]
 
 ERRORS = ("totvar", "fracvar")
-METHODS = ("tool", "bootstrap")
+METHODS = ("tool", "bootstrap", "pulses")
 #: ends of the background intervals that are open, as in the files of the tool
 OPEN_END = 1e307
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """Increments of signal with their times.
-
-    Attributes
-    ----------
-    lower, width, centre
-        (bin,) MET s, s, MET s; the centre is when the increment is taken to happen.
-    live
-        (bin,) time (s) over which the increment was collected.
-    signal
-        (bin,) count: rate × time, or counts, without `background`.
-    error
-        (bin,) error of `signal`; `None` for counts.
-    background
-        (bin,) what was subtracted.
-    by_event
-        Whether the bins are single events, between which times are not moved to edges.
-    """
-
-    lower: np.ndarray
-    width: np.ndarray
-    centre: np.ndarray
-    live: np.ndarray
-    signal: np.ndarray
-    error: np.ndarray | None
-    background: np.ndarray
-    by_event: bool
-
-    @property
-    def net(self) -> np.ndarray:
-        """Signal without background."""
-        return self.signal - self.background
-
-
-@dataclass(frozen=True)
-class _Background:
-    """Off-burst intervals: edges (2, 2), rates (2,) and their errors."""
-
-    edges: np.ndarray
-    rate: np.ndarray
-    error: np.ndarray
 
 
 def duration(
@@ -104,7 +71,8 @@ def duration(
     txx
         Further durations in per cent: ``txx=80`` adds ``t80``, ``t80_err``, ``t80_start``, ``t80_stop``.
     method
-        Errors by the rule of ``battblocks`` (``"tool"``), or from curves drawn anew (``"bootstrap"``).
+        Errors by the rule of ``battblocks`` (``"tool"``), or from curves drawn anew (``"bootstrap"``); or
+        durations and errors of a sum of pulses (``"pulses"``), which also counts the tail that blocks cut.
     errors
         The rule: ``"totvar"`` or ``"fracvar"``.
     blocks
@@ -113,7 +81,7 @@ def duration(
     prior, false_rate, lookback, coalesce, statistic, energy, spill
         See `batx.bayesian_blocks`; of `energy` one band.
     n_samples, seed
-        Number of curves drawn, and where the random numbers begin.
+        Number of curves or sums of pulses drawn, and where the random numbers begin.
     compat
         ``"heasoft"`` for the behaviour of ``battblocks`` (see Notes).
 
@@ -126,7 +94,8 @@ def duration(
         ``background1_rate`` and the same of ``background2``; ``window_start``, ``window_stop``,
         ``window_snr``: the interval of the highest signal-to-noise; ``emergence_time``: time (s) after the
         start of T100 until the signal first exceeds 5 times its error; ``n_blocks``. With
-        ``method="bootstrap"`` also ``t90_sample`` (sample,) and so on: the probability distribution.
+        ``"bootstrap"`` or ``"pulses"`` also ``t90_sample``, ``t90_start_sample`` (sample,) and so on: the
+        probability distribution; with ``"pulses"`` also ``n_pulses``.
 
     Raises
     ------
@@ -150,6 +119,11 @@ def duration(
     standard deviation of the durations found, at least one bin. Neither error covers what is cut off
     outside of the blocks of the burst: see the measured coverage in algorithms 2.5.
 
+    With ``method="pulses"`` as many pulses (Norris et al. 2005, ApJ 627, 324) are fitted as the Bayesian
+    information criterion allows, at most 8, to T100 and as much again on either side; sums of pulses drawn
+    from their posterior (`batx.kernels.pulses`) give T90 and the like: the median, half the width of the
+    central 68 %, and the medians of start and stop. Light curves only.
+
     With ``compat="heasoft"``: blocks as in the tool; an interval that ends where it starts has duration 0 and
     no error (here: one bin); a time on an edge of bins that rounding puts before it is found too late.
 
@@ -165,13 +139,13 @@ def duration(
     ...     {"statistic": "gaussian", "weighting": "mask"})
     >>> found = duration(lc)
     >>> float(found.t90), float(found.t100_start), float(found.t100_stop)
-    (4.0, 3.0, 7.0)
+    (3.0, 3.0, 7.0)
     """
     compat = compat_of(compat)
     parts = _parts(txx)
     _choice("method", method, METHODS)
     _choice("errors", errors, ERRORS)
-    curve = _read(ds, statistic, energy, compat)
+    curve = read_curve(ds, statistic, energy, compat)
     if blocks is None:
         blocks = bayesian_blocks(
             ds,
@@ -184,18 +158,20 @@ def duration(
             spill=spill,
             compat=compat,
         )
-    edges = _block_edges(blocks)
-    _require_ends(curve, edges)
-    off = _background(curve, edges, compat)
+    edges = block_edges(blocks)
+    require_ends(curve, edges)
+    off = background_of(curve, edges, compat)
     if background:
-        curve = replace(curve, background=_line(curve, off))
-    rise = _rise(curve, edges)
+        curve = replace(curve, background=background_line(curve, off))
+    rise = rise_of(curve, edges)
     values = _fixed_values(curve, off, edges, rise, background, float(to_value(peak, "s", "peak")), compat)
     for part in parts:
         start, stop, error = _interval(curve, rise, part / 100.0, errors, compat)
         values |= _named(part, start, stop, error)
     if method == "bootstrap":
         values |= _bootstrap(curve, edges, parts, n_samples, seed, background, off)
+    elif method == "pulses":
+        values |= _pulses(curve, edges, parts, n_samples, seed)
     return _dataset(ds, values, blocks)
 
 
@@ -213,103 +189,8 @@ def _choice(name: str, value: str, known: Sequence[str]) -> None:
         raise ValueRangeError(f"{name}: found {value!r}, expected one of {', '.join(map(repr, known))}")
 
 
-def _read(ds: xr.Dataset, statistic: str, energy: Any, compat: str | None) -> _Curve:
-    """Return the increments of a light curve or of events."""
-    if require_bat(ds, "lightcurve", "events", operation="duration") == "events":
-        time, _, bands, good = event_times(ds, energy, "duration", compat)
-        if bands.lower.size != 1:
-            raise KindError(f"duration: found {bands.lower.size} bands, expected one, energy=[15, 350]")
-        width = np.append(np.diff(time), 1e-4 if compat else good[1][-1] - time[-1])
-        counts = np.ones(time.size)
-        return _Curve(time, width, time, width, counts, None, np.zeros(time.size), by_event=True)
-    bins: Bins = read_bins(ds, statistic, "duration")
-    if bins.values.shape[1] != 1:
-        raise KindError(
-            f"duration: found {bins.values.shape[1]} bands, expected one; re-bin them "
-            "(lc.bat.rebin_energy([15, 350])) or select one (lc.isel(energy=[0]))"
-        )
-    live = bins.width if compat or bins.model != POISSON else bins.exposure
-    weighted = bins.errors is not None
-    return _Curve(
-        lower=bins.lower,
-        width=bins.width,
-        centre=bins.lower + 0.5 * bins.width,
-        live=live,
-        signal=bins.values[:, 0] * live if weighted else bins.values[:, 0],
-        error=bins.errors[:, 0] * live if bins.errors is not None else None,
-        background=np.zeros(bins.lower.size),
-        by_event=False,
-    )
-
-
-def _block_edges(blocks: xr.Dataset) -> np.ndarray:
-    """Return the edges of the blocks, which must enclose a burst."""
-    require_kind(blocks, "lightcurve", operation="duration")
-    bounds = np.asarray(blocks["time_bnds"].transpose("time", "bnds").values, dtype=np.float64)
-    if len(bounds) < 3:
-        raise EmptySelectionError(
-            f"duration: found {len(bounds)} block(s) of constant rate, expected at least 3: a burst between "
-            "two stretches of background; lower the prior, or give more time before and after the burst"
-        )
-    return np.append(bounds[:, 0], bounds[-1, 1])
-
-
-def _background(curve: _Curve, edges: np.ndarray, compat: str | None) -> _Background:
-    """Return the mean rates of the first and the last block."""
-    if curve.by_event:
-        inside = [curve.lower < edges[1], (curve.lower >= edges[-2]) & (curve.lower < edges[-1])]
-    else:
-        inside = [curve.centre < edges[1], curve.centre > edges[-2]]
-    bounds = np.array([[edges[0], edges[1]], [edges[-2], edges[-1]]])
-    rate, error = np.empty(2), np.empty(2)
-    for k, bins in enumerate(inside):
-        live = curve.live[bins]
-        if curve.error is not None:
-            rate[k] = np.mean(curve.signal[bins] / live)
-            error[k] = np.sqrt(np.sum((curve.error[bins] / live) ** 2)) / live.size
-        else:
-            length = bounds[k, 1] - bounds[k, 0] if compat or curve.by_event else live.sum()
-            rate[k] = curve.signal[bins].sum() / length
-            error[k] = np.sqrt(curve.signal[bins].sum()) / length
-    return _Background(bounds, rate, error)
-
-
-def _weights(curve: _Curve, off: _Background) -> tuple[np.ndarray, np.ndarray]:
-    """Return how the two rates share in the line at each bin."""
-    middle = off.edges.mean(axis=1)
-    late = (curve.centre - middle[0]) / (middle[1] - middle[0])
-    return 1.0 - late, late
-
-
-def _line(curve: _Curve, off: _Background) -> np.ndarray:
-    """Return the background of each bin, on the line through the two rates."""
-    middle = off.edges.mean(axis=1)
-    slope = (off.rate[1] - off.rate[0]) / (middle[1] - middle[0])
-    return (off.rate[0] + slope * (curve.centre - middle[0])) * curve.live
-
-
-def _require_ends(curve: _Curve, edges: np.ndarray) -> None:
-    """Check that the curve goes beyond the burst on both sides."""
-    if not (curve.centre[0] < edges[1] and curve.centre[-1] >= edges[-2]):
-        raise EmptySelectionError(
-            "duration: the blocks leave no bin of the curve before or after the burst; expected blocks of "
-            "this light curve"
-        )
-
-
-def _rise(curve: _Curve, edges: np.ndarray) -> kernel.Rise:
-    """Return the rise of the cumulative signal over the burst, which must be upwards."""
-    rise = kernel.rise(np.cumsum(curve.net), curve.error, curve.centre, edges[1], edges[-2])
-    if not rise.fluence > 0:
-        raise ValueRangeError(
-            f"duration: found a fluence of {rise.fluence:.4g} in the burst, expected a positive one; counts "
-            "and curves with background need background=True"
-        )
-    return rise
-
-
 def _interval(
-    curve: _Curve, rise: kernel.Rise, part: float, errors: str, compat: str | None
+    curve: Curve, rise: kernel.Rise, part: float, errors: str, compat: str | None
 ) -> tuple[float, float, float]:
     """Return start, stop and error of the interval that holds a part of the fluence."""
     found = kernel.interval(rise, curve.centre, part, errors)
@@ -333,8 +214,8 @@ def _named(part: float, start: float, stop: float, error: float) -> dict[str, fl
 
 
 def _fixed_values(
-    curve: _Curve,
-    off: _Background,
+    curve: Curve,
+    off: Background,
     edges: np.ndarray,
     rise: kernel.Rise,
     subtracted: bool,
@@ -365,7 +246,7 @@ def _fixed_values(
     return values | _window(curve, rise)
 
 
-def _peak_time(curve: _Curve, length: float) -> float:
+def _peak_time(curve: Curve, length: float) -> float:
     """Return the middle of the interval of a length in which the net signal is largest."""
     cumulative = np.cumsum(curve.net)
     k, before, after = kernel.peak_bin(cumulative, curve.centre, length)
@@ -374,28 +255,23 @@ def _peak_time(curve: _Curve, length: float) -> float:
     return float(curve.centre[k])
 
 
-def _variance(curve: _Curve) -> np.ndarray:
-    """Return the variance of the signal of each bin."""
-    return curve.signal if curve.error is None else curve.error**2
-
-
-def _fluence_error(curve: _Curve, off: _Background, rise: kernel.Rise, with_line: bool) -> float:
+def _fluence_error(curve: Curve, off: Background, rise: kernel.Rise, with_line: bool) -> float:
     """Return the error of the fluence, with that of the line if it was subtracted."""
     bins = slice(rise.first + 1, rise.last + 1)
-    variance = float(_variance(curve)[bins].sum())
+    variance = float(variance_of(curve)[bins].sum())
     if with_line:
-        for share, error in zip(_weights(curve, off), off.error, strict=True):
+        for share, error in zip(line_shares(curve, off), off.error, strict=True):
             variance += float((share * curve.live)[bins].sum() * error) ** 2
     return float(np.sqrt(variance))
 
 
-def _window(curve: _Curve, rise: kernel.Rise) -> dict[str, float]:
+def _window(curve: Curve, rise: kernel.Rise) -> dict[str, float]:
     """Return the interval of highest signal-to-noise in the burst, and when the signal emerges."""
     bins = slice(rise.first + 1, rise.last + 1)
     lower, width = curve.lower[bins], curve.width[bins]
     groups = -(-lower.size // kernel.MAX_WINDOW_BINS)
     firsts = np.arange(0, lower.size, groups)
-    net, variance = (np.add.reduceat(values[bins], firsts) for values in (curve.net, _variance(curve)))
+    net, variance = (np.add.reduceat(values[bins], firsts) for values in (curve.net, variance_of(curve)))
     start, stop, snr = kernel.best_window(net, variance)
     ends = np.append(firsts, lower.size)
     return {
@@ -406,9 +282,9 @@ def _window(curve: _Curve, rise: kernel.Rise) -> dict[str, float]:
     }
 
 
-def _emergence(curve: _Curve, bins: slice, threshold: float = 5.0) -> float:
+def _emergence(curve: Curve, bins: slice, threshold: float = 5.0) -> float:
     """Return the time until the signal first exceeds `threshold` times its error; NaN if it never does."""
-    signal, error = np.cumsum(curve.net[bins]), np.sqrt(np.cumsum(_variance(curve)[bins]))
+    signal, error = np.cumsum(curve.net[bins]), np.sqrt(np.cumsum(variance_of(curve)[bins]))
     above = np.flatnonzero(signal > threshold * error)
     if not above.size:
         return float("nan")
@@ -417,19 +293,19 @@ def _emergence(curve: _Curve, bins: slice, threshold: float = 5.0) -> float:
 
 
 def _bootstrap(
-    curve: _Curve,
+    curve: Curve,
     edges: np.ndarray,
     parts: Sequence[float],
     n_samples: int,
     seed: int | None,
     subtracted: bool,
-    off: _Background,
+    off: Background,
 ) -> dict[str, Any]:
     """Return errors and samples of the durations of curves drawn around this one."""
     if n_samples < 2:
         raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
     random = np.random.default_rng(seed)
-    pair = _weights(curve, off)
+    pair = line_shares(curve, off)
     found: dict[float, list[float]] = {part: [] for part in parts}
     starts: dict[float, list[float]] = {part: [] for part in parts}
     for _ in range(n_samples):
@@ -449,7 +325,48 @@ def _bootstrap(
     return _sample_values(found, starts, n_samples, bin_width)
 
 
-def _drawn(curve: _Curve, random: np.random.Generator) -> _Curve:
+def _pulses(
+    curve: Curve, edges: np.ndarray, parts: Sequence[float], n_samples: int, seed: int | None
+) -> dict[str, Any]:
+    """Return durations, errors and samples of sums of pulses that describe the burst."""
+    from batx.kernels.pulses import posterior_intervals
+
+    if curve.by_event:
+        raise KindError("duration: method='pulses' is for light curves; bin the events first (lightcurve)")
+    if n_samples < 2:
+        raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
+    error = np.sqrt(np.maximum(curve.signal, 1.0)) if curve.error is None else curve.error
+    reach = edges[-2] - edges[1]
+    used = (curve.centre > edges[1] - reach) & (curve.centre < edges[-2] + reach) & (error > 0)
+    fraction = np.array(parts) / 100.0
+    zero = edges[1]
+    live = curve.live[used]
+    drawn, n_pulses = posterior_intervals(
+        curve.lower[used] - zero,
+        curve.width[used],
+        curve.net[used] / live,
+        error[used] / live,
+        fraction,
+        n_samples,
+        np.random.default_rng(seed),
+    )
+    if n_pulses == 0:
+        raise ValueRangeError("duration: no pulse describes the burst better than none; it is too faint")
+    values: dict[str, Any] = {"n_pulses": n_pulses}
+    for k, part in enumerate(parts):
+        lengths = drawn[:, k, 1] - drawn[:, k, 0]
+        low, middle, high = np.quantile(lengths, [0.16, 0.5, 0.84])
+        start, stop = np.median(drawn[:, k], axis=0) + zero
+        values |= _named(part, float(start), float(stop), float(0.5 * (high - low)))
+        values |= {
+            f"t{part:g}": float(middle),
+            f"t{part:g}_sample": lengths,
+            f"t{part:g}_start_sample": drawn[:, k, 0] + zero,
+        }
+    return values
+
+
+def _drawn(curve: Curve, random: np.random.Generator) -> Curve:
     """Return a curve drawn around this one."""
     if curve.error is None:
         return replace(curve, signal=random.poisson(curve.signal).astype(np.float64))
@@ -484,7 +401,7 @@ def _dataset(ds: xr.Dataset, values: dict[str, Any], blocks: xr.Dataset) -> xr.D
             units = "count"
         elif name.endswith(("_rate", "_rate_err")):
             units = "count/s"
-        elif name == "window_snr":
+        elif name in ("window_snr", "n_pulses"):
             units = "1"
         dims = ("sample",) if name.endswith("_sample") else ()
         variables[name] = (dims, value, {"units": units})
@@ -535,10 +452,14 @@ def duration_gti(found: xr.Dataset) -> xr.DataTree:
     pairs = {node: (float(found[start]), float(found[stop])) for node, (start, stop) in spans.items()}
     burst = float(found["t100_start"]), float(found["t100_stop"])
     pairs |= {"gti_tot": burst, "gti_bkg1": (-OPEN_END, burst[0]), "gti_bkg2": (burst[1], OPEN_END)}
-    nodes = {
-        node: build("gti", {"start": np.array([start]), "stop": np.array([stop])}, attrs)
-        for node, (start, stop) in pairs.items()
-    }
+    nodes = {}
+    for node, (start, stop) in pairs.items():
+        # an open end has no date; the file then states the other one
+        ends = {
+            "tstart": start if abs(start) < OPEN_END else stop,
+            "tstop": stop if stop < OPEN_END else start,
+        }
+        nodes[node] = build("gti", {"start": np.array([start]), "stop": np.array([stop])}, attrs | ends)
     return xr.DataTree.from_dict(nodes)
 
 
@@ -584,21 +505,21 @@ def fluence_fraction(
     array([0. , 0.5, 1. , 1. ])
     """
     compat = compat_of(compat)
-    curve = _read(ds, "auto", None, compat)
+    curve = read_curve(ds, "auto", None, compat)
     edges = np.array(
         [
             float(found[name])
             for name in ("background1_start", "background1_stop", "background2_start", "background2_stop")
         ]
     )
-    _require_ends(curve, edges)
+    require_ends(curve, edges)
     if background:
-        curve = replace(curve, background=_line(curve, _background(curve, edges, compat)))
-    rise = _rise(curve, edges)
+        curve = replace(curve, background=background_line(curve, background_of(curve, edges, compat)))
+    rise = rise_of(curve, edges)
     bins = slice(rise.first, rise.last + 1)
     cumulative = np.cumsum(curve.net)[bins]
     fraction = (cumulative - cumulative[0]) / rise.fluence
-    variance = np.cumsum(_variance(curve))[bins]
+    variance = np.cumsum(variance_of(curve))[bins]
     before, after = variance - variance[0], variance[-1] - variance
     error = np.sqrt(fraction**2 * after + (1.0 - fraction) ** 2 * before) / rise.fluence
     return xr.Dataset(

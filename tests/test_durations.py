@@ -133,6 +133,25 @@ def test_bootstrap() -> None:
     assert float(fainter.t90_err) > float(found.t90_err)
 
 
+def test_pulses() -> None:
+    lc = fred(height=60.0)
+    found = lc.bat.duration(method="pulses", n_samples=300, seed=1)
+    truth = 10.0 * np.log(19.0)
+    assert int(found.n_pulses) == 1
+    assert abs(float(found.t90) - truth) < 3.0 * float(found.t90_err)
+    assert float(lc.bat.duration().t90) < truth - 2.0  # blocks cut the tail
+    assert float(found.t90) == pytest.approx(np.median(found.t90_sample))
+    xr.testing.assert_identical(found, lc.bat.duration(method="pulses", n_samples=300, seed=1))
+
+
+def test_pulses_of_counts() -> None:
+    t = np.arange(600) + 0.5 - 250.0
+    shape = 20.0 + 200.0 * np.exp(-0.5 * (t / 8.0) ** 2)
+    lc = curve(np.random.default_rng(2).poisson(shape))
+    found = lc.bat.duration(method="pulses", background=True, n_samples=200, seed=1)
+    assert float(found.t90) == pytest.approx(2.0 * 1.645 * 8.0, abs=4.0 * float(found.t90_err))
+
+
 def test_counts_and_events() -> None:
     random = np.random.default_rng(3)
     times = np.sort(np.concatenate([random.uniform(0, 200, 20_000), 80 + random.exponential(5.0, 8_000)]))
@@ -146,6 +165,8 @@ def test_counts_and_events() -> None:
     for found in (lc.bat.duration(background=True), events.bat.duration(background=True, spill=32)):
         assert float(found.t90) == pytest.approx(truth, abs=3.0)
         assert float(found.fluence) == pytest.approx(8000.0, rel=0.05)
+    with pytest.raises(KindError, match="bin the events"):
+        events.bat.duration(background=True, method="pulses")
     sampled = lc.bat.duration(background=True, method="bootstrap", n_samples=50, seed=1)
     assert float(sampled.t90_err) > 0
 

@@ -100,7 +100,7 @@ def plot_duration(
             zorder=4,
         )
     note(top, band_label(*ds["energy_bnds"].values[0]))
-    top.legend(loc="upper left", fontsize=8, frameon=False, handlelength=1.4)
+    top.legend(loc="upper left", fontsize=8, framealpha=0.85, edgecolor="none", handlelength=1.4)
     _draw_fraction(bottom, curve, axis)
     axis.decorate(bottom)
     top.set_title(figure_title(ds) if title is None else title, loc="left", fontsize=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 import batx
@@ -30,6 +31,7 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for line, block in blocks(page):
         # the empty lines put the line numbers of the page into tracebacks
         exec(compile("\n" * (line - 1) + block, str(page), "exec"), names)
+    plt.close("all")
 
 
 def test_links_between_pages_lead_somewhere():

@@ -56,10 +56,10 @@ def healpix_hdus(ds: xr.Dataset) -> list[Any]:
         cards |= {"FIRSTPIX": 0, "LASTPIX": len(full) - 1}
     else:
         columns = [Col("PIXEL", cells.astype(np.int64), None, "number of the pixel")]
-        for name in _MAPS:
-            if name in ds:
-                target = "PROB" if name == "probability" else name.upper()
-                columns += _columns(ds[name], target)
+        others = [str(name) for name, array in ds.data_vars.items() if "cell" in array.dims]
+        for name in (*(name for name in _MAPS if name in ds), *(n for n in others if n not in _MAPS)):
+            target = "PROB" if name == "probability" else str(ds[name].attrs.get("fits_name", name.upper()))
+            columns += _columns(ds[name], target)
         cards |= {"INDXSCHM": "EXPLICIT", "OBJECT": "PARTIAL", "OBS_NPIX": len(cells)}
     cards |= time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
     hdus = [table_hdu("HEALPIX", columns, cards, ds.attrs, drop=("NSIDE", "FRAME"), history=True)]

@@ -1,13 +1,13 @@
 """The short images of a slew: their attitudes, their sums on the cells in view, and mosaics of them.
 
-Private to the search during slews. Formulae: algorithms, sections 2.3 and 2.4.
+Private to the search during slews. Formulae: algorithms, sections 2.3 and 2.8.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -17,7 +17,7 @@ import xarray as xr
 from batx.attitudes import AttitudePath
 from batx.detector_planes import detector_plane
 from batx.errors import EmptySelectionError
-from batx.grids import TimeBins, energy_bands
+from batx.grids import TimeBins, energy_bands, uniform_bins
 from batx.healpix import label_cells, map_attrs
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
@@ -26,12 +26,12 @@ from batx.sky_coords import axis_direction
 from batx.sky_grids import HealpixGrid, cells_in_view, frame_to_icrs
 from batx.sky_images import sky_image
 from batx.sky_views import SkyView, Sums
+from batx.units import to_value
 
 __all__ = ["SlewImages", "Steps"]
 
-#: images whose detector planes are held at once, and whose sky images are made at once
-_BLOCK = 64
-_GROUP = 2
+#: steps whose detector images are held at once
+_BLOCK = 32
 
 #: one image stands for those within this angle when cells in view are looked for, degrees
 _APART = 0.5
@@ -43,14 +43,17 @@ class Steps:
 
     Attributes
     ----------
+    length
+        Length of a step, s; more exact than a difference of edges.
     bins
-        Time bins of equal length with their good time.
+        Time bins with their good time.
     rotation
         (step, 3, 3) from ICRS to BAT axes: the attitude that stands for each image.
     motion
         (step,) angle in degrees by which the instrument turned.
     """
 
+    length: float
     bins: TimeBins
     rotation: np.ndarray
     motion: np.ndarray
@@ -58,22 +61,24 @@ class Steps:
     @classmethod
     def of(
         cls,
-        bins: TimeBins,
+        step: Any,
         good: tuple[np.ndarray, np.ndarray],
         path: AttitudePath,
         extrapolate: bool = False,
     ) -> Steps:
-        """Return steps with their attitude.
+        """Return steps from the beginning of good time on, with their attitude.
 
         Raises
         ------
         AttitudeError
             If the attitude does not cover the good time.
         """
+        bins = uniform_bins(step, good, None)
         path.require(path.coverage(np.concatenate(good)), extrapolate, "ends of good time")
         found = [image_attitude(path, bounds, good) for bounds in bins.bounds]
         rotation = path.alignment @ sky.quaternion_to_matrix(np.array([mean for mean, _ in found]))
-        return cls(bins, rotation, np.array([motion for _, motion in found]))
+        length = float(to_value(step, "s", "step"))
+        return cls(length, bins, rotation, np.array([motion for _, motion in found]))
 
     def __len__(self) -> int:
         return len(self.rotation)
@@ -82,11 +87,6 @@ class Steps:
     def exposed(self) -> np.ndarray:
         """Which steps have good time."""
         return self.bins.exposure > 0
-
-    @property
-    def length(self) -> float:
-        """Length of a step, s."""
-        return float(self.bins.upper[0] - self.bins.lower[0])
 
     def span(self, window: tuple[int, int]) -> tuple[float, float]:
         """Return start and stop (MET) of a window of steps."""
@@ -132,7 +132,7 @@ class SlewImages:
         self._made = chain([first], self._made)
         self.used = np.zeros(len(steps), bool)
         image_of_first = first[1]
-        self.template = image_of_first.isel(time=0, imx=[0], imy=[0])[["rate", "energy_bnds"]]
+        self.template = image_of_first.isel(imx=[0], imy=[0])[["rate", "energy_bnds"]]
         self.pcode = np.ascontiguousarray(image_of_first["pcode"].values)
         self.usable = self.pcode > pcode_min
         self.imx, self.imy = image_of_first["imx"].values, image_of_first["imy"].values
@@ -150,14 +150,14 @@ class SlewImages:
         bounds = self.template["energy_bnds"].values
         return bounds if len(bounds) == 1 else np.vstack([bounds, [bounds.min(), bounds.max()]])
 
-    @cached_property
+    @functools.cached_property
     def homographies(self) -> np.ndarray:
         """(step, 3, 3) from directions in the frame of the cells to pixels."""
         (x, dx), (y, dy) = ((axis[0], axis[1] - axis[0]) for axis in (self.imx, self.imy))
         pixel = np.array([[1 / dx, 0, -x / dx], [0, 1 / dy, -y / dy], [0, 0, 1]])
         return np.ascontiguousarray(pixel @ self.steps.rotation @ frame_to_icrs(self.grid.frame))
 
-    @cached_property
+    @functools.cached_property
     def cells(self) -> np.ndarray:
         """Numbers of the cells that images show, increasing: all with enough coding, and some around them.
 
@@ -175,9 +175,10 @@ class SlewImages:
         size = np.array([columns[-1], rows[-1]]) + margin - low + 1
         shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
         sizes = np.tile(size, (len(chosen), 1))
-        return cells_in_view(self.grid, 0, self.grid.size, shift @ self.homographies[chosen], sizes)[0]
+        views = shift @ self.homographies[chosen]
+        return np.asarray(cells_in_view(self.grid, 0, self.grid.size, views, sizes)[0])
 
-    @cached_property
+    @functools.cached_property
     def vectors(self) -> np.ndarray:
         """Directions (cell, 3) of the cells in their frame."""
         return np.ascontiguousarray(self.grid.vectors(self.cells))
@@ -230,20 +231,21 @@ class SlewImages:
         """
         size = len(self.cells)
         next_step = 0
-        for numbers, image in self._made:
-            rate, noise = image["rate"].values, image["noise"].values
-            for place, number in enumerate(numbers):
-                yield from [None] * (number - next_step)
-                made = np.empty((2, self.bands, size), np.float32)
-                given = self.vectors, self.homographies[number], rate[place], noise[place], self.usable, made
-                in_parts(lambda first, last, given=given: windows.sample(*given, first, last), size)
-                self.used[number] = True
-                next_step = number + 1
-                yield made
+        while made := next(self._made, None):
+            number, image = made
+            yield from [None] * (number - next_step)
+            sums = np.empty((2, self.bands, size), np.float32)
+            maps = image["rate"].values, image["noise"].values
+            given = self.vectors, self.homographies[number], *maps, self.usable, sums
+            in_parts(functools.partial(windows.sample, *given), size)
+            self.used[number] = True
+            next_step = number + 1
+            del made, image, maps, given  # before the next ones are made
+            yield sums
         yield from [None] * (len(self.steps) - next_step)
 
-    def _images(self) -> Iterator[tuple[np.ndarray, xr.Dataset]]:
-        """Yield numbers of steps and their sky images, a few at a time."""
+    def _images(self) -> Iterator[tuple[int, xr.Dataset]]:
+        """Yield the number of each step with events, and its sky images."""
         times = np.asarray(self.events["time"].values)
         in_order = bool((times[1:] >= times[:-1]).all())
         bounds = self.steps.bins.bounds
@@ -258,10 +260,8 @@ class SlewImages:
             if not part.sizes["event"]:
                 continue
             planes = detector_plane(part, time=bounds[numbers], **self._plane).load()
-            counted = np.flatnonzero((planes["counts"] > 0).any(("energy", "dety", "detx")))
-            for first in range(0, len(counted), _GROUP):
-                group = counted[first : first + _GROUP]
-                yield numbers[group], sky_image(planes.isel(time=group), **self._image)
+            for place in np.flatnonzero(planes["counts"].any(("energy", "dety", "detx"))):
+                yield int(numbers[place]), sky_image(planes.isel(time=place), **self._image)
 
     def attrs(self) -> dict[str, Any]:
         """Return the attributes of results: those of the mission, and the span that was searched."""

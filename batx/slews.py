@@ -9,7 +9,7 @@ import xarray as xr
 
 from batx.attitudes import attitude_path
 from batx.errors import EmptySelectionError, PositionError, ValueRangeError
-from batx.grids import good_time, uniform_bins, warn
+from batx.grids import good_time, warn
 from batx.instrument import sky
 from batx.positions import sky_position
 from batx.schema import build, require_bat
@@ -59,7 +59,7 @@ def slew_mosaic(
     Parameters
     ----------
     events
-        Kind ``events``; need not be sorted. Columns in a file or in chunks are read for `_BLOCK` images at
+        Kind ``events``; need not be sorted. Columns in a file or in chunks are read for some images at
         a time if the times are in order.
     tstart, tstop
         Limits of the time that is searched; all good time if not given.
@@ -93,7 +93,8 @@ def slew_mosaic(
         ``best``: kind ``mosaic``, the sums over the best window, float32. ``candidates``: kind ``catalog``,
         for each window its best place and those above `snr_min`, by falling significance, with `ra`, `dec`,
         `err_rad`, `window_start`, `window_stop`, `band`, and `snr`, `rate`, `rate_err` for all bands and,
-        as the last, their sum; `false_alarms` is the number of noise peaks of this significance that are
+        as the last, their sum; `err_rad` is 0 at a given position and NaN where no
+        peak could be fitted; `false_alarms` is the number of noise peaks of this significance that are
         expected in all windows and bands. ``total``: kind ``mosaic``, if asked for.
 
     Raises
@@ -114,7 +115,7 @@ def slew_mosaic(
 
     Notes
     -----
-    Source: algorithms 2.4 (sums on cells) and 2.8 (windows, peaks, trials). The significance is that of a
+    Source: algorithms 2.8 (sums on cells) and 2.9 (windows, peaks, trials). The significance is that of a
     peak fitted to S/√W, over the standard deviation of S/√W around it. S/√W of a single cell is lower:
     bilinear sampling smooths the noise by about 8 %, which W does not know, and a cell misses the peak.
 
@@ -137,7 +138,7 @@ def slew_mosaic(
     if not 0 <= pcode_min < 1:
         raise ValueRangeError(f"pcode_min: found {pcode_min!r}, expected 0 to 1")
     good = good_time(events, gti, tstart, tstop, t0)
-    steps = Steps.of(uniform_bins(step, good, None), good, attitude_path(attitude, alignment), extrapolate)
+    steps = Steps.of(step, good, attitude_path(attitude, alignment), extrapolate)
     limits = (
         0.0 if shortest is None else _positive(shortest, "s", "shortest"),
         np.inf if longest is None else _positive(longest, "s", "longest"),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from batx import sky_coords
 from batx.instrument.distortion import DistortionMap
@@ -21,6 +23,8 @@ HELD_IMX, HELD_IMY, HELD_RATE, HELD_WIDTH, GROUP, POOR = (1 << bit for bit in ra
 
 #: groups of pixels larger than this many source circles squared are no point sources
 _LARGE, _LARGEST = 16, 200
+#: most sources that are fitted together
+_TOGETHER = 12
 
 #: geometry of mask and detectors in cm where the image does not give it (algorithms, section 1)
 _GEOMETRY = {
@@ -143,8 +147,8 @@ def measure(
         sources = _with_new(sources, _candidates(field, background, settings))
     columns = _Columns(field, background, settings, sources, distortion)
     reach = 2 * int(settings.source_radius * 5 / 4) if settings.together else 0
-    for group in _groups(sources, reach):
-        columns.fit(group)
+    for group, kept in _groups(sources, reach):
+        columns.fit(group, kept)
     return columns.finished(inside)
 
 
@@ -191,19 +195,28 @@ def _with_new(known: Sources, found: list[Any]) -> Sources:
     )
 
 
-def _groups(sources: Sources, reach: int) -> list[np.ndarray]:
-    """Return the indices of sources that are fitted together: chains of less than `reach` pixels; 0: each
-    for itself.
+def _groups(sources: Sources, reach: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the indices of sources that are fitted together, and which of them are kept, by place in them.
+
+    Chains of less than `reach` pixels are fitted as a whole; of those with more than `_TOGETHER` sources each
+    is fitted with its nearest neighbours. `reach` 0: each for itself.
     """
     if reach == 0:
-        return list(np.arange(len(sources))[:, None])
-    near = (np.abs(sources.x[:, None] - sources.x) < reach) & (np.abs(sources.y[:, None] - sources.y) < reach)
-    label = np.arange(len(sources))
-    while True:
-        smallest = np.where(near, label, len(label)).min(axis=1, initial=len(label))
-        if np.array_equal(smallest, label):
-            return [np.flatnonzero(label == number) for number in np.unique(label)]
-        label = smallest
+        return [(np.array([number]), np.array([0])) for number in range(len(sources))]
+    distance = np.maximum(np.abs(sources.x[:, None] - sources.x), np.abs(sources.y[:, None] - sources.y))
+    _, label = connected_components(csr_matrix(distance < reach), directed=False)
+    groups = []
+    for chain in np.unique(label):
+        members = np.flatnonzero(label == chain)
+        if len(members) <= _TOGETHER:
+            groups.append((members, np.arange(len(members))))
+            continue
+        for number in members:
+            nearby = np.flatnonzero(distance[number] < reach)
+            nearest_first = nearby[np.argsort(distance[number, nearby], kind="stable")]
+            group = np.sort(nearest_first[:_TOGETHER])
+            groups.append((group, np.flatnonzero(group == number)))
+    return groups
 
 
 class _Columns:
@@ -236,8 +249,8 @@ class _Columns:
         }
         self.flags = np.full(count, POOR, np.int64)
 
-    def fit(self, group: np.ndarray) -> None:
-        """Fit the sources of a group and fill in their rows."""
+    def fit(self, group: np.ndarray, kept: np.ndarray) -> None:
+        """Fit the sources of a group and fill in the rows of some of them."""
         settings = self.settings
         rows, columns = self._pixels(group)
         if len(rows) < 1.4 * settings.source_radius**2:
@@ -266,8 +279,9 @@ class _Columns:
             for band in bands
         ]
         for fit, band in zip(fits, bands, strict=True):
-            self._bands(group, fit, band)
-        self._places(group, fits, guess.free.common)
+            self._bands(group[kept], kept, fit, band)
+        self._places(group[kept], kept, fits, guess.free.common[kept])
+        self.flags[group[kept]] |= GROUP if len(group) > 1 else 0
 
     def _pixels(self, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and columns of the pixels that a group is fitted to.
@@ -359,60 +373,56 @@ class _Columns:
         values, _ = self.profile((x * step_x).ravel(), (y * step_y).ravel(), self.fwhm)
         return values.reshape(x.shape)
 
-    def _bands(self, group: np.ndarray, fit: Fit, band: slice) -> None:
-        """Fill in what a fit says of the bands."""
-        n = len(group)
+    def _bands(self, rows: np.ndarray, kept: np.ndarray, fit: Fit, band: slice) -> None:
+        """Fill in what a fit says of the bands; `rows` are those of its sources `kept`."""
+        by = self.by_band
         errors = np.sqrt(np.diagonal(fit.covariance)) * self._error_factor()
         errors = fit.values.filled(errors).band
         fitted = self.settings.fit_background
-        self.by_band["rate"][group, band] = fit.values.band[..., 0].T
-        self.by_band["rate_err"][group, band] = errors[..., 0].T
-        self.by_band["background"][group, band] = fit.values.band[..., 1].T
-        self.by_band["background_err"][group, band] = errors[..., 1].T if fitted else np.nan
-        self.by_band["chi2"][group, band] = np.broadcast_to(fit.chi2, (n, len(fit.chi2)))
-        self.by_band["dof"][group, band] = fit.dof
-        for number, source in enumerate(group):
-            others = np.zeros(len(fit.chi2))
-            place = fit.values.common[number]
-            for other in range(n):
-                if other != number:
-                    dx, dy = (np.atleast_1d(place[axis] - fit.values.common[other, axis]) for axis in (0, 1))
-                    shape = self.profile(dx, dy, fit.values.common[other, 2])[0][0]
-                    others = others + fit.values.band[:, other, 0] * shape
-            self.by_band["contamination"][source, band] = others
+        by["rate"][rows, band] = fit.values.band[:, kept, 0].T
+        by["rate_err"][rows, band] = errors[:, kept, 0].T
+        by["background"][rows, band] = fit.values.band[:, kept, 1].T
+        by["background_err"][rows, band] = errors[:, kept, 1].T if fitted else np.nan
+        by["chi2"][rows, band] = fit.chi2
+        by["dof"][rows, band] = fit.dof
+        for number, row in zip(kept, rows, strict=True):
+            dx, dy = (fit.values.common[number, axis] - fit.values.common[:, axis] for axis in (0, 1))
+            shapes = [
+                0.0 if other == number else self.profile(dx[[other]], dy[[other]], width)[0][0]
+                for other, width in enumerate(fit.values.common[:, 2])
+            ]
+            by["contamination"][row, band] = fit.values.band[..., 0] @ np.array(shapes)
 
     def _error_factor(self) -> float:
         """Return the factor of the tool for errors of pixels that are not independent."""
         return float(np.sqrt(np.prod(self.oversampling))) if self.settings.tool else 1.0
 
-    def _places(self, group: np.ndarray, fits: list[Fit], free: np.ndarray) -> None:
+    def _places(self, rows: np.ndarray, kept: np.ndarray, fits: list[Fit], free: np.ndarray) -> None:
         """Fill in positions and widths.
 
         From fits of single bands the tool takes the mean of the bands above the threshold, weighted with the
         square of their significance, and the errors of the last band.
         """
-        weight = np.ones((len(group), len(fits)))
+        weight = np.ones((len(rows), len(fits)))
         if len(fits) > 1:
-            std = self._at_pixels(self.background.std, group)
-            snr = np.divide(self.by_band["rate"][group], std, out=np.zeros_like(std), where=std > 0)
+            std = self._at_pixels(self.background.std, rows)
+            snr = np.divide(self.by_band["rate"][rows], std, out=np.zeros_like(std), where=std > 0)
             squared = np.where(snr > self.settings.snr, snr, 0.0) ** 2
             weight = np.where(squared.any(axis=1, keepdims=True), squared, weight)
-        common = np.stack([fit.values.common for fit in fits], axis=1)
+        common = np.stack([fit.values.common[kept] for fit in fits], axis=1)
         mean = (weight[..., None] * common).sum(axis=1) / weight.sum(axis=1)[:, None]
         last, factor = fits[-1], self._error_factor()
-        error = last.values.filled(factor * np.sqrt(np.diagonal(last.covariance))).common
+        error = last.values.filled(factor * np.sqrt(np.diagonal(last.covariance))).common[kept]
         # the tool does not say that a parameter ended at its limit
-        held = ~free if self.settings.tool else ~free | last.at_limit.common
+        held = ~free if self.settings.tool else ~free | last.at_limit.common[kept]
         if not self.settings.tool:
             error[held] = np.nan
         for axis, name in enumerate(("imx", "imy", "width")):
-            self.by_source[name][group] = mean[:, axis]
-            self.by_source[f"{name}_err"][group] = error[:, axis]
-        for number, source in enumerate(group):
-            index = 3 * number
-            self.by_source["imxy_cov"][source] = factor**2 * last.covariance[index, index + 1]
-        bits = held @ np.array([HELD_IMX, HELD_IMY, HELD_WIDTH])
-        self.flags[group] = bits + (GROUP if len(group) > 1 else 0)
+            self.by_source[name][rows] = mean[:, axis]
+            self.by_source[f"{name}_err"][rows] = error[:, axis]
+        first = 3 * kept
+        self.by_source["imxy_cov"][rows] = factor**2 * last.covariance[first, first + 1]
+        self.flags[rows] = held @ np.array([HELD_IMX, HELD_IMY, HELD_WIDTH])
 
     def _at_pixels(self, maps: np.ndarray, rows: Any = slice(None)) -> np.ndarray:
         """Return maps at the pixels nearest to fitted (else searched) places, shape ``(source, band)``."""
@@ -481,7 +491,7 @@ class _Columns:
         scale = plane_scale(image, self.settings.tool)
         ra, dec = sky_coords.tangent_to_sky(image, imx / scale[0], imy / scale[1])
         columns["ra"], columns["dec"] = ra, dec
-        columns |= self._sky_errors(ra, dec, imx, imy)
+        columns |= _sky_errors(image, by, ra, dec, imx, imy, self.settings.tool)
         known = self.sources.targets
         there, here = radec_to_vector(known.ra, known.dec), radec_to_vector(ra, dec)
         distance = 2 * np.arcsin(np.clip(np.linalg.norm(there - here, axis=-1) / 2, 0, 1))
@@ -489,35 +499,6 @@ class _Columns:
         same = columns["separation"] < 1e-9
         columns["ra"], columns["dec"] = np.where(same, known.ra, ra), np.where(same, known.dec, dec)
         return columns
-
-    def _sky_errors(
-        self, ra: np.ndarray, dec: np.ndarray, imx: np.ndarray, imy: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Return errors of right ascension, declination and position, degrees.
-
-        ``err_rad`` is the longer half axis of the error ellipse on the sky. The tool has ``atan(max(imx_err,
-        imy_err))``, the same for ``dec_err``, and that times cos(dec) for ``ra_err``.
-        """
-        by = self.by_source
-        if self.settings.tool:
-            radius = np.rad2deg(np.arctan(np.maximum(by["imx_err"], by["imy_err"])))
-            return {"err_rad": radius, "dec_err": radius, "ra_err": radius * np.cos(np.deg2rad(dec))}
-        small = 1e-6
-        derivative = np.empty((len(ra), 2, 2))
-        for axis, (x, y) in enumerate(((imx + small, imy), (imx, imy + small))):
-            ra_there, dec_there = sky_coords.tangent_to_sky(self.field.image, x, y)
-            turn = (ra_there - ra + 180) % 360 - 180
-            derivative[:, 0, axis] = turn * np.cos(np.deg2rad(dec)) / small
-            derivative[:, 1, axis] = (dec_there - dec) / small
-        covariance = np.empty_like(derivative)
-        covariance[:, 0, 0], covariance[:, 1, 1] = by["imx_err"] ** 2, by["imy_err"] ** 2
-        covariance[:, 0, 1] = covariance[:, 1, 0] = by["imxy_cov"]
-        on_sky = derivative @ covariance @ derivative.swapaxes(1, 2)
-        east, north, mixed = on_sky[:, 0, 0], on_sky[:, 1, 1], on_sky[:, 0, 1]
-        longer = 0.5 * (east + north) + np.hypot(0.5 * (east - north), mixed)
-        with np.errstate(divide="ignore"):
-            ra_err = np.sqrt(east) / np.cos(np.deg2rad(dec))
-        return {"ra_err": ra_err, "dec_err": np.sqrt(north), "err_rad": np.sqrt(longer)}
 
 
 def _oversampling(attrs: dict[str, Any], step: tuple[float, float]) -> tuple[float, float]:
@@ -527,3 +508,38 @@ def _oversampling(attrs: dict[str, Any], step: tuple[float, float]) -> tuple[flo
         return float(attrs[names[0]]), float(attrs[names[1]])
     x, y = (max(1.0, float(np.rint(_PIXEL_CM / _HEIGHT_CM / size))) for size in step)
     return x, y
+
+
+def _sky_errors(
+    image: Any,
+    by: dict[str, np.ndarray],
+    ra: np.ndarray,
+    dec: np.ndarray,
+    imx: np.ndarray,
+    imy: np.ndarray,
+    tool: bool,
+) -> dict[str, np.ndarray]:
+    """Return errors of right ascension, declination and position, degrees.
+
+    ``err_rad`` is the longer half axis of the error ellipse on the sky. The tool has ``atan(max(imx_err,
+    imy_err))``, the same for ``dec_err``, and that times cos(dec) for ``ra_err``.
+    """
+    if tool:
+        radius = np.rad2deg(np.arctan(np.maximum(by["imx_err"], by["imy_err"])))
+        return {"err_rad": radius, "dec_err": radius, "ra_err": radius * np.cos(np.deg2rad(dec))}
+    small = 1e-6
+    derivative = np.empty((len(ra), 2, 2))
+    for axis, (x, y) in enumerate(((imx + small, imy), (imx, imy + small))):
+        ra_there, dec_there = sky_coords.tangent_to_sky(image, x, y)
+        turn = (ra_there - ra + 180) % 360 - 180
+        derivative[:, 0, axis] = turn * np.cos(np.deg2rad(dec)) / small
+        derivative[:, 1, axis] = (dec_there - dec) / small
+    covariance = np.empty_like(derivative)
+    covariance[:, 0, 0], covariance[:, 1, 1] = by["imx_err"] ** 2, by["imy_err"] ** 2
+    covariance[:, 0, 1] = covariance[:, 1, 0] = by["imxy_cov"]
+    on_sky = derivative @ covariance @ derivative.swapaxes(1, 2)
+    east, north, mixed = on_sky[:, 0, 0], on_sky[:, 1, 1], on_sky[:, 0, 1]
+    longer = 0.5 * (east + north) + np.hypot(0.5 * (east - north), mixed)
+    with np.errstate(divide="ignore"):
+        ra_err = np.sqrt(east) / np.cos(np.deg2rad(dec))
+    return {"ra_err": ra_err, "dec_err": np.sqrt(north), "err_rad": np.sqrt(longer)}

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import KindError, PositionError, ValueRangeError
+from batx.errors import PositionError, ValueRangeError
 from batx.instrument.distortion import DistortionMap
 from batx.kernels.detect import WINDOWS
 from batx.kernels.psf import SHAPES
-from batx.positions import designation
 from batx.reduction import compat_of
-from batx.schema import build
+from batx.source_catalogs import catalog_of, joined, with_absent
 from batx.source_fields import (
     Field,
     Targets,
@@ -34,17 +33,8 @@ from batx.weight_inputs import distortion_map
 
 __all__ = ["at", "background_maps", "detect", "match", "photometry", "upper_limit"]
 
-_BANDED = (
-    "rate", "rate_err", "snr", "noise", "background", "background_err", "local_background", "contamination",
-    "centre_rate", "centre_snr", "chi2", "dof",
-)  # fmt: skip
 #: full width at half maximum of a source in degrees, for shapes other than that of the mask
 TOOL_FWHM = 0.37413
-
-_FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16, 32],
-    "flag_meanings": "imx_held imy_held rate_held width_held fitted_in_group not_fitted",
-}
 
 
 def detect(
@@ -158,6 +148,7 @@ def detect(
     Examples
     --------
     >>> import numpy as np
+    >>> from batx.schema import build
     >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
     >>> noise = np.random.default_rng(1).normal(size=x.shape)
     >>> values = noise + 30 * np.exp(-0.5 * (x**2 + y**2) / 0.00278**2)
@@ -177,8 +168,8 @@ def detect(
     targets = _none() if catalog is None else catalog_targets(catalog, "detect")
     fields = image_fields(image, pcode, pcode_min, bkg_pcode_min, "detect")
     lens = distortion_map(distortion)
-    parts = [_catalog(field, measure(field, targets, settings, lens)) for field in fields]
-    return _joined(parts, image, f"detect: snr {snr:g}")
+    parts = [catalog_of(field, measure(field, targets, settings, lens)) for field in fields]
+    return joined(parts, image, f"detect: snr {snr:g}")
 
 
 def photometry(
@@ -249,6 +240,7 @@ def photometry(
     Examples
     --------
     >>> import numpy as np
+    >>> from batx.schema import build
     >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
     >>> noise = np.random.default_rng(1).normal(size=x.shape)
     >>> image = build(
@@ -273,9 +265,9 @@ def photometry(
         inside = columns["inside"]
         if rule == "raise" and not inside.all():
             raise PositionError(_outside_message(field, targets, inside, pcode_min))
-        part = _catalog(field, columns)
-        parts.append(_with_absent(part, targets, inside) if rule == "nan" else part)
-    return _joined(parts, image, f"photometry: {len(targets)} position(s)")
+        part = catalog_of(field, columns)
+        parts.append(with_absent(part, targets, inside) if rule == "nan" else part)
+    return joined(parts, image, f"photometry: {len(targets)} position(s)")
 
 
 def at(
@@ -310,6 +302,7 @@ def at(
     Examples
     --------
     >>> import numpy as np
+    >>> from batx.schema import build
     >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
     >>> noise = np.random.default_rng(1).normal(size=x.shape)
     >>> image = build(
@@ -366,6 +359,7 @@ def upper_limit(
     Examples
     --------
     >>> import numpy as np
+    >>> from batx.schema import build
     >>> y, x = np.mgrid[-60:61, -60:61] * 0.0021
     >>> noise = np.random.default_rng(1).normal(size=x.shape)
     >>> image = build(
@@ -425,6 +419,7 @@ def background_maps(
     Examples
     --------
     >>> import numpy as np
+    >>> from batx.schema import build
     >>> noise = np.random.default_rng(1).normal(size=(80, 80))
     >>> axis = np.arange(80) * 0.0021
     >>> image = build(
@@ -481,6 +476,7 @@ def match(catalog: xr.Dataset, other: xr.Dataset, radius: Any) -> xr.Dataset:
 
     Examples
     --------
+    >>> from batx.schema import build
     >>> one = build("catalog", {"ra": [10.0, 50.0], "dec": [0.0, 0.0]})
     >>> two = build("catalog", {"name": ["A", "B"], "ra": [10.1, 90.0], "dec": [0.0, 0.0]})
     >>> match(one, two, radius=0.2).match_name.values.tolist()
@@ -592,86 +588,3 @@ def _outside_message(field: Field, targets: Targets, inside: np.ndarray, pcode_m
         f"imx {imx.min():.3f} to {imx.max():.3f}, imy {imy.min():.3f} to {imy.max():.3f}. "
         "outside='drop' or 'nan' leaves them out"
     )
-
-
-def _catalog(field: Field, columns: dict[str, Any]) -> xr.Dataset:
-    """Return the columns of one image as a Dataset, new sources by falling significance."""
-    best = np.nan_to_num(columns["snr"]).max(axis=1, initial=0.0)
-    order = np.lexsort((-np.where(columns["known"], np.inf, best),))
-    banded = "energy" in field.image[field.name if field.name in field.image else "counts"].dims
-    variables: dict[str, Any] = {}
-    for name, values in columns.items():
-        if name == "inside":
-            continue
-        if name in _BANDED:
-            unit = "1" if name in ("snr", "centre_snr", "chi2", "dof") else field.units
-            ordered = values[order] if banded else values[order, 0]
-            dims: tuple[str, ...] = ("source", "energy") if banded else ("source",)
-            target = name if field.name == "rate" else name.replace("rate", "counts")
-            variables[target] = (dims, ordered, {"units": unit})
-        else:
-            variables[name] = ("source", values[order])
-    variables["name"] = ("source", _names(variables))
-    variables["known"] = ("source", columns["known"][order])
-    variables["flags"] = ("source", columns["flags"][order], {"units": "1", **_FLAGS})
-    if banded:
-        variables |= {
-            name: (field.image[name].dims, field.image[name].values, {"units": "keV"})
-            for name in ("energy", "energy_bnds")
-            if name in field.image.variables
-        }
-    for name in ("time", "exposure"):
-        if name in field.image.variables and field.image[name].ndim == 0:
-            variables[name] = (
-                "source",
-                np.full(len(order), float(field.image[name])),
-                {"units": "s"},
-            )
-    return build("catalog", variables)
-
-
-def _names(variables: dict[str, Any]) -> np.ndarray:
-    """Return names; sources without one are named after their position."""
-    ra, dec = variables["ra"][1], variables["dec"][1]
-    names = [
-        str(name) or (designation(a, d) if np.isfinite(a) else f"NEW_{number}")
-        for number, (name, a, d) in enumerate(zip(variables["name"][1], ra, dec, strict=True), 1)
-    ]
-    return np.array(names, dtype=str)
-
-
-def _with_absent(part: xr.Dataset, targets: Targets, inside: np.ndarray) -> xr.Dataset:
-    """Return a catalogue with a row for every position, NaN for those that are outside."""
-    if inside.all():
-        return part
-    row = np.where(inside, np.cumsum(inside) - 1, -1)
-    padded = part.pad(source=(0, 1)).isel(source=row)
-    for name, dtype in ((name, part[name].dtype) for name in part.variables if "source" in part[name].dims):
-        if dtype.kind in "iub":
-            padded[name] = padded[name].fillna(0).astype(dtype).assign_attrs(part[name].attrs)
-    padded["name"] = ("source", np.where(targets.name == "", padded["name"], targets.name).astype(str))
-    padded["ra"] = padded["ra"].where(
-        xr.DataArray(inside, dims="source"), xr.DataArray(targets.ra, dims="source")
-    )
-    padded["dec"] = padded["dec"].where(
-        xr.DataArray(inside, dims="source"), xr.DataArray(targets.dec, dims="source")
-    )
-    return padded.assign_attrs(part.attrs)
-
-
-def _joined(parts: list[xr.Dataset], image: xr.Dataset, line: str) -> xr.Dataset:
-    """Return the catalogues of all times as one."""
-    if not parts:
-        raise KindError("sky image: found no image along time, expected at least one")
-    catalog = (
-        parts[0]
-        if len(parts) == 1
-        else xr.concat(
-            parts, "source", data_vars="minimal", coords="minimal", compat="override", join="override"
-        )
-    )
-    names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf",
-             "trigger_time", "tstart", "tstop")  # fmt: skip
-    kept = {name: image.attrs[name] for name in names if name in image.attrs}
-    history = "\n".join(filter(None, [str(image.attrs.get("history", "")), f"batx.{line}"]))
-    return catalog.assign_attrs(kept | {"history": history})

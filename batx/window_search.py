@@ -1,6 +1,6 @@
 """Sums over windows of steps, of doubling lengths and overlapping by half, and the peaks of each.
 
-Private to the search during slews. Formulae: algorithms, section 2.8.
+Private to the search during slews. Formulae: algorithms, section 2.9.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Peak:
     vector
         Direction in the frame of the cells.
     error
-        1 sigma error of the position in one direction, degrees; 0 where it was given.
+        1 sigma error of the position in one direction, degrees; 0 where it was given, NaN where no peak
+        could be fitted.
     snr, rate, rate_err
         One a band.
     """
@@ -200,37 +201,43 @@ class Search:
         """Yield the peak next to a direction, fitted in a band; with none, what is at the direction."""
         cells = self.images.cells_near(vector, _RING[1])
         snr, _, error = windows.significances(np.ascontiguousarray(window.sums[..., cells]))
-        east, north = _axes(vector)
         there = self.images.vectors[cells]
-        places = np.rad2deg(np.stack([there @ east, there @ north], axis=-1))
         distance = np.rad2deg(np.arccos(np.clip(there @ vector, -1, 1)))
+        known = np.isfinite(snr).any(axis=0)
         fwhm = _SAMPLED * self.images.cosine(window.steps, vector) ** 1.5
-        near = distance < max(_FIT * fwhm, 1.5 * self.images.cell_size)
-        near &= np.isfinite(snr).any(axis=0)
-        if near.sum() < 4:
+        near = known & (distance < max(_FIT * fwhm, 1.5 * self.images.cell_size))
+        if near.sum() < 4 or not known[np.argmin(distance)]:
             return
-        ring = distance > _RING[0]
-        levels = [_level(values[ring], width) for values, width in zip(snr, scale, strict=True)]
-        values = np.array(
-            [(row[near] - mean) / width for row, (mean, width) in zip(snr, levels, strict=True)]
-        )
+        east, north = _axes(vector)
+        places = np.rad2deg(np.stack([there[near] @ east, there[near] @ north], axis=-1))
+        mean, width = _levels(snr[:, distance > _RING[0]], scale)
+        values = (snr[:, near] - mean[:, None]) / width[:, None]
         place, spread = np.zeros(2), 0.0
-        if band is not None and np.isfinite(values[band]).all():
-            found, _, covariance, _ = windows.fit_peak(places[near], values[band], fwhm)
-            if np.hypot(*found) < fwhm:
-                place, spread = found, float(np.sqrt(np.trace(covariance) / 2))
-        fits = [
-            windows.fit_peak(places[near] - place, row, fwhm, free=False)
-            if np.isfinite(row).all()
-            else (place, np.nan, None, np.nan)
-            for row in values
-        ]
-        height, width = np.array([fit[1] for fit in fits]), np.array([fit[3] for fit in fits])
-        unit = np.array([mean_width[1] for mean_width in levels]) * error[:, np.argmin(distance)]
+        if band is not None:
+            place, spread = _fitted_place(places, values[band], fwhm)
+        height, unit = np.array([_fitted_height(places - place, row, fwhm) for row in values]).T
         if np.isfinite(height).any():
             moved = vector + np.deg2rad(place[0]) * east + np.deg2rad(place[1]) * north
             moved /= np.linalg.norm(moved)
-            yield Peak(window.steps, moved, spread, height / width, height * unit, width * unit)
+            rate = width * error[:, np.argmin(distance)]
+            yield Peak(window.steps, moved, spread, height / unit, height * rate, unit * rate)
+
+
+def _fitted_place(places: np.ndarray, values: np.ndarray, fwhm: float) -> tuple[np.ndarray, float]:
+    """Return the place of a peak and its error; 0 and NaN if there is none within a width."""
+    if np.isfinite(values).all():
+        place, _, covariance, _ = windows.fit_peak(places, values, fwhm)
+        if np.hypot(*place) < fwhm:
+            return place, float(np.sqrt(np.trace(covariance) / 2))
+    return np.zeros(2), np.nan
+
+
+def _fitted_height(places: np.ndarray, values: np.ndarray, fwhm: float) -> tuple[float, float]:
+    """Return the height of a peak at 0 and its error, NaN if a value is missing."""
+    if not np.isfinite(values).all():
+        return np.nan, np.nan
+    _, height, _, error = windows.fit_peak(places, values, fwhm, free=False)
+    return height, error
 
 
 def _windows(
@@ -290,15 +297,18 @@ def _width(values: np.ndarray) -> float:
     return float(high - low) / 2 or np.inf
 
 
-def _level(values: np.ndarray, otherwise: float) -> tuple[float, float]:
-    """Return mean and standard deviation without what is more than 3.5 of these away."""
-    values = values[np.isfinite(values)]
-    if len(values) < _FEWEST:
-        return 0.0, otherwise
-    mean, width = float(np.median(values)), _width(values)
-    for _ in range(3):
-        kept = values[np.abs(values - mean) < 3.5 * width]
-        mean, width = float(kept.mean()), float(kept.std())
+def _levels(maps: np.ndarray, otherwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each map without what is more than 3.5 of these away."""
+    mean, width = np.zeros(len(maps)), otherwise.copy()
+    for number, row in enumerate(maps):
+        values = row[np.isfinite(row)]
+        if len(values) < _FEWEST:
+            continue
+        centre, spread = float(np.median(values)), _width(values)
+        for _ in range(3):
+            kept = values[np.abs(values - centre) < 3.5 * spread]
+            centre, spread = float(kept.mean()), float(kept.std())
+        mean[number], width[number] = centre, spread
     return mean, width
 
 

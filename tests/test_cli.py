@@ -392,12 +392,32 @@ def test_mosaic_of_time_groups(sky_files, tmp_path):
 
 def test_mosaic_on_a_cluster(sky_files, tmp_path):
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as cluster:
-        address = cluster.scheduler_address
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         out = tmp_path / "mosaic.nc"
+        address = cluster.scheduler_address.removeprefix("tcp://")
         good("mosaic", *sky_files, "--nside", 64, "--scheduler", address, "-o", out)
+    expected = batx.mosaic(sky_files, nside=64).compute()
+    np.testing.assert_allclose(batx.open_dataset(out)["sum_w"], expected["sum_w"], rtol=1e-12)
+
+
+def test_mosaic_starts_a_cluster_of_its_own(sky_files, tmp_path):
+    pytest.importorskip("distributed")
+    out = tmp_path / "mosaic.nc"
+    command = [
+        sys.executable,
+        "-m",
+        "batx",
+        "mosaic",
+        *map(str, sky_files),
+        "--nside",
+        "64",
+        "--workers",
+        "2",
+    ]
+    done = subprocess.run(
+        [*command, "-o", str(out)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
     expected = batx.mosaic(sky_files, nside=64).compute()
     np.testing.assert_allclose(batx.open_dataset(out)["sum_w"], expected["sum_w"], rtol=1e-12)
 

@@ -406,6 +406,18 @@ def test_neighbours_are_fitted_together():
     assert abs(together[0]["contamination"].item()) < 3
 
 
+def test_long_chains_are_fitted_neighbour_by_neighbour():
+    """Sixteen sources in a row: each with its nearest neighbours, the same as in smaller groups."""
+    places = [(20.0 + number, (number - 7.5) * 9 * STEP, 0.0) for number in range(16)]
+    image = sky(places)
+    imx, imy = np.array([(x, y) for _, x, y in places]).T
+    found = image.bat.photometry(imx, imy, frame="tangent")
+    assert (found["flags"].values & 16 > 0).all()
+    np.testing.assert_allclose(found["rate"].values[:, 0], [rate for rate, _, _ in places], atol=6)
+    few = image.bat.photometry(imx[:6], imy[:6], frame="tangent")
+    np.testing.assert_allclose(few["rate"][:4], found["rate"][:4], atol=0.3)
+
+
 def test_source_seen_in_one_band_has_rates_in_all():
     found = sky([([0.0, 30.0, 12.0], 0.03, -0.02)], bands=3).bat.detect(snr=9)
     assert found["rate"].dims == ("source", "energy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -58,7 +59,9 @@ def computing(scheduler: str | None, workers: int | None = None) -> Iterator[Com
     if scheduler is None:
         with (
             dask.config.set(_QUIET),
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+            ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             yield _Cluster(client, KilledWorker)

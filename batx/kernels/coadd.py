@@ -25,7 +25,7 @@ OUTSIDE = -1
 
 
 @njit(cache=True, nogil=True)
-def pixel_of(vector, homography):  # type: ignore[no-untyped-def]
+def pixel_of(vector: np.ndarray, homography: np.ndarray) -> tuple[float, float, float]:
     """Return the pixel of a direction, and the depth: behind the instrument it is not positive."""
     a, b, c = vector[0], vector[1], vector[2]
     depth = homography[2, 0] * a + homography[2, 1] * b + homography[2, 2] * c

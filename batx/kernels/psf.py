@@ -6,7 +6,6 @@ Formulae: algorithms, section 2.4. Places and widths are in one unit, here the t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,8 +21,6 @@ FWHM_PER_SIGMA = 2.35
 _ITERATIONS = 200
 #: a fit has ended when no parameter moves by more than this fraction of its error
 _MOVED = 1e-5
-#: up to so many pixels the inverse of their correlation is kept as a matrix
-_DENSE = 2000
 _X, _Y, _WIDTH = range(3)
 
 
@@ -194,9 +191,6 @@ class SharedNoise:
     """
 
     def __init__(self, correlation: np.ndarray, rows: np.ndarray, columns: np.ndarray, own: float) -> None:
-        from scipy.sparse import csc_matrix
-        from scipy.sparse.linalg import splu
-
         self.own = own
         reach_y, reach_x = (length // 2 for length in correlation.shape)
         place = np.full((np.ptp(rows) + 1 + 2 * reach_y, np.ptp(columns) + 1 + 2 * reach_x), -1)
@@ -205,18 +199,18 @@ class SharedNoise:
         dy, dx = np.nonzero(correlation)
         other = place[y[:, None] + dy - reach_y, x[:, None] + dx - reach_x]
         pixel, offset = np.nonzero(other >= 0)
-        values = correlation[dy[offset], dx[offset]] + own * (pixel == other[pixel, offset])
-        matrix = csc_matrix((values, (pixel, other[pixel, offset])), shape=(len(rows), len(rows)))
-        if len(rows) <= _DENSE:
-            self._solve: Callable[[np.ndarray], np.ndarray] = np.linalg.inv(matrix.toarray()).__matmul__
-        else:
-            self._solve = splu(matrix).solve
+        matrix = own * np.eye(len(rows))
+        matrix[pixel, other[pixel, offset]] += correlation[dy[offset], dx[offset]]
+        self._inverse = np.linalg.inv(matrix)
 
     def solve(self, columns: np.ndarray, n_bands: int) -> np.ndarray:
         """Return the inverse of the correlation times columns over the pixels of one band after another."""
-        stacked = columns.reshape(n_bands, -1, columns.shape[1]).transpose(1, 0, 2)
-        solved = self._solve(np.ascontiguousarray(stacked.reshape(len(stacked), -1)))
-        return solved.reshape(stacked.shape).transpose(1, 0, 2).reshape(columns.shape)
+        blocks = columns.reshape(n_bands, -1, columns.shape[1])
+        solved = np.zeros_like(blocks)
+        for block, result in zip(blocks, solved, strict=True):
+            used = block.any(axis=0)  # the amplitudes of a band mean nothing to the others
+            result[:, used] = self._inverse @ block[:, used]
+        return solved.reshape(columns.shape)
 
 
 @dataclass(frozen=True)

@@ -342,7 +342,7 @@ def _free(place: float, taken: list[tuple[float, str]], box: Box, side: str, apa
     width, height = abs(box[1] - box[0]), abs(box[3] - box[2])
     room = apart * (1.0 if side in ("bottom", "top") else 0.7) * width
     ends = abs(np.subtract(box[:2] if side in ("bottom", "top") else box[2:], place))
-    return all(abs(place - other) > room for other, _ in taken) and ends.min() > 0.01 * height
+    return all(abs(place - other) > room for other, _ in taken) and ends.min() > 0.03 * height
 
 
 def _degrees(value: float, signed: bool) -> str:

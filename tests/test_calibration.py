@@ -266,9 +266,7 @@ def test_two_sources_leak_no_more_than_geometry_predicts(first, second) -> None:
 def test_recovered_rate_during_a_slew() -> None:
     attitude = simulate.attitude(T0, 100.0, slews=[Slew(30.0, 70.0, 162.0, 24.0, 45.0)], jitter=2.0, seed=1)
     source = Source(1.0, ra=160.0, dec=27.0)
-    events = simulated(
-        source, Background(0.1, **FLAT), 100.0, seed=9, attitude=attitude, angular_step=FINE
-    )
+    events = simulated(source, Background(0.1, **FLAT), 100.0, seed=9, attitude=attitude, angular_step=FINE)
     fixed = {"attitude": attitude, "aperture": MASK, "alignment": ALIGNMENT}
     weights = batx.mask_weight(events, 160.0, 27.0, tolerance=FINE, **fixed)
     curve = batx.lightcurve(weights, dt=2.0, energy=BAND)

@@ -121,7 +121,7 @@ def test_background_is_subtracted() -> None:
 
 
 def test_bootstrap() -> None:
-    lc = fred(height=60.0)
+    lc = fred(height=25.0)
     found = lc.bat.duration(method="bootstrap", n_samples=300, seed=1)
     again = lc.bat.duration(method="bootstrap", n_samples=300, seed=1)
     xr.testing.assert_identical(found, again)
@@ -129,8 +129,8 @@ def test_bootstrap() -> None:
     assert samples.shape == (300,)
     assert float(found.t90_err) == pytest.approx(np.std(samples, ddof=1))
     assert abs(np.mean(samples) - float(found.t90)) < 3.0 * float(found.t90_err) + 1.0
-    fainter = fred(height=20.0).bat.duration(method="bootstrap", n_samples=300, seed=1)
-    assert float(fainter.t90_err) > float(found.t90_err)
+    brighter = fred(height=200.0).bat.duration(method="bootstrap", n_samples=300, seed=1)
+    assert float(brighter.t90_err) == 1.0  # one bin
 
 
 def test_pulses() -> None:

@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 import zlib
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -43,6 +44,10 @@ def starts_like_fits(path: str | os.PathLike[str]) -> bool:
     except (OSError, EOFError, zlib.error):
         return False
     return head == _MAGIC
+
+
+#: mappings of the files that were read last
+_RECENT: deque[mmap.mmap] = deque(maxlen=4)
 
 
 class Source:
@@ -84,7 +89,8 @@ class Source:
     def buffer(self) -> mmap.mmap | bytes:
         """All bytes of the (inflated) file.
 
-        A plain file stays mapped only while an array of it is in use, so that many files may be open.
+        A plain file stays mapped while an array of it is in use or it is one of the last few that were
+        read, so that reading column by column maps it once and many files may be open.
         """
         with self._lock:
             known = self._inflated
@@ -95,6 +101,7 @@ class Source:
             buffer, plain = _read(self.path)
             if plain and isinstance(buffer, mmap.mmap):
                 self._mapped = ref(buffer)
+                _RECENT.append(buffer)
             else:
                 self._inflated = buffer
             return buffer

@@ -55,7 +55,7 @@ def test_help_imports_nothing_heavy():
         "import sys, batx.cli\n"
         "from click.testing import CliRunner\n"
         "assert CliRunner().invoke(batx.cli.main, ['--help']).exit_code == 0\n"
-        "heavy = {'astropy', 'numba', 'matplotlib', 'dask', 'scipy', 'healpy', 'netCDF4', 'zarr'}\n"
+        "heavy = {'astropy', 'numba', 'matplotlib', 'dask', 'scipy', 'healpy', 'h5py', 'zarr'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     before = subprocess.run(

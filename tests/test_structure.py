@@ -48,7 +48,7 @@ FORBIDDEN = re.compile(
     r"\bpickle\b|shell=True|os\.chdir|set os\.environ|environ\.(update|setdefault|pop)|putenv|^path$"
 )
 #: what must not be loaded before it is used
-HEAVY = ("astropy", "dask.array", "healpy", "matplotlib", "numba", "scipy", "netCDF4", "zarr", "iminuit")
+HEAVY = ("astropy", "dask.array", "healpy", "matplotlib", "numba", "scipy", "h5py", "zarr", "iminuit")
 
 
 @cache

@@ -80,7 +80,7 @@ def to_netcdf(obj: xr.Dataset | xr.DataTree, path: str | os.PathLike[str], overw
     with atomic_path(path, overwrite=overwrite, inputs=input_files(obj)) as temporary:
         plain = _mapped(obj, lambda ds: _with_encoding(ds, _KEPT_NETCDF))
         with _own_threads(obj):
-            plain.to_netcdf(temporary, engine="netcdf4")
+            plain.to_netcdf(temporary, engine="h5netcdf")
         _write_bounds_attrs(obj, temporary)
     return Path(path)
 
@@ -150,7 +150,9 @@ def _store_engine(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         start = file.read(8)
-    return "netcdf4" if start == b"\x89HDF\r\n\x1a\n" or start[:3] == b"CDF" else None
+    if start == b"\x89HDF\r\n\x1a\n":
+        return "h5netcdf"
+    return "scipy" if start[:3] == b"CDF" else None
 
 
 def open_store(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
@@ -243,18 +245,17 @@ def _zarr_form(ds: xr.Dataset) -> xr.Dataset:
 
 def _write_bounds_attrs(obj: xr.Dataset | xr.DataTree, path: Path) -> None:
     """Put back the attributes of bounds that xarray leaves out because they repeat those of the axis."""
-    import netCDF4
+    import h5netcdf
 
-    with netCDF4.Dataset(path, "a") as file:
+    with h5netcdf.File(path, "a") as file:
         for group, ds in _nodes(obj):
             for axis in ds.variables.values():
                 bounds = str(axis.attrs.get("bounds"))
                 if bounds in ds.variables:
-                    stored = file[group][bounds] if group != "/" else file[bounds]
-                    missing = {
-                        key: value for key, value in ds[bounds].attrs.items() if key not in stored.ncattrs()
-                    }
-                    stored.setncatts(missing)
+                    stored = (file[group] if group != "/" else file).variables[bounds].attrs
+                    for key, value in ds[bounds].attrs.items():
+                        if key not in stored:
+                            stored[key] = value
 
 
 def _nodes(obj: xr.Dataset | xr.DataTree) -> Iterator[tuple[str, xr.Dataset]]:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from makers import make
 from scipy import stats
 
 from batx import simulate
@@ -655,3 +656,15 @@ def test_units_are_accepted() -> None:
     assert same.attrs["tstart"] == pytest.approx(T0, abs=1e-4)
     assert same.sizes == plain.sizes
     assert np.array_equal(DETID[same["dety"], same["detx"]], same["detid"])
+
+
+@pytest.mark.parametrize("base", [simulate.Spectrum, simulate.Profile])
+def test_a_shape_without_a_formula_cannot_be_made(base):
+    with pytest.raises(TypeError, match="abstract"):
+        base()
+
+
+def test_a_mixture_of_counts_cannot_be_folded_through_a_response():
+    mixture = simulate.Mixture(((0.5, PowerLaw(2.0)), (0.5, Line(60.0))))
+    with pytest.raises(ValueRangeError, match="Mixture with a response"):
+        Source(imx=0.0, imy=0.0, spectrum=mixture, response=make("response"))

@@ -7,6 +7,7 @@ more than the rows and elements asked for. What comes out is a native-endian Num
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -53,7 +54,7 @@ _SCALE_ROWS = 2**16  # rows converted at a time where a temporary is needed
 _THREAD_BYTES = 2**22  # columns larger than this are read by several threads
 
 
-class LazyArray(BackendArray):
+class LazyArray(BackendArray, ABC):
     """An array with a shape and a type whose values are read by `_take`."""
 
     shape: tuple[int, ...]
@@ -72,8 +73,9 @@ class LazyArray(BackendArray):
         dropped = tuple(axis for axis, k in enumerate(key) if isinstance(k, (int, np.integer)))
         return self._take(kept).squeeze(axis=dropped) if dropped else self._take(kept)
 
+    @abstractmethod
     def _take(self, key: tuple[Any, ...]) -> np.ndarray:
-        raise NotImplementedError
+        """Return the values at slices and index arrays, one for each axis."""
 
     def read(self) -> np.ndarray:
         """Return all values."""

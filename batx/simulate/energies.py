@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,26 +14,19 @@ from batx.errors import ValueRangeError
 from batx.schema import require_kind
 from batx.simulate.checks import finite, positive
 
-__all__ = ["N_PI", "Cutoff", "Folded", "Line", "Mixture", "PowerLaw", "Spectrum", "as_spectrum"]
+__all__ = ["N_PI", "Cutoff", "Density", "Folded", "Line", "Mixture", "PowerLaw", "Spectrum", "as_spectrum"]
 
 #: number of PI channels; the energy of channel n is n * 0.1 keV
 N_PI = 5000
 _EDGES = np.arange(N_PI + 1) * 0.1
 
 
-class Spectrum:
-    """Counts against energy: ``spectrum(energy)`` is the density per keV, in any unit."""
+class Spectrum(ABC):
+    """Counts against energy, as relative numbers in the PI channels."""
 
-    def __call__(self, energy: np.ndarray) -> np.ndarray:
-        """Return the density at `energy` (keV)."""
-        raise NotImplementedError
-
+    @abstractmethod
     def channels(self) -> np.ndarray:
-        """Return the relative number of counts in each PI channel (midpoint rule, five points a channel)."""
-        fine = (np.arange(5 * N_PI) + 0.5) * 0.02
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            density = np.asarray(self(fine), dtype=np.float64)
-        return density.reshape(N_PI, 5).sum(axis=1) * 0.02
+        """Return the relative number of counts in each PI channel."""
 
     def probabilities(self) -> np.ndarray:
         """Return the probability of each PI channel.
@@ -50,12 +44,27 @@ class Spectrum:
         return weights / weights.sum()
 
 
+class Density(Spectrum):
+    """A spectrum with a formula: ``spectrum(energy)`` is the density per keV, in any unit."""
+
+    @abstractmethod
+    def __call__(self, energy: np.ndarray) -> np.ndarray:
+        """Return the density at `energy` (keV)."""
+
+    def channels(self) -> np.ndarray:
+        """Return the relative number of counts in each PI channel (midpoint rule, five points a channel)."""
+        fine = (np.arange(5 * N_PI) + 0.5) * 0.02
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            density = np.asarray(self(fine), dtype=np.float64)
+        return density.reshape(N_PI, 5).sum(axis=1) * 0.02
+
+
 def _window(energy: np.ndarray, low: float, high: float) -> np.ndarray:
     return (energy >= low) & (energy < high)
 
 
 @dataclass(frozen=True)
-class PowerLaw(Spectrum):
+class PowerLaw(Density):
     """``norm * (E / 1 keV)**-index`` from `low` to `high` keV."""
 
     index: float = 1.5
@@ -74,7 +83,7 @@ class PowerLaw(Spectrum):
 
 
 @dataclass(frozen=True)
-class Cutoff(Spectrum):
+class Cutoff(Density):
     """``norm * (E / 1 keV)**-index * exp(-E (2 - index) / peak)``; E² N(E) is largest at `peak` keV."""
 
     index: float = 1.0
@@ -99,7 +108,7 @@ class Cutoff(Spectrum):
 
 
 @dataclass(frozen=True)
-class Line(Spectrum):
+class Line(Density):
     """A Gaussian line at `energy` keV with standard deviation `sigma` keV."""
 
     energy: float
@@ -128,7 +137,7 @@ class Mixture(Spectrum):
 
 
 @dataclass(frozen=True)
-class _Function(Spectrum):
+class _Function(Density):
     function: Callable[[np.ndarray], Any]
 
     def __call__(self, energy: np.ndarray) -> np.ndarray:
@@ -151,6 +160,11 @@ class Folded(Spectrum):
     response: xr.Dataset
 
     def __post_init__(self) -> None:
+        if not isinstance(self.photons, Density):
+            raise ValueRangeError(
+                f"spectrum: found {type(self.photons).__name__} with a response, expected a photon spectrum "
+                "with a formula (PowerLaw, Cutoff, Line or a function of energy in keV)"
+            )
         require_kind(self.response, "response", operation="folding a spectrum")
         if "matrix" not in self.response or "energy_bnds" not in self.response.variables:
             raise ValueRangeError(
@@ -162,6 +176,7 @@ class Folded(Spectrum):
         edges = self.response["energy_in_bnds"].values
         step = (np.arange(20) + 0.5) / 20
         fine = edges[:, :1] + (edges[:, 1:] - edges[:, :1]) * step
+        assert isinstance(self.photons, Density)
         photons = np.asarray(self.photons(fine)).mean(axis=1) * (edges[:, 1] - edges[:, 0])
         matrix = self.response["matrix"].transpose("energy_in", "channel").values
         return photons @ matrix.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +15,12 @@ from batx.simulate.checks import finite, positive
 __all__ = ["Box", "Constant", "Drift", "Fred", "Gaussian", "Profile", "Sampled", "Sum", "as_profile"]
 
 
-class Profile:
+class Profile(ABC):
     """Relative brightness ``profile(t)``; `t` in s from the start of the observation, 1 at the brightest."""
 
+    @abstractmethod
     def __call__(self, t: np.ndarray) -> np.ndarray:
         """Return the brightness at times `t`."""
-        raise NotImplementedError
 
     def breaks(self) -> list[float]:
         """Return the times at which the profile is not smooth, for the time grid of the simulation."""

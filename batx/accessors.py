@@ -48,6 +48,7 @@ class BatDataset:
     field_position = _Verb("batx.attitudes:field_position")
     lightcurve = _Verb("batx.lightcurves:lightcurve")
     spectrum = _Verb("batx.spectra:spectrum")
+    response = _Verb("batx.detector_responses:response")
     detector_plane = _Verb("batx.detector_planes:detector_plane")
     clean = _Verb("batx.cleaning:clean")
     balance = _Verb("batx.cleaning:balance")

@@ -19,6 +19,7 @@ __all__ = [
     "MissingVariableError",
     "PositionError",
     "RebinError",
+    "ResponseError",
     "SchemaError",
     "UnitsError",
     "ValueRangeError",
@@ -90,6 +91,10 @@ class PositionError(BatxError, ValueError):
 
 class RebinError(BatxError, ValueError):
     """New bin edges do not fall on old ones, or would join bins across a gap."""
+
+
+class ResponseError(BatxError, ValueError):
+    """A response is incomplete, or does not belong to the spectrum."""
 
 
 class WriteError(BatxError, OSError):

@@ -17,6 +17,7 @@ __all__ = [
     "MissingFileError",
     "MissingKeywordError",
     "MissingVariableError",
+    "ModelError",
     "PositionError",
     "RebinError",
     "ResponseError",
@@ -55,6 +56,10 @@ class MissingKeywordError(BatxError, KeyError):
 
 class KindError(BatxError, TypeError):
     """An operation was asked of a kind of data that it does not apply to."""
+
+
+class ModelError(BatxError, ValueError):
+    """A spectral model is not understood, or its parameters make no sense."""
 
 
 class SchemaError(BatxError, ValueError):

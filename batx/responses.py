@@ -108,8 +108,11 @@ def combine_response(response: Any) -> xr.Dataset:
     if matrix is None:
         raise ResponseError("the response has an effective area and no matrix; pass (redistribution, area)")
     area = next((part for part in opened if part is not matrix and "area" in part), matrix)
+    in_area = matrix["matrix"].attrs.get("units") == "cm**2" and area is matrix
+    if in_area and (matrix["energy_in_bnds"].values > 0).all():
+        return matrix
     values = matrix["matrix"].values.astype(np.float64)
-    if matrix["matrix"].attrs.get("units") != "cm**2" or area is not matrix:
+    if not in_area:
         if "area" not in area:
             raise ResponseError(
                 "the matrix is a redistribution without an effective area; pass (redistribution, area)"

@@ -197,9 +197,9 @@ def _assembled(
         background = group_channels(other.counts, starts)
         background_variance = group_channels(other.variance, starts)
         background_variance += (np.maximum.reduceat(other.systematic, starts) * background) ** 2
-    empty = variance + (0.0 if background_variance is None else ratio**2 * background_variance) <= 0.0
     variance = variance + (largest * observed) ** 2
     if data.statistic in ("chi2", "gaussian"):
+        empty = variance + (0.0 if background_variance is None else ratio**2 * background_variance) <= 0.0
         variance = _without_zeros(data, variance, empty & used, ratio, other is not None, compat)
     matrix = group_channels(data.matrix * (own.exposure * own.area), starts)[:, used]
     return replace(
@@ -222,16 +222,15 @@ def _without_zeros(
 
     That is XSPEC's rule. Rates are not counts, so without compat="xspec" it is refused for them.
     """
-    zero = empty & (variance <= 0.0)
-    if not data.poisson and compat != "xspec" and zero.any():
-        low, high = data.energies[zero].T
+    if not data.poisson and compat != "xspec" and empty.any():
+        low, high = data.energies[empty].T
         raise ValueRangeError(
-            f"fit: {int(zero.sum())} bins of spectrum {data.label!r} (from {low.min():g} to {high.max():g} keV) "
-            "have a statistical error of zero and no systematic one, so chi-square is undefined; leave them "
-            "out by quality or energy, give them errors, or pass compat='xspec' for the error of one count"
+            f"fit: {int(empty.sum())} bins of spectrum {data.label!r} (from {low.min():g} to {high.max():g} "
+            "keV) have an error of zero, so chi-square is undefined; leave them out by quality or energy, "
+            "give them errors, or pass compat='xspec' for the error of one count"
         )
     one = np.minimum(1.0, ratio**2) if net else np.ones_like(ratio)
-    return np.where(empty, variance + one, variance)
+    return np.where(empty, one, variance)
 
 
 # ---------------------------------------------------------------- one spectrum

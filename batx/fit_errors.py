@@ -50,7 +50,7 @@ def _interval(problem: Problem, minuit: Any, place: int, entry: Any) -> Interval
         ("low", entry.lower, entry.lower_valid, entry.at_lower_limit, spec.minimum),
         ("high", entry.upper, entry.upper_valid, entry.at_upper_limit, spec.maximum),
     ):
-        if good:
+        if good and not limited:
             ends.append(value + step)
         else:
             ends.append(np.nan)

@@ -358,7 +358,7 @@ class Problem:
         names = [self.layout.parameters[i].name for i in self.free]
         minuit = Minuit(statistic, values[self.free], name=names)
         minuit.errordef = 1.0
-        minuit.tol = 1e-3
+        minuit.tol = 1e-5
         for k, i in enumerate(self.free):
             spec = self.layout.parameters[i].spec
             low = spec.minimum if spec.minimum > -1e20 else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,8 @@ COMPONENTS: dict[str, Component] = {
         ),
         _absorber("tbabs", absorption.tbabs),
         _absorber("phabs", absorption.phabs),
+        _absorber("tbabs_angr", partial(absorption.tbabs, abundances="angr")),
+        _absorber("phabs_angr", partial(absorption.phabs, abundances="angr")),
         _flux("cflux", Parameter("log_flux", -8.0, "log10(erg cm**-2 s**-1)", -100.0, 100.0, scale="log10")),
         _flux("eflux", Parameter("flux", 1e-8, "erg cm**-2 s**-1", 0.0, 1e10, scale="linear")),
         _flux("cpflux", Parameter("photon_flux", 1.0, "ph cm**-2 s**-1", 0.0, 1e10, scale="linear")),

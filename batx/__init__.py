@@ -73,6 +73,8 @@ _PUBLIC = {
     "credible_region": "batx.searching",
     "probability_map": "batx.searching",
     "to_moc": "batx.searching",
+    "fit": "batx.fitting",
+    "spectral_model": "batx.spectral_models",
     "plot": "batx.plots.dispatch",
     "plot_duration": "batx.plots.duration",
     "check": "batx.schema",

@@ -86,6 +86,7 @@ class BatDataset:
     credible_region = _Verb("batx.searching:credible_region")
     to_moc = _Verb("batx.searching:to_moc")
     slew_mosaic = _Verb("batx.slews:slew_mosaic")
+    fit = _Verb("batx.fitting:fit")
     plot = _Verb("batx.plots.dispatch:plot")
     plot_duration = _Verb("batx.plots.duration:plot_duration")
     to_pandas = _Verb("batx.interop.pandas:to_pandas")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.detector_responses import response as bat_response
 from batx.errors import MissingFileError, ResponseError
 from batx.schema import build, require_kind
 
@@ -27,7 +28,8 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
         Kind ``spectrum``.
     response
         Kind ``response``, a path, or a pair (redistribution, effective area) of either; without it the files
-        that the header names (RESPFILE, ANCRFILE), next to the spectrum.
+        that the header names (RESPFILE, ANCRFILE), next to the spectrum, or for a mask-weighted spectrum of
+        BAT that names none what `batx.response` gives.
 
     Returns
     -------
@@ -57,6 +59,8 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
     array([[2., 3.]])
     """
     require_kind(spectrum, "spectrum", operation="response_of")
+    if response is None and _is_weighted(spectrum):
+        return bat_response(spectrum)
     if response is None:
         names = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
         if names[0] is None:
@@ -65,6 +69,17 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
             )
         response = [name for name in names if name is not None]
     return _on_channels(combine_response(response), spectrum)
+
+
+def _is_weighted(spectrum: xr.Dataset) -> bool:
+    """Return whether a spectrum is a mask-weighted one of BAT that names no file but knows its place."""
+    named = str(spectrum.attrs.get("respfile", "")).strip().lower()
+    return (
+        named in _NO_FILE
+        and spectrum.attrs.get("weighting") == "mask"
+        and spectrum.attrs.get("instrument") == "BAT"
+        and ("trace_time" in spectrum or "bat_xobj" in spectrum.attrs or "bat_xobj" in spectrum)
+    )
 
 
 def linked_path(spectrum: xr.Dataset, key: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batx.schema.spec import COMMON_ATTRIBUTES, GTI_VARIABLES, Attribute, Kind, Variable
+from batx.schema.spec import COMMON_ATTRIBUTES, GTI_VARIABLES, TRACE_VARIABLES, Attribute, Kind, Variable
 
 __all__ = ["KINDS"]
 
@@ -42,6 +42,7 @@ EVENTS = Kind(
         ),
         _V("mask_weight", ("[source]", "event"), "1", "mask weight", "real", fits="MASK_WEIGHT"),
         *GTI_VARIABLES,
+        *TRACE_VARIABLES,
     ),
     marks=({"time": ("event",)},),
     attributes=COMMON_ATTRIBUTES,
@@ -267,6 +268,7 @@ SPECTRUM = Kind(
         ),
         _V("exposure", ("[time]",), "s", "good time", required=True, fits="EXPOSURE"),
         *GTI_VARIABLES,
+        *TRACE_VARIABLES,
     ),
     marks=({"counts": ("channel",)}, {"rate": ("channel",)}),
     attributes=(

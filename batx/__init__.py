@@ -30,6 +30,7 @@ _PUBLIC = {
     "pointing": "batx.attitudes",
     "field_position": "batx.attitudes",
     "lightcurve": "batx.lightcurves",
+    "join_lightcurves": "batx.lightcurves",
     "spectrum": "batx.spectra",
     "detector_plane": "batx.detector_planes",
     "clean": "batx.cleaning",

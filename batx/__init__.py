@@ -52,6 +52,8 @@ _PUBLIC = {
     "upper_limit": "batx.sources",
     "background_maps": "batx.sources",
     "match": "batx.sources",
+    "background": "batx.backgrounds",
+    "subtract_background": "batx.backgrounds",
     "rebin_time": "batx.rebinning",
     "rebin_energy": "batx.rebinning",
     "bayesian_blocks": "batx.timing",

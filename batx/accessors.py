@@ -61,6 +61,8 @@ class BatDataset:
     match = _Verb("batx.sources:match")
     rebin_time = _Verb("batx.rebinning:rebin_time")
     rebin_energy = _Verb("batx.rebinning:rebin_energy")
+    background = _Verb("batx.backgrounds:background")
+    subtract_background = _Verb("batx.backgrounds:subtract_background")
     bayesian_blocks = _Verb("batx.timing:bayesian_blocks")
     duration = _Verb("batx.durations:duration")
     fluence_fraction = _Verb("batx.durations:fluence_fraction")

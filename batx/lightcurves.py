@@ -24,8 +24,8 @@ from batx.products import (
     time_variables,
     weighting_of,
 )
-from batx.reduction import Columns, accepted_events, columns_of, compat_of, sum_events
 from batx.rebinning import SAME_EDGE, rebin_time
+from batx.reduction import Columns, accepted_events, columns_of, compat_of, sum_events
 from batx.schema import KINDS, build, require_bat, require_kind, validate
 from batx.schema.axes import with_axes
 from batx.units import to_value
@@ -338,9 +338,7 @@ def join_lightcurves(
     joined.attrs = joined_attrs(attrs, starts, stops, note)
     if "utcf" in attrs[0]:
         joined.attrs["utcf"] = attrs[0]["utcf"]
-    joined = joined.assign(
-        gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"})
-    )
+    joined = joined.assign(gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"}))
     validate(joined, "lightcurve")
     return joined if dt is None else rebin_time(joined, dt=dt, split=split, across_gaps=True)
 
@@ -366,7 +364,7 @@ def _require_same_widths(lists: Sequence[xr.Dataset]) -> None:
     widths = [np.diff(ds["time_bnds"].values, axis=1).ravel() for ds in lists]
     middle = np.array([np.median(width) for width in widths])
     uniform = [np.ptp(width) <= 2 * SAME_EDGE * np.median(width) for width in widths]
-    if all(uniform) and np.ptp(middle) > SAME_EDGE * middle[0] or len(set(uniform)) > 1:
+    if (all(uniform) and np.ptp(middle) > SAME_EDGE * middle[0]) or len(set(uniform)) > 1:
         found = ", ".join(f"{width:.6g}" for width in np.unique(middle.round(9)))
         raise RebinError(
             f"join_lightcurves: found bins of different width ({found} s); give dt= to re-bin them to one "

@@ -54,6 +54,8 @@ _PUBLIC = {
     "match": "batx.sources",
     "background": "batx.backgrounds",
     "subtract_background": "batx.backgrounds",
+    "ramps": "batx.backgrounds",
+    "rate_trigger": "batx.triggers",
     "rebin_time": "batx.rebinning",
     "rebin_energy": "batx.rebinning",
     "bayesian_blocks": "batx.timing",

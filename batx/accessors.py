@@ -63,6 +63,8 @@ class BatDataset:
     rebin_energy = _Verb("batx.rebinning:rebin_energy")
     background = _Verb("batx.backgrounds:background")
     subtract_background = _Verb("batx.backgrounds:subtract_background")
+    ramps = _Verb("batx.backgrounds:ramps")
+    rate_trigger = _Verb("batx.triggers:rate_trigger")
     bayesian_blocks = _Verb("batx.timing:bayesian_blocks")
     duration = _Verb("batx.durations:duration")
     fluence_fraction = _Verb("batx.durations:fluence_fraction")

@@ -1,4 +1,4 @@
-"""The background of raw light curves: a polynomial in time, and curves without it."""
+"""The background of raw light curves: a polynomial in time, curves without it, and where it ramps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from batx.block_inputs import Bins
 from batx.count_curves import as_counts, intervals_of, read_counts
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.grids import warn
-from batx.kernels.gti import overlap
-from batx.kernels.polynomial import Fit, fit_counts, legendre_means
+from batx.kernels.gti import overlap, union
+from batx.kernels.polynomial import Fit, fit_counts, legendre_means, steady_slope
 from batx.schema import build
+from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.units import to_value
 
-__all__ = ["background", "subtract_background"]
+__all__ = ["background", "ramps", "subtract_background"]
 
 #: highest degree that ``degree="auto"`` tries
 HIGHEST_DEGREE = 6
@@ -25,6 +27,7 @@ SURE = 3.0
 #: bins are off the burst if no more than this part of them is outside of the intervals
 INSIDE = 1e-3
 GOOD_TIME = ("gti_start", "gti_stop")
+_KEPT = {spec.name for spec in COMMON_ATTRIBUTES}
 _MODEL = ("background_coefficients", "background_covariance", "background_dispersion")
 
 
@@ -177,6 +180,87 @@ def subtract_background(ds: xr.Dataset, background: xr.Dataset | None = None, **
     net = curve["counts"] - made["counts"]
     made = made.assign(counts=net.variable, background=made["counts"].variable)
     return _finished(made, "counts" in ds, "subtract_background")
+
+
+def ramps(
+    ds: xr.Dataset, *, limit: Any = 1e-3, length: Any = 64.0, shortest: Any = 100.0, sure: float = 3.0
+) -> xr.Dataset:
+    """Return the intervals in which the background of a raw light curve rises or falls steeply.
+
+    Near the South Atlantic Anomaly and in particle belts the rates of BAT double within minutes; elsewhere in
+    an orbit they change by at most 5e-4 of themselves in a second. In ramps polynomials of low degree do not
+    fit, and the noise on long timescales is not that of counts.
+
+    Parameters
+    ----------
+    ds
+        Kind ``lightcurve``, raw; all its bands are summed.
+    limit
+        Steepest change that is no ramp, as a fraction of the rate, in 1/s.
+    length
+        Time (s) over which the slope is measured; shorter excesses, of less than half of it, do not count.
+    shortest
+        Ramps shorter than this (s) are left out: long bursts. Those no more than `length` apart are joined.
+    sure
+        The slope is larger than this many times its Poisson error.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``gti``: `start` and `stop` of the ramps; `batx.gti_complement` gives the quiet time.
+
+    Raises
+    ------
+    ValueRangeError
+        If an argument is not positive, or as `batx.background`.
+    KindError, EmptySelectionError
+        As `batx.background`.
+
+    Notes
+    -----
+    In steps of a quarter of `length` (whole bins): level = median of five steps, slope between the levels two
+    steps before and after (`batx.kernels.polynomial.steady_slope`). A step at most half exposed is a gap,
+    which nothing is measured across.
+
+    Examples
+    --------
+    >>> from batx.schema import build
+    >>> edges = np.arange(601.0)
+    >>> rate = 5000 + np.clip(edges[:-1] - 200, 0, 200) * 20
+    >>> lc = build("lightcurve", {"time": edges[:-1] + 0.5, "energy": [182.5],
+    ...     "time_bnds": (("time", "bnds"), np.column_stack([edges[:-1], edges[1:]])),
+    ...     "energy_bnds": (("energy", "bnds"), [[15.0, 350.0]]), "exposure": np.ones(600),
+    ...     "counts": (("time", "energy"), rate[:, None]), "fracexp": np.ones(600)},
+    ...     {"statistic": "poisson", "weighting": "none"})
+    >>> found = ramps(lc)
+    >>> found.start.values, found.stop.values
+    (array([192.]), array([400.]))
+    """
+    sizes = {"limit": (limit, "1/s"), "length": (length, "s"), "shortest": (shortest, "s")}
+    values = {name: float(to_value(value, unit, name)) for name, (value, unit) in sizes.items()}
+    for name, value in values.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueRangeError(f"{name}: found {value}, expected a positive number")
+    bins = read_counts(ds, "ramps")
+    step = max(round(0.25 * values["length"] / float(np.median(bins.width))), 1) * float(
+        np.median(bins.width)
+    )
+    number = np.floor((bins.lower + 0.5 * bins.width - bins.lower[0]) / step).astype(int)
+    used, row = np.unique(number, return_inverse=True)
+    counts, exposure = (np.bincount(row, one) for one in (bins.values.sum(axis=1), bins.exposure))
+    full = exposure > 0.5 * step
+    used, counts, exposure = used[full], counts[full], exposure[full]
+    steep = np.zeros(used.size, dtype=bool)
+    for rows in np.split(np.arange(used.size), np.flatnonzero(np.diff(used) > 1) + 1):
+        if rows.size > 4:
+            level, slope = steady_slope(counts[rows] / exposure[rows], step)
+            error = np.sqrt(2.0 * np.maximum(level, 1.0 / step) / (5.0 * step)) / (4.0 * step)
+            steep[rows] = (np.abs(slope) > values["limit"] * level) & (np.abs(slope) > sure * error)
+    start = bins.lower[0] + used[steep] * step
+    start, stop = union(start, start + step, max_gap=values["length"])
+    kept = stop - start >= values["shortest"]
+    attrs = {name: value for name, value in ds.attrs.items() if name in _KEPT}
+    return build("gti", {"start": start[kept], "stop": stop[kept]}, attrs)
 
 
 def _fitted(

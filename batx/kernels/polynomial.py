@@ -1,4 +1,4 @@
-"""Polynomials fitted to counts by their Poisson likelihood, on plain arrays."""
+"""Polynomials fitted to counts by their Poisson likelihood, and slopes, on plain arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Fit", "fit_counts", "legendre_means"]
+__all__ = ["Fit", "fit_counts", "legendre_means", "steady_slope"]
 
 _STEPS = 200
 _CONVERGED = 1e-10
@@ -132,3 +132,29 @@ def _shortened(
 def _deviance(counts: np.ndarray, expected: np.ndarray) -> float:
     ratio = np.where(counts > 0, counts, 1.0) / np.where(counts > 0, expected, 1.0)
     return float(2.0 * np.sum(counts * np.log(ratio) - (counts - expected)))
+
+
+def steady_slope(rate: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return level and slope of a series without its bursts.
+
+    Level: median of five neighbours, as far as there are such. Slope: between the levels two to either side.
+    Bursts shorter than two steps change neither.
+
+    Parameters
+    ----------
+    rate
+        (bin,) at least 4.
+    dt
+        Length of a bin.
+
+    Examples
+    --------
+    >>> level, slope = steady_slope(np.array([1.0, 2, 3, 40, 5, 6, 7, 8]), 0.5)
+    >>> level.tolist(), slope.round(2).tolist()
+    ([2.0, 2.5, 3.0, 5.0, 6.0, 7.0, 6.5, 7.0], [2.0, 3.0, 2.67, 2.57, 2.0, 1.33, 1.0, 0.0])
+    """
+    number = np.arange(rate.size)
+    first, last = np.maximum(number - 2, 0), np.minimum(number + 2, rate.size - 1)
+    level = np.array([np.median(rate[i : j + 1]) for i, j in zip(first, last, strict=True)])
+    middle = 0.5 * (first + last)
+    return level, (level[last] - level[first]) / ((middle[last] - middle[first]) * dt)

@@ -456,6 +456,40 @@ FIT = Kind(
     attributes=COMMON_ATTRIBUTES,
 )
 
+_TRIGGER = ("trigger",)
+
+TRIGGERS = Kind(
+    "triggers",
+    "excesses of count rates over the background",
+    (
+        _V("start", _TRIGGER, "s", "start of the foreground (MET, included)", required=True),
+        _V("stop", _TRIGGER, "s", "end of the foreground (MET, excluded)", required=True),
+        _V("timescale", _TRIGGER, "s", "length of the foreground"),
+        _V("energy_low", _TRIGGER, "keV", "lower edge of the band"),
+        _V("energy_high", _TRIGGER, "keV", "upper edge of the band"),
+        _V("counts", _TRIGGER, "count", "counts in the foreground", "real"),
+        _V("background", _TRIGGER, "count", "background expected there"),
+        _V("background_err", _TRIGGER, "count", "1-sigma error of background"),
+        _V("snr", _TRIGGER, "1", "significance", required=True),
+        _V("false_alarm_probability", _TRIGGER, "1", "that noise makes one as significant in the curve"),
+        _V("false_alarms_per_day", _TRIGGER, "1/d", "false triggers as significant in a day"),
+        _V("event_start", _TRIGGER, "s", "start of the first overlapping foreground (MET)"),
+        _V("event_stop", _TRIGGER, "s", "end of the last overlapping foreground (MET)"),
+        _V("n_foregrounds", _TRIGGER, "1", "number of overlapping foregrounds", "integer"),
+        _V("noise_factor", ("scale", "band"), "1", "width of the noise over that of Poisson counts"),
+        _V("scale_length", ("scale",), "s", "timescales searched"),
+        _V("band_low", ("band",), "keV", "lower edges of the bands searched"),
+        _V("band_high", ("band",), "keV", "upper edges of the bands searched"),
+    ),
+    marks=({"start": _TRIGGER, "snr": _TRIGGER},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("threshold", "significance above which triggers are listed", float),
+        _A("searched", "exposure searched (s)", float),
+        _A("trials", "number of foregrounds", int),
+    ),
+)
+
 IMAGE = Kind(
     "image",
     "any other FITS image",
@@ -501,6 +535,7 @@ KINDS: dict[str, Kind] = {
         MOSAIC_IMAGE,
         CATALOG,
         FIT,
+        TRIGGERS,
         IMAGE,
         HOUSEKEEPING,
         TABLE,

@@ -212,16 +212,10 @@ class FalseAlarms:
     ----------
     z, log_trials
         Thresholds and ln K.
-    error
-        Relative error of the number.
-    days
-        Exposure that is searched.
     """
 
     z: np.ndarray
     log_trials: np.ndarray
-    error: float
-    days: float
 
     def number(self, z: np.ndarray) -> np.ndarray:
         """Return the expected number of false triggers above a threshold."""
@@ -244,7 +238,6 @@ def false_alarms(
     members: np.ndarray,
     trials: np.ndarray,
     levels: np.ndarray,
-    days: float,
     asked: float,
     at: float | None,
     seed: int,
@@ -255,8 +248,6 @@ def false_alarms(
     ----------
     scales, members, trials, levels, seed
         See `batx.kernels.triggers.expected_clusters`.
-    days
-        Exposure that is searched.
     asked
         Number of false triggers above the threshold.
     at
@@ -264,15 +255,13 @@ def false_alarms(
     """
     from scipy.special import log_ndtr, ndtri
 
-    def log_trials(z: float) -> tuple[float, float]:
-        number, error = expected_clusters(scales, members, trials, levels, z, DRAWS, seed)
-        return float(np.log(number) - log_ndtr(-z)), error / number
+    def log_trials(z: float) -> float:
+        number, _ = expected_clusters(scales, members, trials, levels, z, DRAWS, seed)
+        return float(np.log(number) - log_ndtr(-z))
 
     if at is None:
-        guess = -ndtri(min(asked / (0.3 * trials.sum() * members.shape[0]), 0.5))
-        guess = float(np.clip(guess, LOWEST, HIGHEST))
-        value, _ = log_trials(guess)
-        at = FalseAlarms(np.array([guess]), np.array([value]), 0.0, days).threshold(asked)
+        guess = -float(ndtri(min(asked / (0.3 * trials.sum() * members.shape[0]), 0.5)))
+        guess = min(max(guess, LOWEST), HIGHEST)
+        at = FalseAlarms(np.array([guess]), np.array([log_trials(guess)])).threshold(asked)
     z = max(at, LOWEST) + np.array([0.0, 1.5])
-    made = [log_trials(one) for one in z]
-    return FalseAlarms(z, np.array([value for value, _ in made]), made[0][1], days)
+    return FalseAlarms(z, np.array([log_trials(one) for one in z]))

@@ -83,8 +83,8 @@ def rate_trigger(
     guard
         Time between foreground and background, in units of the timescale.
     dispersion
-        Variance of counts in units of that of a Poisson distribution; ``"auto"``: measured for each timescale
-        and band, and taken where it is surely above 1 (see Notes).
+        Variance of counts in units of that of a Poisson distribution; ``"auto"``: measured for each stretch
+        without gaps, timescale and band, and taken where it is surely above 1 (see Notes).
     gti
         Times that are searched, and used as background, in any form of good time.
     seed
@@ -98,8 +98,9 @@ def rate_trigger(
         ``background``, ``background_err``, ``snr``; ``false_alarm_probability``: that noise makes one
         as significant anywhere in the curve, and ``false_alarms_per_day``; ``event_start``,
         ``event_stop`` and ``n_foregrounds``: all foregrounds above the threshold that overlap.
-        ``noise_factor`` (scale, band) with ``scale_length``, ``band_low``, ``band_high``; attributes
-        ``threshold``, ``searched`` (s of exposure), ``trials``. The data are read at once.
+        ``noise_factor`` (stretch, scale, band), with ``stretch_start``, ``stretch_stop``, ``scale_length``,
+        ``band_low``, ``band_high``; attributes ``threshold``, ``searched`` (s of exposure), ``trials``. The
+        data are read at once.
 
     Raises
     ------
@@ -124,10 +125,11 @@ def rate_trigger(
     about 3 %.
 
     Rates made on board scatter more than Poisson counts (the 1 s rates by 1.4), and turning or flickering
-    backgrounds do so on long timescales. The significances of each timescale and band are divided by their
-    own robust width, ``noise_factor``, where it is above 1.02 by three times its error. It is measured with
-    20 counts and more in a foreground and 8 and more independent ones; elsewhere that of the next timescale
-    is taken. The false-alarm rate then supposes that the tail of this noise is as steep as Poisson's.
+    backgrounds do so on long timescales. The significances of each stretch without gaps, timescale and band
+    are divided by their own robust width, ``noise_factor``, where it is above 1.02 by three times its error.
+    It is measured with 20 counts and more in a foreground and 8 and more independent ones; elsewhere that of
+    the next timescale is taken. The false-alarm rate then supposes that the tail of this noise is as steep
+    as Poisson's.
 
     Examples
     --------
@@ -144,39 +146,30 @@ def rate_trigger(
     (array([198.]), array([8.]), array([7.8]))
     """
     asked = _limit(false_rate, false_per_day, threshold)
+    if dispersion != "auto" and (isinstance(dispersion, str) or not 1.0 <= dispersion < np.inf):
+        raise ValueRangeError(f"dispersion: found {dispersion!r}, expected 'auto' or a number from 1 up")
     bins = read_counts(ds, "rate_trigger")
     bands = bands_of(as_counts(ds, "rate_trigger"), energy)
     slot = slot_of(bins)
     longest, window = float(to_value(longest, "s", "longest")), float(to_value(window, "s", "window"))
     scales = scales_of(slot, timescales, longest, window, guard, phases)
     stretches = stretches_of(bins, slot, _searched_bins(bins, ds, gti), scales)
-    found = [_search(stretches, bands, scale) for scale in scales]
-    trials = np.array([sum(places.size for places in one.places) for one in found])
-    if not trials.any():
+    search = _Search(slot, scales, bands, stretches, [_found(stretches, bands, scale) for scale in scales])
+    if not search.trials.any():
         need = (scales[0, 0] + 2 * scales[0, 2] + scales[0, 3]) * slot
-        longest_stretch = max(one.live[-1] for one in stretches) * slot
+        have = max(one.live[-1] for one in stretches) * slot
         raise EmptySelectionError(
             f"rate_trigger: no foreground has a background on both sides, which takes {need:.3g} s without a "
-            f"gap; the longest stretch has {longest_stretch:.3g} s of exposure: make window shorter"
+            f"gap; the longest stretch has {have:.3g} s of exposure: make window shorter"
         )
-    factor = _noise_factors(found, scales, dispersion)
-    searched = float(trials[0] * scales[0, 1] * slot)
-    rarity = _rarity(found, stretches, scales, bands, trials, searched, asked, seed)
-    limit = asked[1] if asked[0] == "threshold" else rarity.threshold(_number(asked, rarity.days))
-    rows = _above(found, stretches, factor, limit)
-    table = _table(rows, bands, scales, slot, rarity)
-    table |= {
-        "noise_factor": (("scale", "band"), factor, {"units": "1"}),
-        "scale_length": (("scale",), scales[:, 0] * slot, {"units": "s"}),
-        "band_low": (("band",), bands.bounds[:, 0], {"units": "keV"}),
-        "band_high": (("band",), bands.bounds[:, 1], {"units": "keV"}),
-    }
-    kept = {spec.name for spec in COMMON_ATTRIBUTES}
-    attrs = {name: value for name, value in ds.attrs.items() if name in kept}
-    line = f"batx.rate_trigger: {rows['event_start'].size} above {limit:.3f}"
-    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
-    attrs |= {"threshold": limit, "searched": searched, "trials": int(trials.sum() * len(bands.members))}
-    return build("triggers", table, attrs)
+    factor = _noise_factors(search.found, dispersion)
+    rarity = None if asked[0] == "threshold" else _rarity(search, _number(asked, search.days), None, seed)
+    limit = asked[1] if rarity is None else rarity.threshold(_number(asked, search.days))
+    rows = _above(search, factor, limit)
+    if rarity is None and rows["snr"].size:
+        rarity = _rarity(search, 0.0, limit, seed)
+    number = np.zeros(0) if rarity is None else rarity.number(rows["snr"])
+    return _dataset(ds, search, factor, limit, rows, number)
 
 
 def _limit(
@@ -218,29 +211,46 @@ class _Found:
     places
         For each stretch: numbers of the trials that have a background.
     width
-        (band,) of the noise; NaN where there are too few counts or trials.
-    error
-        Relative error of these.
+        (stretch, band) of the noise; NaN where there are too few counts or trials.
     candidates
-        Of trials above `LEAST`: stretch, first slot, end, band, significance, counts, background, α; columns.
+        Of trials above `LEAST`, columns: stretch, first slot, end, band, significance, counts, background, α.
     """
 
     places: list[np.ndarray]
     width: np.ndarray
-    error: float
     candidates: np.ndarray
 
 
-def _search(stretches: Sequence[Stretch], bands: Bands, scale: np.ndarray) -> _Found:
+@dataclass(frozen=True)
+class _Search:
+    """What was searched: length of a slot in s, timescales, bands, stretches, and the trials of each scale."""
+
+    slot: float
+    scales: np.ndarray
+    bands: Bands
+    stretches: list[Stretch]
+    found: list[_Found]
+
+    @property
+    def trials(self) -> np.ndarray:
+        """Number of trials in each band (scale,)."""
+        return np.array([sum(places.size for places in one.places) for one in self.found])
+
+    @property
+    def days(self) -> float:
+        """Exposure searched on the shortest timescale."""
+        return float(self.trials[0] * self.scales[0, 1] * self.slot) / 86400.0
+
+
+def _found(stretches: Sequence[Stretch], bands: Bands, scale: np.ndarray) -> _Found:
     """Return the trials of one timescale."""
     length, step, guard, back = (int(value) for value in scale)
-    places, every, level, candidates = [], [], [], []
+    places, width, candidates = [], [], []
     for number, one in enumerate(stretches):
         sums = bands.members.astype(np.float64) @ one.counts
         snr, background, alpha = kernel.excesses(sums, one.live, one.moment, length, step, guard, back)
         places.append(np.flatnonzero(np.isfinite(alpha)))
-        every.append(snr[:, places[-1]])
-        level.append(background[:, places[-1]])
+        width.append(_widths(snr[:, places[-1]], background[:, places[-1]], step / length))
         band, k = np.nonzero(snr >= LEAST)
         first = k * step
         counts = sums[band, first + length] - sums[band, first]
@@ -250,67 +260,60 @@ def _search(stretches: Sequence[Stretch], bands: Bands, scale: np.ndarray) -> _F
                 + [background[band, k], alpha[k]]
             )
         )
-    together, means = np.concatenate(every, axis=1), np.concatenate(level, axis=1)
-    independent = together.shape[1] * step / length
-    width = np.full(len(bands.members), np.nan)
-    if independent >= MEASURED_TRIALS:
-        for row in np.flatnonzero(np.median(means, axis=1) >= MEASURED_COUNTS):
-            width[row] = kernel.noise_factor(together[row])
-    return _Found(places, width, 0.75 / np.sqrt(max(independent, 1.0)), np.concatenate(candidates))
+    return _Found(places, np.stack(width), np.concatenate(candidates))
 
 
-def _noise_factors(found: Sequence[_Found], scales: np.ndarray, dispersion: float | str) -> np.ndarray:
-    """Return what significances are divided by (scale, band)."""
-    measured = np.array([one.width for one in found])
+def _widths(snr: np.ndarray, background: np.ndarray, share: float) -> np.ndarray:
+    """Return the width of the noise in each band, 1 where not surely wider, NaN where not known.
+
+    `share` is how many independent trials each trial counts for.
+    """
+    made = np.full(len(snr), np.nan)
+    independent = snr.shape[1] * share
+    if independent < MEASURED_TRIALS:
+        return made
+    least = 1.0 + WIDER + SURE * 0.75 / np.sqrt(independent)
+    for row in np.flatnonzero(np.median(background, axis=1) >= MEASURED_COUNTS):
+        width = kernel.noise_factor(snr[row])
+        made[row] = width if width > least else 1.0
+    return made
+
+
+def _noise_factors(found: Sequence[_Found], dispersion: float | str) -> np.ndarray:
+    """Return what significances are divided by (scale, stretch, band); if unknown, as the next timescale."""
+    factor = np.stack([one.width for one in found])
     if dispersion != "auto":
-        if isinstance(dispersion, str) or not (np.isfinite(dispersion) and dispersion >= 1):
-            raise ValueRangeError(f"dispersion: found {dispersion!r}, expected 'auto' or a number from 1 up")
-        return np.full(measured.shape, np.sqrt(float(dispersion)))
-    least = 1.0 + WIDER + SURE * np.array([[one.error] for one in found])
-    factor = np.where(np.isnan(measured), np.nan, np.where(measured > least, measured, 1.0))
-    for band in range(factor.shape[1]):
-        known = np.flatnonzero(np.isfinite(factor[:, band]))
-        nearest = (
-            known[np.abs(known - np.arange(len(scales))[:, np.newaxis]).argmin(axis=1)] if known.size else []
-        )
-        factor[:, band] = factor[nearest, band] if known.size else 1.0
+        return np.full(factor.shape, np.sqrt(float(dispersion)))
+    number = np.arange(len(factor))
+    for column in np.moveaxis(factor.reshape(len(factor), -1), 1, 0):
+        known = np.flatnonzero(np.isfinite(column))
+        nearest = np.abs(known - number[:, np.newaxis]).argmin(axis=1) if known.size else None
+        column[:] = 1.0 if nearest is None else column[known[nearest]]
     return factor
 
 
-def _rarity(
-    found: Sequence[_Found],
-    stretches: Sequence[Stretch],
-    scales: np.ndarray,
-    bands: Bands,
-    trials: np.ndarray,
-    searched: float,
-    asked: tuple[str, float],
-    seed: int,
-) -> FalseAlarms:
-    """Return how rare triggers are in noise with the levels of this curve."""
-    levels = np.ones((len(scales), PLACES, bands.members.shape[1]))
+def _rarity(search: _Search, number: float, at: float | None, seed: int) -> FalseAlarms:
+    """Return how rare triggers are in noise with the levels of this curve (see `false_alarms`)."""
+    scales, trials = search.scales, search.trials
+    levels = np.ones((len(scales), PLACES, search.bands.members.shape[1]))
     for k in map(int, np.flatnonzero(trials)):
         reach = int(scales[:, 3].max())
-        levels[k] = levels_of(stretches, scales[k], reach, found[k].places, PLACES, seed)
-    days = searched / 86400.0
-    at = asked[1] if asked[0] == "threshold" else None
-    number = 0.0 if at is not None else _number(asked, days)
-    return false_alarms(scales, bands.members, trials, levels, days, number, at, seed)
+        levels[k] = levels_of(search.stretches, scales[k], reach, search.found[k].places, PLACES, seed)
+    return false_alarms(scales, search.bands.members, trials, levels, number, at, seed)
 
 
-def _above(
-    found: Sequence[_Found], stretches: Sequence[Stretch], factor: np.ndarray, limit: float
-) -> dict[str, np.ndarray]:
+def _above(search: _Search, factor: np.ndarray, limit: float) -> dict[str, np.ndarray]:
     """Return the most significant trial of each group that overlaps, above the limit, in order of time."""
+    found = search.found
     columns = np.concatenate([one.candidates for one in found])
     scale = np.repeat(np.arange(len(found)), [len(one.candidates) for one in found])
     band = columns[:, 3].astype(int)
-    width = factor[scale, band]
+    width = factor[scale, columns[:, 0].astype(int), band]
     snr = columns[:, 4] / width
     kept = snr >= limit
     columns, scale, band, width, snr = columns[kept], scale[kept], band[kept], width[kept], snr[kept]
     start, stop = np.empty(snr.size), np.empty(snr.size)
-    for index, one in enumerate(stretches):
+    for index, one in enumerate(search.stretches):
         here = columns[:, 0] == index
         start[here], stop[here] = one.start[columns[here, 1:3].astype(int)].T
     event_start, event_stop = union(start, stop)
@@ -332,17 +335,40 @@ def _above(
     }
 
 
-def _table(
-    rows: dict[str, np.ndarray], bands: Bands, scales: np.ndarray, slot: float, rarity: FalseAlarms
-) -> dict[str, Any]:
-    """Return the variables of the triggers."""
-    number = rarity.number(rows["snr"])
+def _dataset(
+    ds: xr.Dataset,
+    search: _Search,
+    factor: np.ndarray,
+    limit: float,
+    rows: dict[str, np.ndarray],
+    number: np.ndarray,
+) -> xr.Dataset:
+    """Return the triggers; `number` is how many false ones are as significant as each."""
+    bands, lengths = search.bands, search.scales[:, 0] * search.slot
     made = {name: values for name, values in rows.items() if name not in ("scale", "band")}
     made |= {
-        "timescale": scales[rows["scale"], 0] * slot,
+        "timescale": lengths[rows["scale"]],
         "energy_low": bands.bounds[rows["band"], 0],
         "energy_high": bands.bounds[rows["band"], 1],
         "false_alarm_probability": -np.expm1(-number),
-        "false_alarms_per_day": number / rarity.days,
+        "false_alarms_per_day": number / search.days,
     }
-    return {name: (("trigger",), values) for name, values in made.items()}
+    variables: dict[str, Any] = {name: (("trigger",), values) for name, values in made.items()}
+    variables |= {
+        "noise_factor": (("stretch", "scale", "band"), factor.swapaxes(0, 1)),
+        "stretch_start": (("stretch",), [one.start[0] for one in search.stretches]),
+        "stretch_stop": (("stretch",), [one.start[-1] for one in search.stretches]),
+        "scale_length": (("scale",), lengths),
+        "band_low": (("band",), bands.bounds[:, 0]),
+        "band_high": (("band",), bands.bounds[:, 1]),
+    }
+    kept = {spec.name for spec in COMMON_ATTRIBUTES}
+    attrs = {name: value for name, value in ds.attrs.items() if name in kept}
+    line = f"batx.rate_trigger: {number.size} above {limit:.3f}"
+    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
+    trials = int(search.trials.sum()) * len(bands.members)
+    return build(
+        "triggers",
+        variables,
+        attrs | {"threshold": limit, "searched": search.days * 86400.0, "trials": trials},
+    )

@@ -74,6 +74,7 @@ _PUBLIC = {
     "to_moc": "batx.searching",
     "plot": "batx.plots.dispatch",
     "plot_duration": "batx.plots.duration",
+    "plot_triggers": "batx.plots.triggers",
     "check": "batx.schema",
     "validate": "batx.schema",
     "build": "batx.schema",

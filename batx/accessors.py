@@ -86,6 +86,7 @@ class BatDataset:
     slew_mosaic = _Verb("batx.slews:slew_mosaic")
     plot = _Verb("batx.plots.dispatch:plot")
     plot_duration = _Verb("batx.plots.duration:plot_duration")
+    plot_triggers = _Verb("batx.plots.triggers:plot_triggers")
     to_pandas = _Verb("batx.interop.pandas:to_pandas")
     to_fits = _Verb("batx.io.write:to_fits")
     to_region = _Verb("batx.io.write_region:to_region")

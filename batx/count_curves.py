@@ -56,14 +56,16 @@ def read_counts(ds: xr.Dataset, operation: str) -> Bins:
 
 
 def intervals_of(value: Any, ds: xr.Dataset, t0: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return intervals in any form, merged: good time, triggers, the pair or pairs of start and stop.
+    """Return intervals in any form, merged: good time, whole events of triggers, pairs of start and stop.
 
     Raises
     ------
     GtiError
         If they have another shape, end before they start, or there are none.
     """
-    if isinstance(value, xr.Dataset):
+    if isinstance(value, xr.Dataset) and "event_start" in value.variables:
+        found = kernel.as_intervals(value["event_start"].values, value["event_stop"].values, name)
+    elif isinstance(value, xr.Dataset):
         found = gti_arrays(value)
     else:
         pairs = np.atleast_2d(to_met(value, ds.attrs, t0, name=name))

@@ -223,7 +223,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Search:
-    """What was searched: length of a slot in s, timescales, bands, stretches, and the trials of each scale."""
+    """What was searched: length of a slot (s), timescales, bands, stretches, and trials of each timescale."""
 
     slot: float
     scales: np.ndarray

@@ -1,8 +1,9 @@
-"""Measure how often noise triggers, against what was asked for, for the table in docs/reference/algorithms.md.
+"""Measure how often noise triggers, against what was asked for, for the table in the docs (algorithms 2.5).
 
 Curves of Poisson noise, on a flat background and on one that rises by a factor of 4, are searched with
-`batx.rate_trigger`. The threshold for each rate asked is that of the first curve of a kind (those of the others
-differ by 0.002). Given are the fraction of curves with a trigger and the number of triggers, over those asked.
+`batx.rate_trigger`. The threshold for each rate asked is that of the first curve of a kind (those of the
+others differ by 0.002). Given are the fraction of curves with a trigger and the number of triggers, over
+those asked.
 
 Run ``python benchmarks/calibrate_triggers.py [CURVES]`` (some 40 minutes on one core for 3000).
 """

@@ -218,6 +218,11 @@ LIGHTCURVE = Kind(
             "real",
             fits="TOTCOUNTS",
         ),
+        _V("background", ("time", "energy"), "count", "background that was taken off"),
+        _V("background_design", ("time", "term"), "s", "what coefficients of 1 add to the background"),
+        _V("background_coefficients", ("energy", "term"), "count/s", "polynomial of the background"),
+        _V("background_covariance", ("energy", "term", "term2"), "count**2/s**2", "of the coefficients"),
+        _V("background_dispersion", ("energy",), "1", "variance of the counts over that of Poisson"),
         *GTI_VARIABLES,
     ),
     marks=({"counts": ("time", "energy")}, {"rate": ("time", "energy")}),
@@ -483,6 +488,42 @@ FIT = Kind(
     ),
 )
 
+_TRIGGER = ("trigger",)
+
+TRIGGERS = Kind(
+    "triggers",
+    "excesses of count rates over the background",
+    (
+        _V("start", _TRIGGER, "s", "start of the foreground (MET, included)", required=True),
+        _V("stop", _TRIGGER, "s", "end of the foreground (MET, excluded)", required=True),
+        _V("timescale", _TRIGGER, "s", "length of the foreground"),
+        _V("energy_low", _TRIGGER, "keV", "lower edge of the band"),
+        _V("energy_high", _TRIGGER, "keV", "upper edge of the band"),
+        _V("counts", _TRIGGER, "count", "counts in the foreground", "real"),
+        _V("background", _TRIGGER, "count", "background expected there"),
+        _V("background_err", _TRIGGER, "count", "1-sigma error of background"),
+        _V("snr", _TRIGGER, "1", "significance", required=True),
+        _V("false_alarm_probability", _TRIGGER, "1", "that noise makes one as significant in the curve"),
+        _V("false_alarms_per_day", _TRIGGER, "1/d", "false triggers as significant in a day"),
+        _V("event_start", _TRIGGER, "s", "start of the first overlapping foreground (MET)"),
+        _V("event_stop", _TRIGGER, "s", "end of the last overlapping foreground (MET)"),
+        _V("n_foregrounds", _TRIGGER, "1", "number of overlapping foregrounds", "integer"),
+        _V("noise_factor", ("stretch", "scale", "band"), "1", "width of the noise over that of counts"),
+        _V("stretch_start", ("stretch",), "s", "starts of the stretches without gaps (MET)"),
+        _V("stretch_stop", ("stretch",), "s", "ends of the stretches without gaps (MET)"),
+        _V("scale_length", ("scale",), "s", "timescales searched"),
+        _V("band_low", ("band",), "keV", "lower edges of the bands searched"),
+        _V("band_high", ("band",), "keV", "upper edges of the bands searched"),
+    ),
+    marks=({"start": _TRIGGER, "snr": _TRIGGER},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("threshold", "significance above which triggers are listed", float),
+        _A("searched", "exposure searched (s)", float),
+        _A("trials", "number of foregrounds", int),
+    ),
+)
+
 IMAGE = Kind(
     "image",
     "any other FITS image",
@@ -528,6 +569,7 @@ KINDS: dict[str, Kind] = {
         MOSAIC_IMAGE,
         CATALOG,
         FIT,
+        TRIGGERS,
         IMAGE,
         HOUSEKEEPING,
         TABLE,

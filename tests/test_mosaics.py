@@ -388,6 +388,7 @@ def test_finalize_divides_and_never_adds_significances():
     np.testing.assert_allclose(wide.flux[0], final.flux.sum("energy", skipna=False))
     np.testing.assert_allclose(wide.flux_err[0] ** 2, (final.flux_err**2).sum("energy", skipna=False))
     assert wide.energy_bnds.values.tolist() == [[14.0, 195.0]] and check(wide) == []
+    xr.testing.assert_identical(batx.finalize(final, energy="all"), wide)  # what was divided is divided anew
     two = batx.finalize(sums, energy=[14, 50, 195])
     assert two.sizes["energy"] == 2
     noise = wide.snr.values[np.isfinite(wide.snr.values)]

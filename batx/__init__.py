@@ -57,6 +57,8 @@ _PUBLIC = {
     "duration": "batx.durations",
     "duration_gti": "batx.durations",
     "fluence_fraction": "batx.durations",
+    "z_search": "batx.periods",
+    "epoch_folding": "batx.periods",
     "to_healpix": "batx.healpix",
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",

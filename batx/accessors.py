@@ -64,6 +64,8 @@ class BatDataset:
     bayesian_blocks = _Verb("batx.timing:bayesian_blocks")
     duration = _Verb("batx.durations:duration")
     fluence_fraction = _Verb("batx.durations:fluence_fraction")
+    z_search = _Verb("batx.periods:z_search")
+    epoch_folding = _Verb("batx.periods:epoch_folding")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")
     gti_from_housekeeping = _Verb("batx.intervals:gti_from_housekeeping")

@@ -17,6 +17,7 @@ __all__ = [
     "MissingFileError",
     "MissingKeywordError",
     "MissingVariableError",
+    "OrbitError",
     "PositionError",
     "RebinError",
     "SchemaError",
@@ -82,6 +83,10 @@ class GtiError(BatxError, ValueError):
 
 class AttitudeError(BatxError, ValueError):
     """The attitude is absent, malformed, or does not cover the times asked for."""
+
+
+class OrbitError(BatxError, ValueError):
+    """The orbit is absent, malformed, or does not cover the times asked for."""
 
 
 class PositionError(BatxError, ValueError):

@@ -95,9 +95,7 @@ class Data:
     noise: float
 
 
-def read_timed(
-    ds: xr.Dataset, operation: str, *, energy: Any, epoch: Any, gti: Any, weighting: str
-) -> Timed:
+def read_timed(ds: xr.Dataset, operation: str, *, energy: Any, epoch: Any, gti: Any, weighting: str) -> Timed:
     """Return a light curve or events, checked, their times counted from the epoch.
 
     Raises
@@ -130,15 +128,15 @@ def read_timed(
     return Timed(zero, bins, [], [], good, False, bounds)
 
 
-def _timed_events(
-    ds: xr.Dataset, operation: str, energy: Any, epoch: Any, gti: Any, weighting: str
-) -> Timed:
+def _timed_events(ds: xr.Dataset, operation: str, energy: Any, epoch: Any, gti: Any, weighting: str) -> Timed:
     weighted = weighting_of(ds, weighting)
     if weighted and "source" in ds["mask_weight"].dims:
         raise KindError(f"{operation}: the events have weights for several sources; select one")
     bands = energy_bands(BAND if energy is None else energy)
     if bands.members is not None:
-        raise ValueRangeError(f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones")
+        raise ValueRangeError(
+            f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones"
+        )
     good = good_time(ds, gti, None, None, None)
     columns = columns_of(
         ds,
@@ -220,8 +218,8 @@ def require_frequencies(
         )
     if baseline is not None and frequency.min() * float(to_value(baseline, "s", "baseline")) < 1.0:
         raise ValueRangeError(
-            f"{operation}: found {frequency.min():g} Hz as the lowest frequency, with a baseline of "
-            f"{baseline} s that takes such slow changes off; search above {1.0 / baseline:g} Hz, or lengthen it"
+            f"{operation}: found {frequency.min():g} Hz at the lowest, with a baseline of {baseline}"
+            " s that takes such slow changes off; search above 1 / baseline, or lengthen it"
         )
     step = timed.resolution or float(ds.attrs.get("timedel") or 0.0)
     fastest = harmonics * float(frequency.max())
@@ -271,8 +269,8 @@ def _bin_data(timed: Timed, band: int, spacing: float | None, noise: str) -> Dat
         raise EmptySelectionError("the light curve has no counts at all in a band")
     expected = mean * _line(time, data, mean, spacing).at(time)
     variance = np.maximum(expected, 0.0) if bins.errors is None else mean
-    series = BinSeries(time, data - expected, mean, variance)
-    measured = dispersion(time, series.data, variance, bins.width) if noise == "measured" else 1.0
+    series = BinSeries(time, data, expected, mean, variance, bins.errors is None)
+    measured = dispersion(time, data - expected, variance, bins.width) if noise == "measured" else 1.0
     return Data(series, max(measured, 1.0))
 
 
@@ -308,7 +306,7 @@ def _binned(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return middle, sum of weights, exposure and width of equal bins within each good interval."""
     count = np.maximum(np.rint((good[1] - good[0]) / width), 1).astype(np.int64)
-    edges = [np.linspace(*pair, n + 1) for *pair, n in zip(*good, count, strict=True)]
+    edges = [np.linspace(low, high, n + 1) for low, high, n in zip(*good, count, strict=True)]
     lower = np.concatenate([one[:-1] for one in edges])
     upper = np.concatenate([one[1:] for one in edges])
     bin_of = np.searchsorted(lower, time, side="right") - 1

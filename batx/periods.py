@@ -114,7 +114,7 @@ def z_search(
     ...     "exposure": np.ones(1000), "fracexp": np.ones(1000)},
     ...     {"statistic": "poisson", "weighting": "none"})
     >>> found = z_search(lc, (0.01, 0.2), harmonics=1)
-    >>> round(float(found.frequency[found.power.argmax()]), 3), float(found.false_alarm.min()) < 1e-9
+    >>> round(float(found.frequency[found.power.values.argmax()]), 3), float(found.false_alarm.min()) < 1e-9
     (0.1, True)
     """
     if test not in ("z2", "h"):
@@ -137,7 +137,9 @@ def z_search(
         more = {"harmonics": best}
         single = np.minimum(np.exp(-0.4 * power), 1.0)
         levels = [power + 4.0 * (m - 1) for m in range(1, n + 1)]
-        rises = sum(_survival(level, 2 * m) + _rises(level, m, data, grid) for m, level in enumerate(levels, 1))
+        rises = sum(
+            _survival(level, 2 * m) + _rises(level, m, data, grid) for m, level in enumerate(levels, 1)
+        )
     expected = power.size / grid.values.size * np.minimum(grid.values.size * single, rises)
     values = {"power": power, "probability": single, "false_alarm": kernel.above_noise(expected), **more}
     return _periodogram(ds, timed, grid, derivatives, data, values, {"method": test, "n_harmonics": n})
@@ -192,7 +194,7 @@ def epoch_folding(
     >>> ev = build("events", {"time": time, "energy": np.full(time.size, 50.0),
     ...            "gti_start": [0.0], "gti_stop": [1000.0]})
     >>> found = epoch_folding(ev, (0.05, 0.15))
-    >>> round(float(found.frequency[found.power.argmax()]), 3)
+    >>> round(float(found.frequency[found.power.values.argmax()]), 3)
     0.1
     """
     if n_bins < 2:
@@ -234,8 +236,8 @@ def _searched(
         count = np.ceil((high - low) * timed.length * oversample) + 1
         if count > MAX_FREQUENCIES:
             raise ValueRangeError(
-                f"frequency: {low:g} to {high:g} Hz in steps of 1 / ({oversample:g} x {timed.length:g} s) are "
-                f"{count:g} frequencies, at most {MAX_FREQUENCIES} are searched at once; narrow the range"
+                f"frequency: {low:g} to {high:g} Hz in steps of 1 / ({oversample:g} x {timed.length:g} s) "
+                f"are {count:g} frequencies, at most {MAX_FREQUENCIES} are searched at once; narrow the range"
             )
         values = np.linspace(low, high, int(count))
     return frequencies(values), derivatives

@@ -5,6 +5,7 @@ Times count from where the phase φ = f t + ½ ḟ t² is 0.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,16 @@ from numba import njit
 from batx.kernels import gti
 from batx.kernels.fourier import Frequencies, Terms, transform
 
-__all__ = ["BinSeries", "EventSeries", "Lines", "Sums", "broken_line", "dispersion", "fold_lines"]
+__all__ = [
+    "BinSeries",
+    "EventSeries",
+    "Lines",
+    "Sums",
+    "broken_line",
+    "dispersion",
+    "fold_lines",
+    "fold_points",
+]
 
 #: bins in each piece of a broken line, at least
 BINS_A_PIECE = 4
@@ -67,24 +77,43 @@ class Sums(NamedTuple):
 
 
 class BinSeries(NamedTuple):
-    """Bins: (bin,) time s, data x, expectation of a constant m, and variance v."""
+    """Bins: (bin,) time s, data x, what is expected of them, expectation of a constant m, and variance v.
+
+    If `counted`, the data are counts, else values times 1/σ².
+    """
 
     time: np.ndarray
     data: np.ndarray
+    expected: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
+    counted: bool
 
     def moments(self, frequency: Frequencies, derivative: float, n: int) -> Sums:
-        """Return the sums times exp(ikφ), k from 0: (frequency, n + 1) of data and mean, 2n + 1 of v."""
-        rows = ((self.data, n), (self.mean, n), (self.variance, 2 * n))
+        """Return the sums times exp(ikφ), k from 0: (frequency, n + 1) of data and mean, 2n + 1 of v.
+
+        What is expected is taken off the data.
+        """
+        rows = ((self.data - self.expected, n), (self.mean, n), (self.variance, 2 * n))
         return Sums(
             *(_moments(Terms.points(self.time, x), float(x.sum()), frequency, derivative, k) for x, k in rows)
         )
 
     def folded(self, frequency: float, derivative: float, n_bins: int) -> Sums:
         """Return the sums in each bin of phase (phase,); a bin of time is where its middle is."""
-        columns = np.stack([self.data, self.mean, self.variance])
-        return Sums(*_fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins))
+        columns = np.stack([self.data - self.expected, self.mean, self.variance])
+        return Sums(*fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins))
+
+    def measured(self, frequency: float, derivative: float, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of the data and of their measured variance by bin of phase."""
+        columns = np.stack([self.data, self.data if self.counted else self.variance])
+        data, variance = fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins)
+        return data, variance
+
+    @property
+    def level(self) -> float:
+        """Mean of what is expected, in units of m."""
+        return float(self.expected.sum() / self.mean.sum())
 
     @property
     def spread(self) -> float:
@@ -121,12 +150,22 @@ class EventSeries(NamedTuple):
 
     def folded(self, frequency: float, derivative: float, n_bins: int) -> Sums:
         """As `BinSeries.folded`; good time is divided exactly."""
-        columns = np.stack([self.weight, self.weight**2])
-        data, square = _fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins)
+        data, square = self.measured(frequency, derivative, n_bins)
         live, expected = (
             fold_lines(*function, frequency, derivative, n_bins) for function in (self.live, self.expected)
         )
         return Sums(data - expected, live, expected if self.counted else square)
+
+    def measured(self, frequency: float, derivative: float, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `BinSeries.measured`: Σw and Σw²."""
+        columns = np.stack([self.weight, self.weight**2])
+        data, square = fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins)
+        return data, square
+
+    @property
+    def level(self) -> float:
+        """Mean of the rate expected."""
+        return self.expected.integral / self.live.integral
 
     @property
     def spread(self) -> float:
@@ -139,9 +178,7 @@ def _spread(time: np.ndarray, weight: np.ndarray) -> float:
     return float(np.sqrt(np.average((time - middle) ** 2, weights=weight)))
 
 
-def _moments(
-    terms: Terms, total: float, frequency: Frequencies, derivative: float, count: int
-) -> np.ndarray:
+def _moments(terms: Terms, total: float, frequency: Frequencies, derivative: float, count: int) -> np.ndarray:
     """Return the transform at 0, 1, … `count` times each frequency, (frequency, count + 1)."""
     made = np.empty((frequency.values.size, count + 1), dtype=np.complex128)
     made[:, 0] = total
@@ -151,7 +188,7 @@ def _moments(
 
 
 @njit(cache=True, nogil=True)
-def _fold_points(
+def fold_points(
     time: np.ndarray, columns: np.ndarray, frequency: float, half_derivative: float, n_bins: int
 ) -> np.ndarray:
     """Return the sums of columns (column, datum) in bins of phase (column, phase)."""
@@ -204,7 +241,10 @@ def broken_line(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: f
         (bin,) middles in order, x and m.
     """
     breaks = np.flatnonzero(np.diff(time) > spacing) + 1
-    runs = [_line_of_run(*run, spacing) for run in zip(*(np.split(a, breaks) for a in (time, data, mean)))]
+    ends = [0, *breaks.tolist(), time.size]
+    runs = [
+        _line_of_run(time[low:high], data[low:high], mean[low:high], spacing) for low, high in pairwise(ends)
+    ]
     return Lines(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "KindError",
     "MissingFileError",
     "MissingKeywordError",
+    "MissingPackageError",
     "MissingVariableError",
     "OrbitError",
     "PositionError",
@@ -37,6 +38,10 @@ class MissingFileError(BatxError, FileNotFoundError):
 
 class FileFormatError(BatxError, ValueError):
     """A file cannot be read as what it should be: not FITS, truncated, corrupt, or of an unknown layout."""
+
+
+class MissingPackageError(BatxError, ImportError):
+    """An optional package that is needed for what was asked is not installed."""
 
 
 class MissingVariableError(BatxError, KeyError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,7 @@ def z_search(
     noise: str = "measured",
     weighting: str = "auto",
     oversample: float = 8.0,
+    level: float = 0.01,
 ) -> xr.Dataset:
     """Return the Z² or the H statistic of light curves or events against frequency.
 
@@ -77,14 +80,17 @@ def z_search(
         For events: ``"mask"``, ``"none"`` or ``"auto"``, as in `batx.lightcurve`.
     oversample
         Frequencies per 1 / length of the data.
+    level
+        Probability of a false alarm in the whole search at which `threshold` is.
 
     Returns
     -------
     xarray.Dataset
         Kind ``periodogram``: ``power`` ([frequency_dot,] frequency, energy), the statistic;
         ``probability``: how often noise reaches it at one frequency; ``false_alarm``: how often it does in
-        the whole search, all frequencies, derivatives and bands; ``noise`` (energy) in units of counting
-        noise; with ``"h"`` also ``harmonics``, the best number. The data are read at once.
+        the whole search, all frequencies, derivatives and bands; ``threshold`` (energy), the power at which
+        that is `level`; ``noise`` (energy) in units of counting noise; with ``"h"`` also ``harmonics``, the
+        best number. The data are read at once.
 
     Raises
     ------
@@ -128,21 +134,18 @@ def z_search(
     require_frequencies(ds, timed, grid.values, derivatives, baseline, n, "z_search")
     data = data_of(timed, baseline=baseline, noise=noise, fastest=n * grid.values.max())
     nested = np.stack([powers(data, grid, derivative, n) for derivative in derivatives])
-    if test == "z2":
-        power, more = nested[..., n - 1], {}
-        single = _survival(power, 2 * n)
-        rises = single + _rises(power, n, data, grid)
-    else:
+    width = float(np.ptp(grid.values))
+
+    def expected(power: Any, band: int) -> Any:
+        number = kernel.expected_z2 if test == "z2" else kernel.expected_h
+        return number(power, n, data[band].series.spread, width, grid.values.size)
+
+    values = {"power": nested[..., n - 1], "probability": kernel.survival(nested[..., n - 1], 2 * n)}
+    if test == "h":
         power, best = kernel.h_statistic(nested)
-        more = {"harmonics": best}
-        single = np.minimum(np.exp(-0.4 * power), 1.0)
-        levels = [power + 4.0 * (m - 1) for m in range(1, n + 1)]
-        rises = sum(
-            _survival(level, 2 * m) + _rises(level, m, data, grid) for m, level in enumerate(levels, 1)
-        )
-    expected = power.size / grid.values.size * np.minimum(grid.values.size * single, rises)
-    values = {"power": power, "probability": single, "false_alarm": kernel.above_noise(expected), **more}
-    return _periodogram(ds, timed, grid, derivatives, data, values, {"method": test, "n_harmonics": n})
+        values = {"power": power, "probability": kernel.probability_h(power), "harmonics": best}
+    attrs = {"method": test, "n_harmonics": n}
+    return _periodogram(ds, timed, grid, derivatives, data, values, expected, level, attrs)
 
 
 def epoch_folding(
@@ -158,12 +161,13 @@ def epoch_folding(
     noise: str = "measured",
     weighting: str = "auto",
     oversample: float = 8.0,
+    level: float = 0.01,
 ) -> xr.Dataset:
     """Return χ² of the folded profile against a constant, for light curves or events against frequency.
 
     Parameters
     ----------
-    ds, frequency, frequency_dot, epoch, energy, gti, baseline, noise, weighting, oversample
+    ds, frequency, frequency_dot, epoch, energy, gti, baseline, noise, weighting, oversample, level
         As for `z_search`. A bin of a light curve is folded as a whole, where its middle is.
     n_bins
         Bins of phase, at least 2.
@@ -209,10 +213,13 @@ def epoch_folding(
             for k, one in enumerate(data):
                 sums = one.series.folded(value, derivative, n_bins)
                 power[i, j, k] = kernel.folded_power(*sums) / one.noise
-    single = _survival(power, n_bins - 1)
-    values = {"power": power, "probability": single, "false_alarm": kernel.above_noise(power.size * single)}
+
+    def expected(power: Any, band: int) -> Any:
+        return grid.values.size * kernel.survival(power, n_bins - 1)
+
+    values = {"power": power, "probability": kernel.survival(power, n_bins - 1)}
     attrs = {"method": "epoch_folding", "n_bins": n_bins}
-    return _periodogram(ds, timed, grid, derivatives, data, values, attrs)
+    return _periodogram(ds, timed, grid, derivatives, data, values, expected, level, attrs)
 
 
 def _searched(
@@ -243,21 +250,6 @@ def _searched(
     return frequencies(values), derivatives
 
 
-def _survival(power: np.ndarray, dof: int) -> np.ndarray:
-    from scipy.special import chdtrc
-
-    return chdtrc(float(dof), np.maximum(power, 0.0))
-
-
-def _rises(power: np.ndarray, harmonics: int, data: list[Data], grid: Frequencies) -> np.ndarray:
-    """Return the expected number of rises above each level (…, band) within the range of frequencies."""
-    width = float(np.ptp(grid.values))
-    bands = [
-        kernel.crossings(power[..., k], harmonics, one.series.spread, width) for k, one in enumerate(data)
-    ]
-    return np.stack(bands, axis=-1)
-
-
 def _periodogram(
     ds: xr.Dataset,
     timed: Timed,
@@ -265,18 +257,32 @@ def _periodogram(
     derivatives: np.ndarray,
     data: list[Data],
     values: dict[str, np.ndarray],
+    expected: Callable[..., Any],
+    level: float,
     attrs: dict[str, Any],
 ) -> xr.Dataset:
-    """Return the result of a search; without an axis of derivatives where there is one."""
+    """Return the result of a search, without an axis of derivatives where there is one.
+
+    `expected` gives how often a power is reached in noise, in one band at one derivative.
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueRangeError(f"level: found {level}, expected a probability between 0 and 1")
+    power = values["power"]
+    trials = derivatives.size * len(data)
+    numbers = np.stack([trials * expected(power[..., k], k) for k in range(len(data))], axis=-1)
+    values = {**values, "false_alarm": kernel.above_noise(numbers)}
+    number = -np.log1p(-level) / trials
     dims: tuple[str, ...] = ("frequency_dot", "frequency", "energy")
     if derivatives.size == 1:
         dims, values = dims[1:], {name: array[0] for name, array in values.items()}
+    thresholds = [kernel.threshold(partial(expected, band=k), number) for k in range(len(data))]
     variables = {
         "frequency": grid.values,
         "frequency_dot": derivatives if derivatives.size > 1 else derivatives[0],
         "energy": timed.energy_bounds.mean(axis=1),
         "energy_bnds": timed.energy_bounds,
         **{name: (dims, array) for name, array in values.items()},
+        "threshold": np.array(thresholds),
         "noise": np.array([one.noise for one in data]),
     }
-    return build("periodogram", variables, kept_attrs(ds) | attrs | {"epoch": timed.epoch})
+    return build("periodogram", variables, kept_attrs(ds) | attrs | {"epoch": timed.epoch, "level": level})

@@ -16,11 +16,23 @@ The H statistic is the largest Z²ₘ − 4m + 4 of m ≤ n (de Jager, Raubenhei
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
-__all__ = ["above_noise", "crossings", "folded_power", "h_statistic", "harmonic_power"]
+__all__ = [
+    "above_noise",
+    "crossings",
+    "expected_h",
+    "expected_z2",
+    "folded_power",
+    "h_statistic",
+    "harmonic_power",
+    "probability_h",
+    "survival",
+    "threshold",
+]
 
 #: a direction of which less than this part is left besides the others tells nothing
 DEGENERATE = 1e-9
@@ -133,6 +145,53 @@ def crossings(power: np.ndarray, harmonics: int, spread: float, width: float) ->
     logarithm = 0.5 * (nu - 1) * np.log(power) - 0.5 * power
     logarithm += -0.5 * math.log(math.pi) - 0.5 * nu * math.log(2.0) - gammaln(0.5 * (nu + 1))
     return 2.0 * math.pi * spread * width * change * np.exp(logarithm)
+
+
+def survival(power: np.ndarray, dof: int) -> np.ndarray:
+    """Return the probability that χ² of `dof` degrees of freedom exceeds a value."""
+    from scipy.special import chdtrc
+
+    return chdtrc(float(dof), np.maximum(power, 0.0))
+
+
+def expected_z2(power: np.ndarray, harmonics: int, spread: float, width: float, count: int) -> np.ndarray:
+    """Return how many times noise is expected to reach a level of Z² in a search of `count` frequencies.
+
+    The smaller of two upper limits: single trials; and a beginning above the level or rises to it
+    (`crossings`, which also has the parameters).
+    """
+    single = survival(power, 2 * harmonics)
+    return np.minimum(count * single, single + crossings(power, harmonics, spread, width))
+
+
+def expected_h(power: np.ndarray, harmonics: int, spread: float, width: float, count: int) -> np.ndarray:
+    """Return how many times noise is expected to reach a level of H (see `expected_z2`).
+
+    The smaller of single trials, exp(−0.4 H) each (de Jager & Büsching 2010, A&A 517, L9), and the sum over
+    the numbers of harmonics of what is expected of their Z².
+    """
+    rises = sum(
+        survival(level, 2 * m) + crossings(level, m, spread, width)
+        for m, level in ((m, power + 4.0 * (m - 1)) for m in range(1, harmonics + 1))
+    )
+    return np.minimum(count * probability_h(power), rises)
+
+
+def probability_h(power: np.ndarray) -> np.ndarray:
+    """Return the probability of at least a value of H in noise."""
+    return np.exp(-0.4 * np.maximum(power, 0.0))
+
+
+def threshold(expected: Callable[[float], float], number: float) -> float:
+    """Return the level of which a number is expected; `expected` falls with the level."""
+    from scipy.optimize import brentq
+
+    low, high = 1.0, 2.0
+    while expected(high) > number:
+        low, high = high, 2.0 * high
+    while expected(low) < number and low > 1e-6:
+        low, high = 0.5 * low, low
+    return float(brentq(lambda level: np.log(max(expected(level), 1e-300) / number), low, high))
 
 
 def above_noise(expected: np.ndarray) -> np.ndarray:

@@ -291,12 +291,14 @@ PERIODOGRAM = Kind(
         _V("probability", _SEARCH, "1", "of at least this power in noise, at one frequency"),
         _V("false_alarm", _SEARCH, "1", "of at least this power in noise, anywhere in the search"),
         _V("harmonics", _SEARCH, "1", "number of harmonics that fits best", "integer"),
+        _V("threshold", ("[energy]",), None, "power that noise exceeds with the probability `level`"),
         _V("noise", ("[energy]",), "1", "variance of the noise, relative to counting noise"),
     ),
     marks=({"power": ("frequency",)},),
     attributes=(
         *COMMON_ATTRIBUTES,
         _A("method", "what power is", required=True, values=("z2", "h", "epoch_folding", "power_spectrum")),
+        _A("level", "probability of a false alarm at the threshold", float),
         _A("epoch", "time of phase 0, at which frequency is that of the grid (MET s)", float),
     ),
 )

@@ -117,8 +117,8 @@ def _lightcurve(stingray: Any, ds: xr.Dataset) -> Any:
     whole = with_axes(ds, KINDS["lightcurve"])
     if whole.sizes["energy"] != 1 or "source" in whole.dims:
         raise KindError(
-            f"to_stingray: found a light curve of sizes {dict(whole.sizes)}, expected one band and no source; "
-            "select them, ds.isel(energy=[0])"
+            f"to_stingray: found a light curve of sizes {dict(whole.sizes)}, expected one band and no "
+            "source; select them, ds.isel(energy=[0])"
         )
     name = "counts" if "counts" in whole else "rate"
     values = whole[name].values[:, 0]

@@ -69,7 +69,7 @@ def plot_periodogram(
     panels.ravel()[-1].set_xlabel("Frequency (Hz)")
     panels.ravel()[0].set_title(figure_title(ds) if title is None else title, loc="left", fontsize=10)
     panels.ravel()[0].legend(
-        loc="upper left", fontsize=8, framealpha=0.85, edgecolor="none", handlelength=1.8
+        loc="upper center", fontsize=8, framealpha=0.85, edgecolor="none", handlelength=1.8
     )
     return simplify(panels)
 
@@ -81,21 +81,20 @@ def _draw_band(
     style = "steps-mid" if ds.attrs["method"] == "power_spectrum" else "default"
     panel.plot(frequency, values, color=color, linewidth=0.8 * LINE_WIDTH, drawstyle=style, zorder=3)
     best = int(np.nanargmax(values))
-    label = None
+    level = float(ds["threshold"].values[band]) if "threshold" in ds else np.nan
     text = band_label(*ds["energy_bnds"].values[band])
-    if "threshold" in ds:
-        level = float(ds["threshold"].values[band])
+    if np.isfinite(level):
         label = f"false alarm {ds.attrs.get('level', np.nan):.3g}"
         panel.axhline(level, color="#555555", linewidth=0.9, linestyle=(0, (5, 3)), zorder=2, label=label)
-        if values[best] > level:
-            text += f"\npeak at {frequency[best]:.6g} Hz"
-            panel.plot(frequency[best], values[best], "v", color=color, markersize=5, zorder=4)
-    high = "threshold" in ds and values[best] > 10 * float(ds["threshold"].values[band])
-    if high if log is None else log:
+    if values[best] > level:
+        text += f"\npeak at {frequency[best]:.6g} Hz"
+        panel.plot(frequency[best], values[best], "v", color=color, markersize=5, zorder=4)
+    if values[best] > 10 * level if log is None else log:
+        lowest = np.nanpercentile(values, 10)
         panel.set_yscale("log")
-        panel.set_ylim(max(np.nanpercentile(values, 10), 1e-3 * values[best]), 3 * values[best])
+        panel.set_ylim(np.nanmin([lowest, 0.3 * level]), 3 * values[best])
     else:
-        panel.set_ylim(0, 1.15 * max(values[best], float(ds["threshold"].values[band]) if label else 0))
+        panel.set_ylim(0, 1.15 * np.nanmax([values[best], level]))
     note(panel, text)
 
 

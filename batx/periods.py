@@ -108,7 +108,7 @@ def z_search(
     `batx.kernels.periods`. ``false_alarm`` is 1 − exp(−E), E the smaller of (number of trials × probability)
     and (expected number of rises above the level in the range: Davies 1987); for H the sum of these over
     its numbers of harmonics, and single trials exp(−0.4 H) (de Jager & Büsching 2010, A&A 517, L9).
-    Derivatives and bands count as independent. Source: algorithms 2.6.
+    Derivatives and bands count as independent. Source: algorithms 7.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def epoch_folding(
     χ² = Σ (S − E)²/V over bins of phase, S the counts (or Σ rate/σ², or Σ weights), E what a constant, or the
     baseline, gives in the exposure of the bin, V the variance of S (Leahy et al. 1983, ApJ 266, 160).
     ``false_alarm`` takes every frequency as a trial of its own, which neighbours on an oversampled grid are
-    not: it is an upper limit, up to the factor given in algorithms 2.6.
+    not: it is an upper limit, up to the factor given in algorithms 7.
 
     Examples
     --------

@@ -86,7 +86,7 @@ def pulse_frequency(
     -----
     The maximum of Z², summed over bands. Z² is twice the gain in log likelihood, so the errors are where it
     falls by 1: the covariance is −2 times the inverse of its second derivatives. For one sinusoid of constant
-    exposure σ = 1/(2π s √Z²), s the standard deviation of the times. Source: algorithms 2.6.
+    exposure σ = 1/(2π s √Z²), s the standard deviation of the times. Source: algorithms 7.
 
     Examples
     --------

@@ -284,6 +284,55 @@ SPECTRUM = Kind(
     one_of=(("counts", "rate"),),
 )
 
+_SEARCH = ("[frequency_dot]", "frequency", "[energy]")
+
+PERIODOGRAM = Kind(
+    "periodogram",
+    "power, or another statistic, against frequency",
+    (
+        _V("frequency", ("frequency",), "Hz", "frequency", coord=True, required=True),
+        _V("frequency_dot", ("[frequency_dot]",), "Hz/s", "frequency derivative", coord=True),
+        *_axis("energy", "keV", "energy of the band", required=False, optional=True),
+        _V("power", _SEARCH, None, "power, or statistic", required=True),
+        _V("power_err", _SEARCH, None, "1-sigma error of power"),
+        _V("probability", _SEARCH, "1", "of at least this power in noise, at one frequency"),
+        _V("false_alarm", _SEARCH, "1", "of at least this power in noise, anywhere in the search"),
+        _V("harmonics", _SEARCH, "1", "number of harmonics that fits best", "integer"),
+        _V("threshold", ("[energy]",), None, "power that noise exceeds with the probability `level`"),
+        _V("noise", ("[energy]",), "1", "variance of the noise, relative to counting noise"),
+    ),
+    marks=({"power": ("frequency",)},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("method", "what power is", required=True, values=("z2", "h", "epoch_folding", "power_spectrum")),
+        _A("level", "probability of a false alarm at the threshold", float),
+        _A("epoch", "time of phase 0, at which frequency is that of the grid (MET s)", float),
+    ),
+)
+
+PULSE_PROFILE = Kind(
+    "pulse_profile",
+    "counts or rates against phase, in bands",
+    (
+        *_axis("phase", "1", "phase, from 0 to 1"),
+        *_axis("energy", "keV", "energy of the band"),
+        _V("rate", ("phase", "energy"), "count/s", "rate", required=True),
+        _V("rate_err", ("phase", "energy"), "count/s", "1-sigma error of rate", required=True),
+        _V("counts", ("phase", "energy"), "count", "counts", "real"),
+        _V("exposure", ("phase",), "s", "good time in the bin", required=True),
+        _V("noise", ("energy",), "1", "variance of the noise, relative to counting noise"),
+        _V("frequency", (), "Hz", "frequency at the epoch"),
+        _V("frequency_dot", (), "Hz/s", "frequency derivative"),
+        _V("epoch", (), "s", "time of phase 0 (MET)"),
+    ),
+    marks=({"rate": ("phase",), "phase_bnds": ("phase", "bnds")},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("statistic", "distribution of the values", required=True, values=("poisson", "gaussian")),
+        _A("weighting", "weights of the events", required=True, values=("none", "mask")),
+    ),
+)
+
 RESPONSE = Kind(
     "response",
     "redistribution and effective area",
@@ -563,6 +612,8 @@ KINDS: dict[str, Kind] = {
         DETECTOR_TABLE,
         LIGHTCURVE,
         SPECTRUM,
+        PERIODOGRAM,
+        PULSE_PROFILE,
         RESPONSE,
         SKY_IMAGE,
         MOSAIC,

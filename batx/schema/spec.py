@@ -133,7 +133,7 @@ COMMON_ATTRIBUTES = (
     Attribute("object", "target name"),
     Attribute("mjdref_int", "integer part of the MJD of MET 0", (int, float)),
     Attribute("mjdref_frac", "fractional part of the MJD of MET 0 (TT)", (int, float)),
-    Attribute("time_scale", "scale of MET", values=("tt",)),
+    Attribute("time_scale", "scale of MET; tdb at the barycentre", values=("tt", "tdb")),
     Attribute("utcf", "UTC correction factor in seconds (UTCFINIT)", (int, float)),
     Attribute("trigger_time", "trigger time (MET s)", (int, float)),
     Attribute("history", "one line a processing step"),

@@ -57,6 +57,7 @@ _PUBLIC = {
     "duration": "batx.durations",
     "duration_gti": "batx.durations",
     "fluence_fraction": "batx.durations",
+    "hardness": "batx.hardness_ratios",
     "lag": "batx.lags",
     "to_healpix": "batx.healpix",
     "mosaic": "batx.mosaics",

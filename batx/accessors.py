@@ -64,6 +64,7 @@ class BatDataset:
     bayesian_blocks = _Verb("batx.timing:bayesian_blocks")
     duration = _Verb("batx.durations:duration")
     fluence_fraction = _Verb("batx.durations:fluence_fraction")
+    hardness = _Verb("batx.hardness_ratios:hardness")
     lag = _Verb("batx.lags:lag")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")

@@ -21,7 +21,17 @@ from batx.schema.axes import with_axes
 from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.timing import bayesian_blocks
 
-__all__ = ["Bands", "band_pairs", "burst_span", "cut", "result_attrs", "read_bands", "without_background"]
+__all__ = [
+    "Bands",
+    "background_line",
+    "band_labels",
+    "band_pairs",
+    "burst_span",
+    "cut",
+    "read_bands",
+    "result_attrs",
+    "without_background",
+]
 
 #: edges (keV) closer than this are the same
 SAME_EDGE = 1e-3
@@ -71,8 +81,12 @@ class Bands:
             energies=self.energies[chosen],
         )
 
+    def with_rates(self, rate: np.ndarray, error: np.ndarray) -> Bands:
+        """Return the same bins with other, Gaussian rates."""
+        return replace(self, rate=rate, error=error, counts=None)
+
     def draw(self, random: np.random.Generator, n_curves: int) -> np.ndarray:
-        """Return curves drawn around this one (curve, bin, band): Gaussian, or Poisson where it has counts."""
+        """Return curves drawn around this one (curve, bin, band), Poisson where it has counts."""
         shape = (n_curves, *self.rate.shape)
         if self.counts is None:
             return self.rate + self.error * random.standard_normal(shape)
@@ -116,7 +130,7 @@ def read_bands(ds: xr.Dataset, operation: str, *, one: bool = False) -> Bands:
 
 
 def burst_span(ds: xr.Dataset, interval: Any, operation: str) -> tuple[float, float]:
-    """Return start and stop (MET) of an interval in any form; of the burst that blocks find, if none is given.
+    """Return start and stop (MET) of an interval in any form; by default of the burst that blocks find.
 
     Parameters
     ----------
@@ -150,16 +164,16 @@ def cut(bands: Bands, start: float, stop: float, least: int, operation: str) -> 
     kept = (bands.centre >= start) & (bands.centre < stop)
     if kept.sum() < least:
         raise EmptySelectionError(
-            f"{operation}: found {int(kept.sum())} bin(s) with a number from {start:.3f} to {stop:.3f}, expected "
-            f"at least {least}; take shorter bins or a longer interval"
+            f"{operation}: found {int(kept.sum())} bin(s) with a number from {start:.3f} to {stop:.3f}, "
+            f"expected at least {least}; take shorter bins or a longer interval"
         )
     names = ("lower", "width", "exposure", "rate", "error", "background")
     kept_counts = None if bands.counts is None else bands.counts[kept]
     return replace(bands, counts=kept_counts, **{name: getattr(bands, name)[kept] for name in names})
 
 
-def without_background(bands: Bands, start: float, stop: float, operation: str) -> Bands:
-    """Return the curves less a line through the mean rates before and after an interval."""
+def background_line(bands: Bands, start: float, stop: float, operation: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a line through the mean rates before and after an interval, and its error (bin, band)."""
     sides = (bands.centre < start, bands.centre >= stop)
     if not all(side.any() for side in sides):
         raise EmptySelectionError(
@@ -167,9 +181,15 @@ def without_background(bands: Bands, start: float, stop: float, operation: str) 
         )
     live = bands.exposure[:, np.newaxis]
     early, late = (np.sum((bands.rate * live)[side], axis=0) / live[side].sum() for side in sides)
+    errors = [np.sqrt(np.sum((bands.error * live)[side] ** 2, axis=0)) / live[side].sum() for side in sides]
     first, last = (float(np.average(bands.centre[side], weights=bands.exposure[side])) for side in sides)
     part = ((bands.centre - first) / (last - first))[:, np.newaxis]
-    line = early + (late - early) * part
+    return early + (late - early) * part, np.hypot(errors[0] * (1.0 - part), errors[1] * part)
+
+
+def without_background(bands: Bands, start: float, stop: float, operation: str) -> Bands:
+    """Return the curves less a line through the mean rates before and after an interval."""
+    line, _ = background_line(bands, start, stop, operation)
     return replace(bands, rate=bands.rate - line, background=bands.background + line)
 
 
@@ -215,6 +235,13 @@ def _band(energies: np.ndarray, band: Any) -> int:
             return int(found[0])
     known = ", ".join(f"{k}: ({low:g}, {high:g})" for k, (low, high) in enumerate(energies))
     raise ValueRangeError(f"pairs: found band {band!r}, expected a number or edges of {known} keV")
+
+
+def band_labels(bands: Bands, pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Return ``15-25, 50-100 keV`` for each pair."""
+    return [
+        ", ".join(f"{low:g}-{high:g}" for low, high in bands.energies[list(pair)]) + " keV" for pair in pairs
+    ]
 
 
 def result_attrs(ds: xr.Dataset) -> dict[str, Any]:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.band_curves import Bands, band_pairs, burst_span, cut, read_bands, result_attrs, without_background
+from batx.band_curves import (
+    Bands,
+    band_labels,
+    band_pairs,
+    burst_span,
+    cut,
+    read_bands,
+    result_attrs,
+    without_background,
+)
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import warn
 from batx.kernels import correlate as kernel
@@ -127,10 +136,13 @@ def lag(
     >>> from batx.schema import build
     >>> t = np.arange(200) + 0.5
     >>> rate = [np.exp(-0.5 * ((t - place) / 5.0) ** 2) for place in (102.0, 100.0)]
-    >>> lc = build("lightcurve", {"time": t, "time_bnds": (("time", "bnds"), np.column_stack([t - 0.5, t + 0.5])),
-    ...     "energy": [20.0, 75.0], "energy_bnds": (("energy", "bnds"), [[15.0, 25.0], [50.0, 100.0]]),
-    ...     "rate": (("time", "energy"), np.transpose(rate)), "rate_err": (("time", "energy"), np.full((200, 2), 0.01)),
-    ...     "exposure": np.ones(200), "fracexp": np.ones(200)}, {"statistic": "gaussian", "weighting": "mask"})
+    >>> lc = build("lightcurve", {"time": t,
+    ...     "time_bnds": (("time", "bnds"), t[:, None] + [-0.5, 0.5]), "energy": [20.0, 75.0],
+    ...     "energy_bnds": (("energy", "bnds"), [[15.0, 25.0], [50.0, 100.0]]),
+    ...     "rate": (("time", "energy"), np.transpose(rate)),
+    ...     "rate_err": (("time", "energy"), np.full((200, 2), 0.01)),
+    ...     "exposure": np.ones(200), "fracexp": np.ones(200)},
+    ...     {"statistic": "gaussian", "weighting": "mask"})
     >>> found = lag(lc, n_samples=100, seed=1)
     >>> found.lag.values.round(2)
     array([2.])
@@ -206,7 +218,7 @@ class _Grid:
         return np.arange(-self.n_lags, self.n_lags + 1) * self.step
 
     def correlate(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return sums, or means, of a(t) b(t + τ) of curves (curve, bin), and what the sums were divided by."""
+        """Return sums, or means, of a(t) b(t + τ) (curve, delay) of curves (curve, bin), and the divisors."""
         if self.linear:
             return kernel.linear_correlation(a, b, self.n_lags), np.ones(2 * self.n_lags + 1)
         a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
@@ -234,12 +246,16 @@ def _grid(bands: Bands, method: str, fit_range: Any, max_lag: Any, span: float) 
     if max_lag is not None:
         n_lags = int(float(to_value(max_lag, "s", "max_lag")) / step + 1e-6)
         if n_lags < LEAST_BINS:
-            raise ValueRangeError(f"max_lag: found {max_lag}, expected at least {LEAST_BINS} bins of {step:g} s")
+            raise ValueRangeError(
+                f"max_lag: found {max_lag}, expected at least {LEAST_BINS} bins of {step:g} s"
+            )
     ends = None
     if fit_range is not None:
         low, high = np.ravel(to_value(fit_range, "s", "fit_range"))[[0, -1]]
         if not high - low > 5.5 * step:
-            raise ValueRangeError(f"fit_range: found {low:g} to {high:g} s, expected six delays of {step:g} s")
+            raise ValueRangeError(
+                f"fit_range: found {low:g} to {high:g} s, expected six delays of {step:g} s"
+            )
         ends = (float(low), float(high))
         n_lags = max(n_lags, int(np.ceil(max(abs(low), abs(high)) / step)))
     return _Grid(grid.linear, grid.time, step, min(n_lags, n_whole), width, ends)
@@ -250,8 +266,8 @@ def _placed(grid: _Grid, bands: Bands, method: str) -> _Grid:
     uniform = _uniform(bands)
     if method == "linear" and not uniform:
         raise ValueRangeError(
-            "method: found bins of different widths or with gaps between them, expected one width and no gaps "
-            "for 'linear'; use 'discrete'"
+            "method: found bins of different widths or with gaps between them, expected one width and no "
+            "gaps for 'linear'; use 'discrete'"
         )
     linear = method != "discrete" and uniform
     time = np.arange(bands.lower.size) * grid.step if linear else bands.centre - bands.centre[0]
@@ -320,12 +336,9 @@ def _pair_lag(
     noise = grid.correlate(variance[:1], variance[1:])[0][0] / count
     ccf = summed[0] / norm
     top, significance = _highest(summed[0], noise, grid)
-    inside = _range(grid, top)
-    x = grid.delay[inside]
-    delay_width = grid.width * grid.step / 1.18
-    used = inside & np.isfinite(ccf)
+    used = _range(grid, top) & np.isfinite(ccf)
     x = grid.delay[used]
-    parameters, place = peak.fit(x, ccf[np.newaxis, used], delay_width)
+    parameters, place = peak.fit(x, ccf[np.newaxis, used], grid.width * grid.step)
     drawn_ccf, drawn = _drawn(bands, (hard, soft), grid, peak, used, norm, n_samples, random)
     ccf_err = np.std(drawn_ccf, axis=0, ddof=1)
     curve = np.full(grid.delay.size, np.nan)
@@ -355,8 +368,8 @@ def _norm(
         if not value > 0:
             low, high = bands.energies[k]
             raise ValueRangeError(
-                f"lag: the rates in {low:g}-{high:g} keV vary no more than their errors, so they have no lag; "
-                "leave the band out (pairs=) or take a shorter interval"
+                f"lag: the rates in {low:g}-{high:g} keV vary no more than their errors, so they have no "
+                "lag; leave the band out (pairs=) or take a shorter interval"
             )
     return float(np.sqrt(np.prod(square)))
 
@@ -401,7 +414,7 @@ def _drawn(
         curves = _centred(curves, grid.linear)
         made = grid.correlate(curves[0], curves[1])[0] / norm
         ccf.append(made)
-        places.append(peak.fit(grid.delay[used], made[:, used], grid.width * grid.step / 1.18)[1])
+        places.append(peak.fit(grid.delay[used], made[:, used], grid.width * grid.step)[1])
     return np.concatenate(ccf), np.concatenate(places)
 
 
@@ -419,23 +432,19 @@ def _noise_factor(one: float, both: float) -> float:
 def _report_faint(bands: Bands, pairs: Sequence[tuple[int, int]], rows: Sequence[_Lag]) -> None:
     """Warn of pairs without a lag; raise if there is none with."""
     faint = [
-        f"{_label(bands, pair)} ({row.significance:.1f})"
-        for pair, row in zip(pairs, rows, strict=True)
+        f"{label} ({row.significance:.1f})"
+        for label, row in zip(band_labels(bands, pairs), rows, strict=True)
         if np.isnan(row.place)
     ]
     if not faint:
         return
     text = (
-        f"lag: found no peak of the correlation above {SIGNIFICANT:g} times its noise with a maximum in range in "
-        f"{'; '.join(faint)}"
+        f"lag: found no peak of the correlation above {SIGNIFICANT:g} times its noise with a maximum in "
+        f"range in {'; '.join(faint)}"
     )
     if len(faint) == len(rows):
         raise EmptySelectionError(f"{text}; take wider bins, wider bands, or another interval")
     warn(f"{text}; their lag is NaN")
-
-
-def _label(bands: Bands, pair: tuple[int, int]) -> str:
-    return ", ".join(f"{low:g}-{high:g}" for low, high in bands.energies[list(pair)]) + " keV"
 
 
 def _dataset(
@@ -471,7 +480,7 @@ def _dataset(
     }
     kev = {"units": "keV"}
     coords = {
-        "pair": ("pair", [_label(bands, pair) for pair in pairs]),
+        "pair": ("pair", band_labels(bands, pairs)),
         "delay": ("delay", grid.delay, s),
         "soft_bnds": (("pair", "bnds"), bands.energies[[soft for soft, _ in pairs]], kev),
         "hard_bnds": (("pair", "bnds"), bands.energies[[hard for _, hard in pairs]], kev),

@@ -38,7 +38,9 @@ def read_text(path: str | os.PathLike[str], energy: Any, t0: Any = None) -> xr.D
     try:
         table = np.loadtxt(path, ndmin=2, dtype=np.float64)
     except (ValueError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: found no table of numbers with rows of one length ({error})") from error
+        raise FileFormatError(
+            f"{path}: found no table of numbers with rows of one length ({error})"
+        ) from error
     wanted = 1 + 2 * lower.size
     if table.shape[1] != wanted:
         raise FileFormatError(
@@ -71,7 +73,7 @@ def read_text(path: str | os.PathLike[str], energy: Any, t0: Any = None) -> xr.D
 
 
 def _bounds(time: np.ndarray, path: str) -> np.ndarray:
-    """Return the edges of bins with these centres (bin, 2): of the most frequent step, where rows are apart."""
+    """Return the edges of bins with these centres (bin, 2), which have one width."""
     step = np.diff(time)
     if not step.size or not np.all(step > 0):
         raise ValueRangeError(f"{path}: found times that do not increase, or one row; expected a light curve")

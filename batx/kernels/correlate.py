@@ -5,6 +5,8 @@ Delays are positive where the second curve comes later: C(τ) = Σ a(t) b(t + τ
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -121,8 +123,8 @@ def noise_shares(
 ) -> tuple[float, float]:
     """Return how much noise in a or b, and in both, adds to the variance of Σ_d response_d C_d.
 
-    With C_d the sum of a_i b_j over the pairs of `discrete_correlation`, the first is Σ_j σ²_bj (Σ_i r a_i)² +
-    Σ_i σ²_ai (Σ_j r b_j)², which with measured curves contains the second, Σ_ij r² σ²_ai σ²_bj, twice.
+    With C_d the sum of a_i b_j over the pairs of `discrete_correlation`, the first is Σ_j σ²_bj (Σ_i r a_i)²
+    + Σ_i σ²_ai (Σ_j r b_j)², which with measured curves contains the second, Σ_ij r² σ²_ai σ²_bj, twice.
     """
     n, n_lags = a.size, response.size // 2
     on_a, on_b = np.zeros(n), np.zeros(n)
@@ -143,42 +145,73 @@ def noise_shares(
     return np.sum(variance_a * on_a**2) + np.sum(variance_b * on_b**2), both
 
 
+@njit(cache=True, nogil=True)
 def gaussian(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return level + height exp(−(x − place)²/2 s²), s the width of that side, (…, x) of (…, 5)."""
-    level, height, place, before, after = np.moveaxis(parameters[..., np.newaxis], -2, 0)
-    apart = x - place
-    return level + height * np.exp(-0.5 * (apart / np.exp(np.where(apart < 0, before, after))) ** 2)
+    """Return level + height exp(−(x − place)²/2 s²), s the width of that side, (x,) of (5,)."""
+    level, height, place, before, after = parameters
+    made = np.empty(x.size)
+    for i in range(x.size):
+        u = (x[i] - place) * math.exp(-before if x[i] < place else -after)
+        made[i] = level + height * math.exp(-0.5 * u * u)
+    return made
 
 
+@njit(cache=True, nogil=True)
 def _slopes(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the derivatives of `gaussian` by its parameters (…, x, 5)."""
-    _, height, place, before, after = np.moveaxis(parameters[..., np.newaxis], -2, 0)
-    apart = x - place
-    early = apart < 0
-    u = apart / np.exp(np.where(early, before, after))
-    bell = np.exp(-0.5 * u**2)
-    by_width = height * bell * u**2
-    return np.stack(
-        [
-            np.ones_like(bell),
-            bell,
-            height * bell * u / np.exp(np.where(early, before, after)),
-            np.where(early, by_width, 0.0),
-            np.where(early, 0.0, by_width),
-        ],
-        axis=-1,
-    )
+    """Return the derivatives of `gaussian` by its parameters (x, 5)."""
+    height, place, before, after = parameters[1:]
+    made = np.zeros((x.size, N_PEAK))
+    for i in range(x.size):
+        side = 3 if x[i] < place else 4
+        scale = math.exp(-(before if side == 3 else after))
+        u = (x[i] - place) * scale
+        bell = math.exp(-0.5 * u * u)
+        made[i, 0] = 1.0
+        made[i, 1] = bell
+        made[i, 2] = height * bell * u * scale
+        made[i, side] = height * bell * u * u
+    return made
+
+
+@njit(cache=True, nogil=True)
+def _closest_gaussian(x: np.ndarray, values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the parameters (5,) of least squares, by the steps of Levenberg and Marquardt."""
+    span = x[-1] - x[0]
+    here = start.copy()
+    misfit = values - gaussian(here, x)
+    cost = np.sum(misfit**2)
+    damping = 1e-2
+    for _ in range(STEPS):
+        slopes = _slopes(here, x)
+        normal = slopes.T @ slopes
+        pull = slopes.T @ misfit
+        scale = np.diag(normal).copy()
+        scale += 1e-12 * scale.max()
+        step = np.linalg.solve(normal + damping * np.diag(scale), pull)
+        there = here + step
+        there[3:] = np.minimum(np.maximum(there[3:], math.log(1e-3 * span)), math.log(1e3 * span))
+        other = values - gaussian(there, x)
+        other_cost = np.sum(other**2)
+        gain = cost - other_cost
+        if gain >= 0.0:
+            here, misfit, cost = there, other, other_cost
+            damping = max(0.3 * damping, 1e-12)
+            if abs(step[2]) < CONVERGED * span and gain <= 1e-9 * cost:
+                break
+        else:
+            damping *= 4.0
+            if damping > 1e8:
+                break
+    return here
 
 
 def fit_gaussians(x: np.ndarray, values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the asymmetric Gaussians closest to curves, and which of them hold.
-
-    Least squares by Levenberg and Marquardt, of all curves at once.
+    """Return the asymmetric Gaussians closest to curves, and which of them have their maximum in the range.
 
     Parameters
     ----------
     x
-        (point,) at least six.
+        (point,) at least six, increasing.
     values
         (curve, point).
     width
@@ -187,44 +220,18 @@ def fit_gaussians(x: np.ndarray, values: np.ndarray, width: float) -> tuple[np.n
     Returns
     -------
     tuple
-        Parameters (curve, 5): level, height, place, ln width before, ln width after; and whether the fit
-        converged to a maximum within the range (curve,).
+        Parameters (curve, 5): level, height, place, ln width before, ln width after; and whether this is a
+        maximum between the first and the last point (curve,).
     """
-    span = x[-1] - x[0]
-    low = values.min(axis=1)
-    guess = np.full(len(values), np.log(width))
-    here = np.column_stack([low, values.max(axis=1) - low, x[values.argmax(axis=1)], guess, guess])
-    misfit = values - gaussian(here, x)
-    cost = np.sum(misfit**2, axis=1)
-    damping = np.full(len(values), 1e-2)
-    moving = np.ones(len(values), dtype=bool)
-    for _ in range(STEPS):
-        rows = np.flatnonzero(moving)
-        if not rows.size:
-            break
-        slopes = _slopes(here[rows], x)
-        normal = np.einsum("kxi,kxj->kij", slopes, slopes)
-        pull = np.einsum("kxi,kx->ki", slopes, misfit[rows])
-        scale = np.einsum("kii->ki", normal)
-        scale = scale + 1e-12 * scale.max(axis=1, keepdims=True)
-        step = np.linalg.solve(
-            normal + damping[rows, np.newaxis, np.newaxis] * scale[:, :, np.newaxis] * np.eye(N_PEAK),
-            pull[..., np.newaxis],
-        )[..., 0]
-        there = here[rows] + step
-        there[:, 3:] = np.clip(there[:, 3:], np.log(1e-3 * span), np.log(1e3 * span))
-        other = values[rows] - gaussian(there, x)
-        other_cost = np.sum(other**2, axis=1)
-        better = other_cost <= cost[rows]
-        small = np.abs(step[:, 2]) < CONVERGED * span
-        gain = cost[rows] - other_cost
-        settled = better & small & (gain < 1e-9 * cost[rows])
-        taken = rows[better]
-        here[taken], misfit[taken], cost[taken] = there[better], other[better], other_cost[better]
-        damping[rows] = np.clip(np.where(better, 0.3 * damping[rows], 4.0 * damping[rows]), 1e-12, 1e8)
-        moving[rows[settled | (damping[rows] >= 1e8)]] = False
-    good = (here[:, 1] > 0) & (here[:, 2] > x[0]) & (here[:, 2] < x[-1])
-    return here, good
+    found = np.empty((len(values), N_PEAK))
+    values = np.ascontiguousarray(values)
+    guess = math.log(width)
+    for k, curve in enumerate(values):
+        low, top = curve.min(), int(curve.argmax())
+        start = np.array([low, curve[top] - low, x[top], guess, guess])
+        found[k] = _closest_gaussian(x, curve, start)
+    good = np.isfinite(found).all(axis=1) & (found[:, 1] > 0)
+    return found, good & (found[:, 2] > x[0]) & (found[:, 2] < x[-1])
 
 
 def gaussian_response(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -232,7 +239,9 @@ def gaussian_response(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.pinv(_slopes(parameters, x))[2])
 
 
-def fit_polynomials(x: np.ndarray, values: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fit_polynomials(
+    x: np.ndarray, values: np.ndarray, order: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the polynomials closest to curves, their maxima, and which maxima are within the range.
 
     Returns

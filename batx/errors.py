@@ -17,8 +17,10 @@ __all__ = [
     "MissingFileError",
     "MissingKeywordError",
     "MissingVariableError",
+    "ModelError",
     "PositionError",
     "RebinError",
+    "ResponseError",
     "SchemaError",
     "UnitsError",
     "ValueRangeError",
@@ -56,6 +58,10 @@ class KindError(BatxError, TypeError):
     """An operation was asked of a kind of data that it does not apply to."""
 
 
+class ModelError(BatxError, ValueError):
+    """A spectral model is not understood, or its parameters make no sense."""
+
+
 class SchemaError(BatxError, ValueError):
     """An object does not follow the data model; `issues` lists every departure with its path."""
 
@@ -90,6 +96,10 @@ class PositionError(BatxError, ValueError):
 
 class RebinError(BatxError, ValueError):
     """New bin edges do not fall on old ones, or would join bins across a gap."""
+
+
+class ResponseError(BatxError, ValueError):
+    """A response is incomplete, or does not belong to the spectrum."""
 
 
 class WriteError(BatxError, OSError):

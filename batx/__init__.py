@@ -63,6 +63,7 @@ _PUBLIC = {
     "duration": "batx.durations",
     "duration_gti": "batx.durations",
     "fluence_fraction": "batx.durations",
+    "fit_pulses": "batx.pulse_fits",
     "hardness": "batx.hardness_ratios",
     "lag": "batx.lags",
     "to_healpix": "batx.healpix",

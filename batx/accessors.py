@@ -70,6 +70,7 @@ class BatDataset:
     bayesian_blocks = _Verb("batx.timing:bayesian_blocks")
     duration = _Verb("batx.durations:duration")
     fluence_fraction = _Verb("batx.durations:fluence_fraction")
+    fit_pulses = _Verb("batx.pulse_fits:fit_pulses")
     hardness = _Verb("batx.hardness_ratios:hardness")
     lag = _Verb("batx.lags:lag")
     exposure = _Verb("batx.intervals:exposure")

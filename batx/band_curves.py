@@ -69,6 +69,12 @@ class Bands:
         """Middle of each bin (bin,), MET s."""
         return self.lower + 0.5 * self.width
 
+    def keep(self, kept: np.ndarray) -> Bands:
+        """Return some of the bins, by a mask."""
+        names = ("lower", "width", "exposure", "rate", "error", "background")
+        counts = None if self.counts is None else self.counts[kept]
+        return replace(self, counts=counts, **{name: getattr(self, name)[kept] for name in names})
+
     def select(self, bands: Sequence[int]) -> Bands:
         """Return some of the bands, by number."""
         chosen = list(bands)
@@ -167,9 +173,7 @@ def cut(bands: Bands, start: float, stop: float, least: int, operation: str) -> 
             f"{operation}: found {int(kept.sum())} bin(s) with a number from {start:.3f} to {stop:.3f}, "
             f"expected at least {least}; take shorter bins or a longer interval"
         )
-    names = ("lower", "width", "exposure", "rate", "error", "background")
-    kept_counts = None if bands.counts is None else bands.counts[kept]
-    return replace(bands, counts=kept_counts, **{name: getattr(bands, name)[kept] for name in names})
+    return bands.keep(kept)
 
 
 def background_line(bands: Bands, start: float, stop: float, operation: str) -> tuple[np.ndarray, np.ndarray]:

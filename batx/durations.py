@@ -24,6 +24,7 @@ from batx.burst_curves import (
 )
 from batx.errors import KindError, ValueRangeError
 from batx.kernels import durations as kernel
+from batx.pulse_curves import pulse_intervals
 from batx.reduction import compat_of
 from batx.schema import build
 from batx.schema.spec import COMMON_ATTRIBUTES
@@ -171,7 +172,7 @@ def duration(
     if method == "bootstrap":
         values |= _bootstrap(curve, edges, parts, n_samples, seed, background, off)
     elif method == "pulses":
-        values |= _pulses(curve, edges, parts, n_samples, seed)
+        values |= _pulses(curve, edges, off, background, parts, n_samples, seed)
     return _dataset(ds, values, blocks)
 
 
@@ -302,8 +303,7 @@ def _bootstrap(
     off: Background,
 ) -> dict[str, Any]:
     """Return errors and samples of the durations of curves drawn around this one."""
-    if n_samples < 2:
-        raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
+    _enough(n_samples)
     random = np.random.default_rng(seed)
     pair = line_shares(curve, off)
     found: dict[float, list[float]] = {part: [] for part in parts}
@@ -326,44 +326,37 @@ def _bootstrap(
 
 
 def _pulses(
-    curve: Curve, edges: np.ndarray, parts: Sequence[float], n_samples: int, seed: int | None
+    curve: Curve,
+    edges: np.ndarray,
+    off: Background,
+    subtracted: bool,
+    parts: Sequence[float],
+    n_samples: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """Return durations, errors and samples of sums of pulses that describe the burst."""
-    from batx.kernels.pulses import posterior_intervals
-
     if curve.by_event:
         raise KindError("duration: method='pulses' is for light curves; bin the events first (lightcurve)")
-    if n_samples < 2:
-        raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
-    error = np.sqrt(np.maximum(curve.signal, 1.0)) if curve.error is None else curve.error
-    reach = edges[-2] - edges[1]
-    used = (curve.centre > edges[1] - reach) & (curve.centre < edges[-2] + reach) & (error > 0)
-    fraction = np.array(parts) / 100.0
-    zero = edges[1]
-    live = curve.live[used]
-    drawn, n_pulses = posterior_intervals(
-        curve.lower[used] - zero,
-        curve.width[used],
-        curve.net[used] / live,
-        error[used] / live,
-        fraction,
-        n_samples,
-        np.random.default_rng(seed),
-    )
-    if n_pulses == 0:
-        raise ValueRangeError("duration: no pulse describes the burst better than none; it is too faint")
-    values: dict[str, Any] = {"n_pulses": n_pulses}
+    _enough(n_samples)
+    fractions = np.array(parts) / 100.0
+    drawn, numbers = pulse_intervals(curve, edges, off, subtracted, fractions, n_samples, seed)
+    values: dict[str, Any] = {"n_pulses": int(np.median(numbers)), "n_pulses_sample": numbers}
     for k, part in enumerate(parts):
         lengths = drawn[:, k, 1] - drawn[:, k, 0]
         low, middle, high = np.quantile(lengths, [0.16, 0.5, 0.84])
-        start, stop = np.median(drawn[:, k], axis=0) + zero
+        start, stop = np.median(drawn[:, k], axis=0)
         values |= _named(part, float(start), float(stop), float(0.5 * (high - low)))
         values |= {
             f"t{part:g}": float(middle),
             f"t{part:g}_sample": lengths,
-            f"t{part:g}_start_sample": drawn[:, k, 0] + zero,
+            f"t{part:g}_start_sample": drawn[:, k, 0],
         }
     return values
+
+
+def _enough(n_samples: int) -> None:
+    if n_samples < 2:
+        raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
 
 
 def _drawn(curve: Curve, random: np.random.Generator) -> Curve:
@@ -401,7 +394,7 @@ def _dataset(ds: xr.Dataset, values: dict[str, Any], blocks: xr.Dataset) -> xr.D
             units = "count"
         elif name.endswith(("_rate", "_rate_err")):
             units = "count/s"
-        elif name in ("window_snr", "n_pulses"):
+        elif name == "window_snr" or name.startswith("n_"):
             units = "1"
         dims = ("sample",) if name.endswith("_sample") else ()
         variables[name] = (dims, value, {"units": units})

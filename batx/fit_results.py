@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import ValueRangeError
+from batx.fit_data import FitData
 from batx.fit_errors import function_error, function_interval
 from batx.fit_problems import Interval, Minimum, Problem
 from batx.kernels.models import xspec_flux
@@ -85,7 +86,17 @@ def _attrs(
         "model_error": problem.model_error,
         "compat": problem.compat,
         "tied": json.dumps(dict(problem.layout.tied)) if problem.layout.tied else None,
-        "spectra": [data.source for data in problem.data],
+        "inputs": json.dumps([_input(data) for data in problem.data]),
+    }
+
+
+def _input(data: FitData) -> dict[str, Any]:
+    """Return what a spectrum is and how it was used."""
+    return {
+        "label": data.label,
+        "statistic": data.statistic,
+        "energy": [float(data.energies.min()), float(data.energies.max())],
+        **data.files,
     }
 
 

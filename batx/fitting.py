@@ -119,8 +119,8 @@ def fit(
     >>> from batx.schema import build
     >>> edges = np.array([[15.0, 25.0], [25.0, 50.0], [50.0, 100.0]])
     >>> response = build("response", {"energy_in": edges.mean(axis=1), "energy_in_bnds": edges,
-    ...     "channel": np.arange(3), "energy_bnds": edges, "matrix": (("energy_in", "channel"), 10 * np.eye(3),
-    ...     {"units": "cm**2"})})
+    ...     "channel": np.arange(3), "energy_bnds": edges,
+    ...     "matrix": (("energy_in", "channel"), 10 * np.eye(3), {"units": "cm**2"})})
     >>> counts = build("spectrum", {"channel": np.arange(3), "counts": [40, 50, 50], "exposure": ((), 10.0)},
     ...     {"statistic": "poisson", "weighting": "none"})
     >>> result = fit(counts, "powerlaw", response=response)
@@ -164,7 +164,7 @@ def _warn_of(problem: Problem) -> None:
     """Warn of what makes the numbers of a fit mean less than they seem to."""
     if problem.dof < 0:
         warnings.warn(
-            f"fit: {problem.free.size} free parameters for {problem.dof + problem.free.size} bins; freeze some",
+            f"fit: {problem.free.size} free parameters, {problem.dof + problem.free.size} bins; freeze some",
             BatxWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""The response of a spectrum: found, combined with its effective area, and on the channels of the spectrum."""
+"""The response of a spectrum: found, combined with its effective area, on its channels."""
 
 from __future__ import annotations
 

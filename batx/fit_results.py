@@ -154,7 +154,7 @@ def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float 
     made: dict[str, Any] = {
         name: (dims, np.array(rows if joint else rows[0])) for name, rows in values.items()
     }
-    return {**made, "band": np.arange(len(bands)), "band_bnds": bands}
+    return {**made, "band": bands.mean(axis=1), "band_bnds": bands}
 
 
 def _folded(problem: Problem, minimum: Minimum) -> dict[str, Any]:
@@ -165,10 +165,12 @@ def _folded(problem: Problem, minimum: Minimum) -> dict[str, Any]:
         net.append(data.net / data.exposure)
         error.append(np.sqrt(data.net_variance + (problem.model_error * expected) ** 2) / data.exposure)
         model.append(expected / data.exposure)
+    bounds = np.concatenate([data.energies for data in problem.data])
     labels = np.repeat([data.label for data in problem.data], [data.observed.size for data in problem.data])
     return {
         "bin_spectrum": ("bin", labels),
-        "bin_energy_bnds": np.concatenate([data.energies for data in problem.data]),
+        "bin_energy": bounds.mean(axis=1),
+        "bin_energy_bnds": bounds,
         "bin_rate": np.concatenate(net),
         "bin_rate_err": np.concatenate(error),
         "bin_model": np.concatenate(model),

@@ -125,7 +125,7 @@ def fit(
     ...     {"statistic": "poisson", "weighting": "none"})
     >>> result = fit(counts, "powerlaw", response=response)
     >>> result.sel(parameter="index").value.round(2).item(), result.dof.item()
-    (0.86, 1)
+    (1.06, 1)
     """
     if errors not in ("profile", "covariance"):
         raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")

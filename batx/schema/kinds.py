@@ -281,6 +281,7 @@ RESPONSE = Kind(
     "response",
     "redistribution and effective area",
     (
+        *_axis("time", "s", "time of the response (MET)", required=False, optional=True),
         *_axis("energy_in", "keV", "incident energy"),
         _V("channel", ("channel",), "1", "channel number", "integer", coord=True, fits="CHANNEL"),
         _V("energy", ("channel",), "keV", "nominal energy (centre)", coord=True),
@@ -294,7 +295,7 @@ RESPONSE = Kind(
         ),
         _V(
             "matrix",
-            ("energy_in", "channel"),
+            ("[source]", "[time]", "energy_in", "channel"),
             None,
             "response (cm**2) or redistribution (1)",
             "real",

@@ -85,11 +85,12 @@ def _column(fit: xr.Dataset, name: str, size: int) -> np.ndarray:
 
 
 def _flux_rows(fit: xr.Dataset, key: str) -> list[dict[str, Any]]:
-    stacked = fit if "spectrum" in fit[key].dims else fit.expand_dims(spectrum=[""])
+    labels = fit["spectrum"].values if "spectrum" in fit[key].dims else [""]
     rows = []
-    for label in stacked["spectrum"].values:
-        for i, (low, high) in enumerate(stacked["band_bnds"].values.reshape(-1, 2)[: stacked.sizes["band"]]):
-            one = stacked.sel(spectrum=label).isel(band=i)
+    for label in labels:
+        for i, (low, high) in enumerate(np.atleast_2d(fit["band_bnds"].values)):
+            one = fit.sel(spectrum=label) if label else fit
+            one = one.isel(band=i) if "band" in fit[key].dims else one
             value = float(one[key])
             ends = [
                 float(one[f"{key}_{side}"]) if f"{key}_{side}" in one else np.nan for side in ("low", "high")

@@ -32,7 +32,7 @@ def parameter_intervals(
         if not any(entry.lower_new_min or entry.upper_new_min for entry in merrors):
             break
         minimum, minuit = problem.minimise(_better(problem, minuit, minimum))
-    return [_interval(problem, minuit, k, entry) for k, entry in enumerate(merrors)], minimum, minuit
+    return [_interval(problem, minuit, k, entry, delta) for k, entry in enumerate(merrors)], minimum, minuit
 
 
 def _better(problem: Problem, minuit: Any, minimum: Minimum) -> np.ndarray:
@@ -42,7 +42,7 @@ def _better(problem: Problem, minuit: Any, minimum: Minimum) -> np.ndarray:
     return values if problem.statistic(values) < minimum.statistic else minimum.values
 
 
-def _interval(problem: Problem, minuit: Any, place: int, entry: Any) -> Interval:
+def _interval(problem: Problem, minuit: Any, place: int, entry: Any, delta: float) -> Interval:
     value = float(minuit.values[place])
     spec = problem.layout.parameters[problem.free[place]].spec
     ends, notes = [], []
@@ -50,16 +50,57 @@ def _interval(problem: Problem, minuit: Any, place: int, entry: Any) -> Interval
         ("low", entry.lower, entry.lower_valid, entry.at_lower_limit, spec.minimum),
         ("high", entry.upper, entry.upper_valid, entry.at_upper_limit, spec.maximum),
     ):
-        if good and not limited:
-            ends.append(value + step)
-        else:
-            ends.append(np.nan)
-            notes.append(f"{side} end at the limit {bound:g}" if limited else f"{side} end not found")
+        end = value + step
+        if not good and not limited:
+            end = _profile_end(problem, minuit, place, bound, delta)
+            limited = end == bound
+        ends.append(np.nan if limited else end)
+        if limited:
+            notes.append(f"{side} end at the limit {bound:g}")
+        elif np.isnan(end):
+            notes.append(f"{side} end not found")
     return Interval(ends[0], ends[1], "; ".join(notes))
 
 
+def _profile_end(problem: Problem, minuit: Any, place: int, bound: float, delta: float) -> float:
+    """Return where the profile of a parameter is `delta` above its minimum, towards a bound.
+
+    Steps are doubled until the end is bracketed, which is then found by Brent's method; the bound if the
+    profile does not rise that much before it, NaN if it does not within forty steps. For ends that MINOS
+    does not find.
+    """
+    from scipy.optimize import brentq
+
+    values = problem.full(np.array(minuit.values))
+    best, value = float(minuit.fval), float(minuit.values[place])
+    search = problem.minuit(values, np.array(minuit.errors))
+    search.strategy = 0
+
+    def rise(x: float) -> float:
+        search.fixed[place] = False
+        search.values[place] = x
+        search.fixed[place] = True
+        if problem.free.size > 1:
+            search.migrad()
+            return float(search.fval) - best - delta
+        return problem.statistic(problem.full(np.array(search.values))) - best - delta
+
+    step = np.copysign(max(float(minuit.errors[place]), 1e-6 * max(abs(value), 1e-30)), bound - value)
+    inside = value
+    for _ in range(40):
+        x = inside + step
+        if (x - bound) * np.sign(step) >= 0:
+            if rise(bound) <= 0:
+                return bound
+            x = bound
+        if rise(x) > 0:
+            return float(brentq(rise, inside, x, xtol=1e-4 * abs(x - value), rtol=1e-6))
+        inside, step = x, 2.0 * step
+    return np.nan
+
+
 def gradient(problem: Problem, minimum: Minimum, function: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Return derivatives of a function of all values by the free ones, (free, ...), by central differences."""
+    """Return central differences of a function of all values by the free ones, (free, ...)."""
     steps = np.sqrt(np.diag(minimum.covariance))[problem.free] * 0.05
     made = []
     for i, step in zip(problem.free, steps, strict=True):

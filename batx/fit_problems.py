@@ -162,7 +162,8 @@ def _set(entry: FitParameter, setting: Any) -> FitParameter:
     given = setting if isinstance(setting, Mapping) else {"value": setting}
     if unknown := given.keys() - _SETTINGS:
         raise ModelError(
-            f"parameter {entry.name!r}: found {', '.join(map(repr, unknown))}, expected {', '.join(sorted(_SETTINGS))}"
+            f"parameter {entry.name!r}: found {', '.join(map(repr, unknown))}, "
+            f"expected {', '.join(sorted(_SETTINGS))}"
         )
     spec = replace(
         entry.spec,
@@ -179,8 +180,8 @@ def _set(entry: FitParameter, setting: Any) -> FitParameter:
     if not spec.frozen and not spec.minimum <= spec.value <= spec.maximum:
         if "value" in given:
             raise ModelError(
-                f"parameter {entry.name!r}: the value {spec.value:g} lies outside its limits {spec.minimum:g} to "
-                f"{spec.maximum:g}; move the limits (min, max) or the value"
+                f"parameter {entry.name!r}: the value {spec.value:g} lies outside its limits "
+                f"{spec.minimum:g} to {spec.maximum:g}; move the limits (min, max) or the value"
             )
         spec = replace(spec, value=float(np.clip(spec.value, spec.minimum, spec.maximum)))
     return FitParameter(entry.name, spec, entry.given or "value" in given)
@@ -421,7 +422,7 @@ class Problem:
     # ------------------------------------------------------------ simulation
 
     def simulated(self, values: np.ndarray, rng: np.random.Generator) -> Problem:
-        """Return the same problem with counts drawn from the model of `values`, as the data are distributed."""
+        """Return the problem with counts drawn from the model of `values`, distributed as the data are."""
         drawn = [
             _drawn(data, self.expected(values, i), self.model_error, rng) for i, data in enumerate(self.data)
         ]
@@ -456,7 +457,7 @@ def statistic_of(data: FitData, expected: np.ndarray, model_error: float) -> flo
         return stat.gaussian(data.net, expected, data.net_variance, model_error)
     if data.statistic == "wstat":
         return stat.wstat(data.observed, data.background, data.ratio, expected)
-    if data.statistic == "pgstat" and data.background is not None:
+    if data.statistic == "pgstat" and data.has_background:
         return stat.pgstat(data.observed, data.background, data.background_variance, data.ratio, expected)
     return stat.cstat(data.observed, expected)
 
@@ -466,9 +467,9 @@ def _drawn(data: FitData, expected: np.ndarray, model_error: float, rng: np.rand
 
     The background is the likeliest one for that source.
     """
-    made = {}
+    made: dict[str, Any] = {}
     mean = expected
-    if data.background is not None:
+    if data.has_background:
         level = data.background
         if data.background_poisson:
             triples = zip(data.observed, data.background, data.ratio, np.maximum(expected, 1e-5), strict=True)

@@ -1,4 +1,4 @@
-"""The response of a spectrum: found, combined with its effective area, and on the channels of the spectrum."""
+"""The response of a spectrum: found, combined with its effective area, on its channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.detector_responses import response as bat_response
 from batx.errors import MissingFileError, ResponseError
 from batx.schema import build, require_kind
 
@@ -28,8 +27,8 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
         Kind ``spectrum``.
     response
         Kind ``response``, a path, or a pair (redistribution, effective area) of either; without it the files
-        that the header names (RESPFILE, ANCRFILE), next to the spectrum, or for a mask-weighted spectrum of
-        BAT that names none what `batx.response` gives.
+        that the header names (RESPFILE, ANCRFILE), next to the spectrum; and where it names none, that of
+        `batx.response` for a mask-weighted spectrum.
 
     Returns
     -------
@@ -40,6 +39,8 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
     ------
     MissingFileError
         If there is no response, or the file that the header names is not there.
+    MissingKeywordError
+        If a mask-weighted spectrum does not say where its source is in the field.
     ResponseError
         If the channels are not those of the spectrum, or a redistribution has no effective area.
 
@@ -59,26 +60,22 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
     array([[2., 3.]])
     """
     require_kind(spectrum, "spectrum", operation="response_of")
-    if response is None and _is_weighted(spectrum):
-        return bat_response(spectrum)
     if response is None:
-        names = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
-        if names[0] is None:
-            raise MissingFileError(
-                "response_of: the spectrum names no response (RESPFILE); pass response=, a file or a Dataset"
-            )
-        response = [name for name in names if name is not None]
+        response = _of_itself(spectrum)
     return _on_channels(combine_response(response), spectrum)
 
 
-def _is_weighted(spectrum: xr.Dataset) -> bool:
-    """Return whether a spectrum is a mask-weighted one of BAT that names no file but knows its place."""
-    named = str(spectrum.attrs.get("respfile", "")).strip().lower()
-    return (
-        named in _NO_FILE
-        and spectrum.attrs.get("weighting") == "mask"
-        and spectrum.attrs.get("instrument") == "BAT"
-        and ("trace_time" in spectrum or "bat_xobj" in spectrum.attrs or "bat_xobj" in spectrum)
+def _of_itself(spectrum: xr.Dataset) -> Any:
+    """Return the files that a spectrum names, or the packaged response if it is mask-weighted."""
+    names = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
+    if names[0] is not None:
+        return [name for name in names if name is not None]
+    if spectrum.attrs.get("weighting") == "mask":
+        from batx.detector_responses import response
+
+        return response(spectrum)
+    raise MissingFileError(
+        "response_of: the spectrum names no response (RESPFILE); pass response=, a file or a Dataset"
     )
 
 

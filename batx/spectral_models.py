@@ -297,7 +297,7 @@ def _leaves(tree: Any) -> Iterator[_Leaf]:
 
 
 def _numbered(tree: Any, first: int = 0) -> Any:
-    """Return the tree with the place of each component's parameters, and norms frozen that a flux replaces."""
+    """Return the tree with the places of all parameters, and norms frozen that a flux replaces."""
     if isinstance(tree, _Leaf):
         return replace(tree, first=first)
     if isinstance(tree, _Sum):
@@ -350,7 +350,7 @@ def _photons(tree: Any, bins: Bins, values: np.ndarray, compat: str | None) -> n
         integral = component.xspec if compat == "xspec" and component.xspec is not None else component.bins
         return integral(bins, *values[tree.values])
     if isinstance(tree, _Sum):
-        return sum(_photons(term, bins, values, compat) for term in tree.terms)
+        return np.sum([_photons(term, bins, values, compat) for term in tree.terms], axis=0)
     photons = _photons(tree.spectrum, bins, values, compat)
     factor = tree.factor
     if factor.component.role == "factor":
@@ -368,7 +368,7 @@ def _density(tree: Any, energy: np.ndarray, values: np.ndarray) -> np.ndarray:
     if isinstance(tree, _Leaf):
         return tree.component.density(energy, *values[tree.values])
     if isinstance(tree, _Sum):
-        return sum(_density(term, energy, values) for term in tree.terms)
+        return np.sum([_density(term, energy, values) for term in tree.terms], axis=0)
     density = _density(tree.spectrum, energy, values)
     factor = tree.factor
     if factor.component.role == "factor":

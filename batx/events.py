@@ -109,7 +109,8 @@ def _traces(lists: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
     if not all(name in ds for ds in lists for name in names) or any("source" in ds.dims for ds in lists):
         return {}
     ways = xr.concat([ds[names].drop_vars(ds.coords, errors="ignore") for ds in lists], "trace")
-    return dict(ways.isel(trace=np.unique(ways["trace_time"].values, return_index=True)[1]).data_vars)
+    rows = np.unique(ways["trace_time"].values, return_index=True)[1]
+    return {name: ways[name].isel(trace=rows) for name in names}
 
 
 def _concatenated(lists: Sequence[xr.Dataset]) -> xr.Dataset:

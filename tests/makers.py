@@ -478,6 +478,23 @@ def _bands_free() -> dict:
     }
 
 
+def limit() -> xr.Dataset:
+    """Limits for two shapes of the source."""
+    return build(
+        "limit",
+        {
+            "template": np.array(["soft", "normal"]),
+            "flux_limit": ("template", np.array([1e-8, 2e-8])),
+            "photon_flux_limit": ("template", np.array([0.2, 0.3])),
+            "rate_limit": ("template", np.array([0.05, 0.05])),
+            "flux": ("template", np.array([1e-9, 2e-9])),
+            "flux_err": ("template", np.array([3e-9, 6e-9])),
+            "snr": ("template", np.array([0.3, 0.3])),
+        },
+        {"sigma": 3.0, "method": "bayesian", "emin": 15.0, "emax": 150.0},
+    )
+
+
 def fit() -> xr.Dataset:
     """A power law with two bands of flux and three bins."""
     names = np.array(["index", "pivot", "norm"])
@@ -590,6 +607,7 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "mosaic_image": mosaic_image,
     "catalog": catalog,
     "fit": fit,
+    "limit": limit,
     "image": image,
     "housekeeping": housekeeping,
     "table": table,

@@ -576,6 +576,32 @@ TRIGGERS = Kind(
     ),
 )
 
+_PER_LIMIT = ("[pcode]", "[time]", "[template]")
+
+LIMIT = Kind(
+    "limit",
+    "upper limits of a flux",
+    (
+        *_axis("time", "s", "time of the spectrum (MET)", required=False, optional=True),
+        _V("template", ("template",), None, "shape of the source", "any", coord=True),
+        _V("pcode", ("pcode",), "1", "coded fraction", coord=True),
+        _V("flux_limit", _PER_LIMIT, "erg cm**-2 s**-1", "upper limit of the energy flux", required=True),
+        _V("photon_flux_limit", _PER_LIMIT, "ph cm**-2 s**-1", "upper limit of the photon flux"),
+        _V("rate_limit", _PER_LIMIT, "count/s", "upper limit of the rate in the channels used"),
+        _V("flux", _PER_LIMIT, "erg cm**-2 s**-1", "likeliest energy flux of the shape"),
+        _V("flux_err", _PER_LIMIT, "erg cm**-2 s**-1", "its 1-sigma error, upwards"),
+        _V("snr", _PER_LIMIT, "1", "significance of the shape"),
+    ),
+    marks=({"flux_limit": ()},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("sigma", "confidence as that of a Gaussian, one-sided", (int, float)),
+        _A("method", "kind of limit"),
+        _A("emin", "lower end of the band of the flux (keV)", (int, float)),
+        _A("emax", "upper end of the band of the flux (keV)", (int, float)),
+    ),
+)
+
 IMAGE = Kind(
     "image",
     "any other FITS image",
@@ -623,6 +649,7 @@ KINDS: dict[str, Kind] = {
         MOSAIC_IMAGE,
         CATALOG,
         FIT,
+        LIMIT,
         TRIGGERS,
         IMAGE,
         HOUSEKEEPING,

@@ -15,6 +15,7 @@ from batx.errors import ModelError
 from batx.fit_data import FitData
 from batx.kernels import fit_statistics as stat
 from batx.kernels.fold import fold
+from batx.kernels.minimise import Search
 from batx.model_components import Parameter
 from batx.spectral_models import SpectralModel
 
@@ -338,76 +339,55 @@ class Problem:
 
     # ------------------------------------------------------------ minimum
 
-    def minuit(
+    def search(
         self,
         values: np.ndarray,
-        errors: np.ndarray | None = None,
+        steps: np.ndarray | None = None,
         extra: Callable[[np.ndarray], float] | None = None,
-    ) -> Any:
-        """Return an ``iminuit.Minuit`` of the free parameters, starting from values of all.
+    ) -> Search:
+        """Return a search for the minimum over the free parameters, starting from values of all.
 
-        It minimises the statistic, plus what `extra` gives for the values of all parameters.
+        It is of the statistic, plus what `extra` gives for the values of all parameters.
         """
-        from iminuit import Minuit
-
         buffer = values.copy()
 
-        def statistic(free: np.ndarray) -> float:
+        def function(free: np.ndarray) -> float:
             buffer[self.free] = free
             return self.statistic(buffer) + (extra(buffer) if extra is not None else 0.0)
 
-        names = [self.layout.parameters[i].name for i in self.free]
-        minuit = Minuit(statistic, values[self.free], name=names)
-        minuit.errordef = 1.0
-        minuit.tol = 1e-5
-        for k, i in enumerate(self.free):
-            spec = self.layout.parameters[i].spec
-            low = spec.minimum if spec.minimum > -1e20 else None
-            high = spec.maximum if spec.maximum < 1e20 else None
-            minuit.limits[k] = (low, high)
-            minuit.errors[k] = _step(values[i], spec) if errors is None else errors[k]
-        return minuit
+        specs = [self.layout.parameters[i].spec for i in self.free]
+        start = values[self.free]
+        scaled = [spec.scale == "linear" and value > 0 for spec, value in zip(specs, start, strict=True)]
+        return Search(
+            function,
+            start,
+            np.array([_step(*pair) for pair in zip(start, specs, strict=True)]) if steps is None else steps,
+            np.array([spec.minimum for spec in specs]),
+            np.array([spec.maximum for spec in specs]),
+            np.where(scaled, np.abs(start), 1.0),
+        )
 
-    def minimise(self, values: np.ndarray | None = None) -> tuple[Minimum, Any]:
-        """Return the minimum, and the ``Minuit`` that found it.
-
-        Where the first attempt fails, a simplex search and a more careful second one follow.
-        """
+    def minimise(self, values: np.ndarray | None = None) -> tuple[Minimum, Search | None]:
+        """Return the minimum, and the search that found it; a failed attempt is followed by a second."""
         values = self.start() if values is None else values
         if self.free.size == 0:
             zero = np.zeros((values.size, values.size))
             return Minimum(values, zero, self.statistic(values), True, "", 1), None
-        minuit = self.minuit(values)
-        minuit.migrad()
-        if not minuit.valid:
-            minuit.simplex()
-            minuit.strategy = 2
-            minuit.migrad()
-        minuit.hesse()
-        return self.result(minuit), minuit
+        search = self.search(values)
+        if not search.minimise():
+            search.insist()
+        search.curvature()
+        return self.result(search), search
 
-    def result(self, minuit: Any) -> Minimum:
-        """Return what a ``Minuit`` found."""
-        values = self.full(np.array(minuit.values))
-        covariance = np.full((values.size, values.size), np.nan)
-        frozen = np.setdiff1d(np.arange(values.size), self.free)
-        covariance[frozen], covariance[:, frozen] = 0.0, 0.0
-        if minuit.covariance is not None:
-            covariance[np.ix_(self.free, self.free)] = np.array(minuit.covariance)
-        message = self._complaint(minuit)
-        return Minimum(values, covariance, float(minuit.fval), not message, message, int(minuit.nfcn))
-
-    def _complaint(self, minuit: Any) -> str:
-        """Return what is wrong with a minimum, nothing if it is good."""
-        if minuit.fval >= _BAD:
-            return "the model has no finite value at any parameters that were tried"
-        if minuit.fmin.has_reached_call_limit:
-            return "the minimiser gave up after too many steps"
-        if not minuit.fmin.is_valid:
-            return f"the minimum is not settled (estimated distance {minuit.fmin.edm:.3g} in the statistic)"
-        if not minuit.accurate:
-            return "the covariance is not positive definite: the data do not determine all free parameters"
-        return ""
+    def result(self, search: Search) -> Minimum:
+        """Return what a search found."""
+        values = self.full(search.values)
+        covariance = np.zeros((values.size, values.size))
+        covariance[np.ix_(self.free, self.free)] = search.covariance
+        message = search.complaint()
+        if search.lowest >= _BAD:
+            message = "the model has no finite value at any parameters that were tried"
+        return Minimum(values, covariance, search.lowest, not message, message, search.calls)
 
     def at_limits(self, values: np.ndarray) -> list[str]:
         """Return the names of free parameters that ended at a limit."""

@@ -84,7 +84,10 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
         if rise(x) > 0:
             if rise(inside) > 0:  # the profile jumps
                 return np.nan
-            return float(brentq(rise, inside, x, xtol=1e-4 * abs(x - value), rtol=1e-6))
+            found, state = brentq(
+                rise, inside, x, xtol=1e-4 * abs(x - value), rtol=1e-6, full_output=True, disp=False
+            )
+            return float(found) if state.converged else np.nan
         inside, step = x, 2.0 * step
     return np.nan
 

@@ -310,7 +310,7 @@ def test_comparison_of_models() -> None:
     assert cut["improvement"].item() > 20
     assert cut["p_chi2"].item() == pytest.approx(stats.chi2.sf(cut["improvement"].item(), 1))
     assert cut["p_simulated"].item() == pytest.approx(1 / 21)
-    assert made["aic"].argmin().item() == 1
+    assert made["aic"].values.argmin() == 1
     np.testing.assert_allclose(made["bic"] - made["statistic"], made["free"] * np.log(30))
 
 
@@ -411,7 +411,7 @@ def test_poisson_statistic_of_rates_is_warned_of() -> None:
 
 
 def test_more_parameters_than_bins_are_warned_of() -> None:
-    with pytest.warns(batx.BatxWarning, match="4 bins; freeze some|freeze some"):
+    with pytest.warns(batx.BatxWarning, match="freeze some|singular"):
         counts(MEAN).bat.fit("bbody+bremss+powerlaw", response=RSP, energy=(17, 23), errors="covariance")
 
 

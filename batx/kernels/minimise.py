@@ -11,6 +11,8 @@ __all__ = ["End", "Search"]
 
 #: no limit is as far away as this
 _FAR = 1e20
+#: a distance from the minimum in the function that is near enough: 0.001 standard deviations
+_NEAR = 1e-6
 
 
 class End(NamedTuple):
@@ -52,8 +54,8 @@ class Search:
         self._minuit = Minuit(lambda x: function(x * unit), start / unit)
         self._minuit.errordef = 1.0
         for k in range(start.size):
-            limits = (low[k] / unit[k], high[k] / unit[k])
-            self._minuit.limits[k] = tuple(edge if abs(edge) < _FAR else None for edge in limits)
+            limits = (edge / unit[k] if abs(edge) < _FAR else None for edge in (low[k], high[k]))
+            self._minuit.limits[k] = tuple(limits)
             self._minuit.errors[k] = step[k] / unit[k]
 
     @property
@@ -87,11 +89,16 @@ class Search:
     def minimise(self, tolerance: float = 1e-6, strategy: int = 1) -> bool:
         """Go to the minimum, to 0.002 · tolerance of the function; return whether it was reached.
 
-        With strategy 0 no covariance is computed.
+        Where rounding ends the search before that, it counts as reached within `_NEAR`. With strategy 0 no
+        covariance is computed.
         """
         self._minuit.tol, self._minuit.strategy = tolerance, strategy
-        self._minuit.migrad()
-        return bool(self._minuit.valid)
+        self._minuit.migrad(use_simplex=False)
+        return self._reached()
+
+    def _reached(self) -> bool:
+        state = self._minuit.fmin
+        return bool(state.is_valid) or (state.edm < _NEAR and not state.has_reached_call_limit)
 
     def insist(self) -> bool:
         """Try again by another way after a failure: a simplex search, and smaller steps."""
@@ -107,7 +114,7 @@ class Search:
         state = self._minuit.fmin
         if state.has_reached_call_limit:
             return "the minimiser gave up after too many steps"
-        if not state.is_valid:
+        if not self._reached():
             return f"the minimum is not settled (estimated distance {state.edm:.3g} in the statistic)"
         if not self._minuit.accurate or _is_singular(self.covariance):
             return "the data do not determine all free parameters: the covariance is singular"

@@ -64,7 +64,7 @@ def fit_dataset(
     if len(problem.data) > 1:
         variables["spectrum"] = ("spectrum", np.array([data.label for data in problem.data]))
     made = build("fit", variables, _attrs(problem, minimum, intervals, delta))
-    return made.set_coords([name for name in ("spectrum",) if name in made])
+    return made.set_coords("spectrum") if "spectrum" in made else made
 
 
 def _attrs(

@@ -184,9 +184,12 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
             f"({', '.join(map(str, arguments))})"
         )
     name = function.__name__ if function.__name__.isidentifier() else "function"
+    start = [1.0 if entry.default is entry.empty else float(entry.default) for entry in plain[1:]]
     parameters = tuple(
-        Parameter(entry.name, 1.0 if entry.default is entry.empty else float(entry.default))
-        for entry in plain[1:]
+        Parameter(entry.name, value, minimum=0.0, scale="linear")
+        if role == "additive" and _is_scale(function, start, i)
+        else Parameter(entry.name, value)
+        for i, (entry, value) in enumerate(zip(plain[1:], start, strict=True))
     )
     if role == "additive":
         return Component(
@@ -201,6 +204,15 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
             bins.integrate(function(bins.nodes, *p) * np.ones_like(bins.nodes)) / np.diff(bins.edges)
         ),
     )
+
+
+def _is_scale(function: Callable[..., Any], start: list[float], place: int) -> bool:
+    """Whether a function is proportional to one of its parameters, which then stays above 0."""
+    energy = np.array([1.0, 15.0, 50.0, 150.0])
+    with np.errstate(all="ignore"):
+        once = np.asarray(function(energy, *start))
+        thrice = np.asarray(function(energy, *start[:place], 3.0 * start[place], *start[place + 1 :]))
+    return start[place] > 0 and bool(np.allclose(thrice, 3.0 * once, rtol=1e-12, atol=0.0) and np.any(once))
 
 
 # ---------------------------------------------------------------- expressions

@@ -81,6 +81,7 @@ _PUBLIC = {
     "fit_pulses": "batx.pulse_fits",
     "hardness": "batx.hardness_ratios",
     "lag": "batx.lags",
+    "variability": "batx.variabilities",
     "to_healpix": "batx.healpix",
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",

@@ -85,6 +85,7 @@ class BatDataset:
     fit_pulses = _Verb("batx.pulse_fits:fit_pulses")
     hardness = _Verb("batx.hardness_ratios:hardness")
     lag = _Verb("batx.lags:lag")
+    variability = _Verb("batx.variabilities:variability")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")
     gti_from_housekeeping = _Verb("batx.intervals:gti_from_housekeeping")

@@ -211,8 +211,8 @@ def test_significance():
     assert float(made.snr) == pytest.approx(0.4 / np.sqrt(np.sum(ERROR**2)))
     assert float(made.p_value) == pytest.approx(norm.sf(float(made.snr)))
     # systematic errors are no noise
-            made = batx.upper_limit(on, sigma=1.2816, method="profile", **options)
-                              response=response())  # fmt: skip
+    systematic = spectrum.assign(sys_err=("channel", np.full(N, 0.5), {"units": "1"}))
+    again = batx.significance(systematic, (10, 200), response=response())
     assert float(again.snr) == pytest.approx(float(made.snr))
     on, off = counted([30, 40, 20, 10]), counted([50, 60, 40, 20], exposure=200.0)
     made = batx.significance(on, (10, 200), background=off, response=response())

@@ -572,7 +572,7 @@ TRIGGERS = Kind(
         *COMMON_ATTRIBUTES,
         _A("threshold", "significance above which triggers are listed", float),
         _A("searched", "exposure searched (s)", float),
-        _A("trials", "number of foregrounds", int),
+        _A("trials", "number of foregrounds", float),
     ),
 )
 

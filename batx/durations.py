@@ -226,7 +226,7 @@ def _fixed_values(
     """Return everything that does not depend on the parts asked for."""
     if not peak > 0:
         raise ValueRangeError(f"peak: found {peak} s, expected a positive length")
-    middle = _peak_time(curve, peak)
+    middle = _peak_time(curve, rise, peak)
     values: dict[str, Any] = {
         "t100": edges[-2] - edges[1],
         "t100_start": edges[1],
@@ -247,13 +247,11 @@ def _fixed_values(
     return values | _window(curve, rise)
 
 
-def _peak_time(curve: Curve, length: float) -> float:
-    """Return the middle of the interval of a length in which the net signal is largest."""
-    cumulative = np.cumsum(curve.net)
-    k, before, after = kernel.peak_bin(cumulative, curve.centre, length)
-    if curve.by_event:
-        return float(0.5 * (curve.centre[max(before, 0)] + curve.centre[after]))
-    return float(curve.centre[k])
+def _peak_time(curve: Curve, rise: kernel.Rise, length: float) -> float:
+    """Return the middle of the interval of a length in the burst in which the net signal is largest."""
+    before, after = kernel.peak_rise(np.cumsum(curve.net), curve.centre, rise.first, rise.last, length)
+    ends = curve.centre if curve.by_event else curve.lower + curve.width
+    return float(0.5 * (ends[before] + ends[after]))
 
 
 def _fluence_error(curve: Curve, off: Background, rise: kernel.Rise, with_line: bool) -> float:

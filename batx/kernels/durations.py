@@ -169,8 +169,8 @@ def peak_rise(
 ) -> tuple[int, int]:
     """Return the bins between whose ends `cumulative` rises most, about `width` apart.
 
-    For a bin k from `first` to `last` these are the last ones with centres not after half of `width` before and
-    after that of k, but none outside of `first` to `last`. Of equal rises the first is taken.
+    For a bin k from `first` to `last` these are the last ones with centres not after half of `width` before
+    and after that of k, but none outside of `first` to `last`. Of equal rises the first is taken.
     """
     times = centres[first : last + 1]
     tolerance = SAME_TIME * width

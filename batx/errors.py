@@ -16,9 +16,13 @@ __all__ = [
     "KindError",
     "MissingFileError",
     "MissingKeywordError",
+    "MissingPackageError",
     "MissingVariableError",
+    "ModelError",
+    "OrbitError",
     "PositionError",
     "RebinError",
+    "ResponseError",
     "SchemaError",
     "UnitsError",
     "ValueRangeError",
@@ -38,6 +42,10 @@ class FileFormatError(BatxError, ValueError):
     """A file cannot be read as what it should be: not FITS, truncated, corrupt, or of an unknown layout."""
 
 
+class MissingPackageError(BatxError, ImportError):
+    """An optional package that is needed for what was asked is not installed."""
+
+
 class MissingVariableError(BatxError, KeyError):
     """A column or variable that is needed is absent."""
 
@@ -54,6 +62,10 @@ class MissingKeywordError(BatxError, KeyError):
 
 class KindError(BatxError, TypeError):
     """An operation was asked of a kind of data that it does not apply to."""
+
+
+class ModelError(BatxError, ValueError):
+    """A spectral model is not understood, or its parameters make no sense."""
 
 
 class SchemaError(BatxError, ValueError):
@@ -84,12 +96,20 @@ class AttitudeError(BatxError, ValueError):
     """The attitude is absent, malformed, or does not cover the times asked for."""
 
 
+class OrbitError(BatxError, ValueError):
+    """The orbit is absent, malformed, or does not cover the times asked for."""
+
+
 class PositionError(BatxError, ValueError):
     """A sky or instrument position is malformed or outside the coded field of view."""
 
 
 class RebinError(BatxError, ValueError):
     """New bin edges do not fall on old ones, or would join bins across a gap."""
+
+
+class ResponseError(BatxError, ValueError):
+    """A response is incomplete, or does not belong to the spectrum."""
 
 
 class WriteError(BatxError, OSError):

@@ -62,7 +62,7 @@ def finalize(mosaic: xr.Dataset, energy: Any = None) -> xr.Dataset:
     result = mosaic
     if energy is not None:
         flux, variance, bounds = _sum_bands(mosaic, flux, variance, energy)
-        result = mosaic.drop_vars(["sum_w", "sum_wf", "energy", "energy_bnds"], errors="ignore")
+        result = mosaic.drop_dims("energy")
         result = result.assign_coords(
             energy=("energy", bounds.mean(axis=1), mosaic["energy"].attrs),
             energy_bnds=(("energy", "bnds"), bounds, mosaic["energy_bnds"].attrs),

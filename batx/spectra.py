@@ -14,6 +14,7 @@ from batx.products import (
     product_values,
     source_coords,
     time_variables,
+    trace_variables,
     weighting_of,
 )
 from batx.reduction import columns_of, compat_of, sum_events
@@ -22,13 +23,15 @@ from batx.schema import build, require_bat
 __all__ = ["STANDARD_EDGES", "spectrum"]
 
 # fmt: off
-#: edges in keV of the 80 standard channels of BAT spectra and survey histograms
+#: edges in keV of the 80 standard channels of BAT spectra and survey histograms (``energybins=CALDB:80`` of
+#: ``batbinevt``)
 STANDARD_EDGES = (
-    0.0, 10.0, 10.4, 10.8, 11.2, 11.6, 12.1, 12.6, 13.1, 13.6, 14.1, 14.6, 15.2, 15.8, 16.4, 17.0, 17.7,
-    18.4, 19.1, 19.8, 20.6, 21.4, 22.2, 23.1, 24.0, 24.9, 25.9, 26.9, 28.0, 29.0, 30.2, 31.3, 32.6, 33.8,
-    35.1, 36.5, 37.9, 39.4, 40.9, 42.5, 44.2, 45.9, 47.7, 49.5, 51.4, 53.4, 55.5, 57.6, 59.9, 62.2, 64.6,
-    67.1, 69.7, 72.4, 75.3, 78.2, 81.2, 84.4, 87.6, 91.0, 94.6, 98.3, 102.1, 106.0, 110.1, 114.4, 118.9,
-    123.5, 128.3, 133.2, 138.4, 143.8, 149.4, 155.2, 161.2, 167.4, 173.9, 180.7, 187.7, 195.0, 6553.6,
+    0.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0, 26.0, 28.0, 30.1, 32.1, 34.2, 36.3, 38.3, 40.4,
+    42.5, 44.6, 46.8, 48.9, 51.1, 53.2, 55.4, 57.6, 59.8, 62.0, 64.2, 66.4, 68.7, 70.9, 73.2, 75.4, 77.7,
+    80.0, 82.3, 84.6, 87.0, 89.3, 91.7, 94.0, 96.4, 98.8, 101.2, 103.6, 106.0, 108.4, 110.9, 113.3, 115.8,
+    118.2, 120.7, 123.2, 125.7, 128.3, 130.8, 133.3, 135.9, 138.4, 141.0, 143.6, 146.2, 148.8, 151.4, 154.1,
+    156.7, 159.4, 162.0, 164.7, 167.4, 170.1, 172.8, 175.5, 178.2, 181.0, 183.7, 186.5, 189.3, 192.1, 194.9,
+    6553.6,
 )
 # fmt: on
 
@@ -132,6 +135,7 @@ def spectrum(
     )
     variables = {
         **time_variables(bins, good, scalar=time is None),
+        **(trace_variables(events, bins) if weighted else {}),
         "channel": np.arange(bands.lower.size),
         **band_coords(bands, "channel"),
         **source_coords(events),

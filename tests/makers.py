@@ -479,18 +479,47 @@ def _bands_free() -> dict:
 
 
 def fit() -> xr.Dataset:
-    names = np.array(["norm", "index", "e_peak"])
+    """A power law with two bands of flux and three bins."""
+    names = np.array(["index", "pivot", "norm"])
+    edges = np.array([[15.0, 25.0], [25.0, 50.0], [50.0, 100.0]])
+    energy = np.geomspace(15.0, 150.0, 5)
     return build(
         "fit",
         {
             "parameter": names,
-            "value": ("parameter", np.array([0.01, -1.2, 150.0])),
-            "error": ("parameter", np.array([0.001, 0.1, np.nan])),
-            "covariance": (("parameter", "parameter2"), np.eye(3)),
+            "value": np.array([1.6, 1.0, 1.7]),
+            "error": np.array([0.03, 0.0, 0.2]),
+            "error_low": np.array([0.033, np.nan, 0.19]),
+            "error_high": np.array([0.032, np.nan, 0.21]),
+            "unit": ("parameter", np.array(["1", "keV", "ph cm**-2 s**-1 keV**-1"])),
+            "minimum": np.array([-3.0, 0.001, 0.0]),
+            "maximum": np.array([10.0, 1e4, 1e24]),
+            "frozen": np.array([False, True, False]),
+            "covariance": (("parameter", "parameter2"), np.diag([0.0009, 0.0, 0.04])),
             "statistic": ((), 61.3),
             "dof": ((), 57),
+            "converged": ((), True),
+            "band": np.array([82.5, 104.5]),
+            "band_bnds": np.array([[15.0, 150.0], [14.0, 195.0]]),
+            "flux": np.array([2.6e-8, 3.2e-8]),
+            "flux_err": np.array([1e-9, 2e-9]),
+            "bin_spectrum": ("bin", np.array(["0", "0", "0"])),
+            "bin_energy": edges.mean(axis=1),
+            "bin_energy_bnds": edges,
+            "bin_rate": np.array([0.02, 0.03, 0.02]),
+            "bin_rate_err": np.array([0.001, 0.001, 0.002]),
+            "bin_model": np.array([0.021, 0.029, 0.021]),
+            "curve_energy": energy,
+            "curve": ("curve_energy", 1.7 * energy**-1.6),
+            "curve_err": ("curve_energy", 0.02 * energy**-1.6),
         },
-        ATTRS,
+        {
+            **ATTRS,
+            "model": "powerlaw",
+            "fit_statistic": "chi2",
+            "delta": 1.0,
+            "message": "",
+        },
     )
 
 

@@ -315,12 +315,12 @@ def test_zarr_output(event_file, tmp_path):
 
 @pytest.fixture(scope="module")
 def sky_files(observation: Path, tmp_path_factory) -> list[Path]:
-    """Images of two parts of the burst."""
+    """Images of two parts of the burst in two bands."""
     folder = tmp_path_factory.mktemp("sky")
     files = [folder / "first.nc", folder / "second.nc"]
     for number, path in enumerate(files):
         limits = ("--tstart", 5 * number, "--tstop", 5 * number + 5, "--t0", "trigger")
-        good("image", observation, *limits, "-o", path)
+        good("image", observation, *limits, "--energy", "15,50,150", "-o", path)
     return files
 
 

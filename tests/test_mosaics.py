@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from batx.errors import BatxError, EmptySelectionError, KindError, ValueRangeErr
 from batx.met import to_met
 from batx.schema import check
 from batx.sky_grids import galactic_facets
+from batx.sky_views import Sums
 
 NSIDE = 32
 SUMS = ("sum_w", "sum_wf", "exposure", "pcode_exposure", "n_images")
@@ -127,6 +129,20 @@ def test_nothing_is_computed_before_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(mosaics, "add_image", lambda *arguments: calls.append(1))
     lazy = batx.finalize(batx.mosaic(fields(2), NSIDE))
     assert calls == [] and lazy.snr.chunks is not None
+
+
+def test_large_sums_are_arrays_like_others():
+    """Sums of a region have memory of their own, which goes back to the system when they are let go."""
+    sums = Sums.zeros(8, 50_000)
+    other = sums.copy()
+    other.sum_w[3, 7] = 2.0
+    other.n_images[:] += 1
+    assert not any(array.any() for array in sums)
+    assert [array.dtype for array in sums] == [array.dtype for array in Sums.zeros(1, 1)]
+    again = pickle.loads(pickle.dumps(other))
+    sums.add(again)
+    sums.add(again, slice(None))
+    assert sums.sum_w.sum() == 4.0 and (sums.n_images == 2).all()
 
 
 def test_cuts_leave_images_out_and_say_why():
@@ -372,6 +388,7 @@ def test_finalize_divides_and_never_adds_significances():
     np.testing.assert_allclose(wide.flux[0], final.flux.sum("energy", skipna=False))
     np.testing.assert_allclose(wide.flux_err[0] ** 2, (final.flux_err**2).sum("energy", skipna=False))
     assert wide.energy_bnds.values.tolist() == [[14.0, 195.0]] and check(wide) == []
+    xr.testing.assert_identical(batx.finalize(final, energy="all"), wide)  # what was divided is divided anew
     two = batx.finalize(sums, energy=[14, 50, 195])
     assert two.sizes["energy"] == 2
     noise = wide.snr.values[np.isfinite(wide.snr.values)]

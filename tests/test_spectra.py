@@ -6,10 +6,19 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from reference_events import MET0, folder_events, folder_mask, packed_arrays, packed_events, unpacked_mask
+from reference_events import (
+    MET0,
+    REFERENCE_CHANNELS,
+    folder_events,
+    folder_mask,
+    packed_arrays,
+    packed_events,
+    unpacked_mask,
+)
 
 import batx
 from batx.errors import EmptySelectionError, KindError, MissingVariableError, ValueRangeError
+from batx.instrument.response_grid import response_grid
 from batx.spectra import STANDARD_EDGES
 
 BURST = (MET0 + 45, MET0 + 85)
@@ -33,7 +42,7 @@ def good(packed):
 
 @pytest.mark.parametrize(("name", "arguments"), [("spec_w", {}), ("spec_raw", RAW)])
 def test_packed(packed, events, good, name, arguments):
-    made = batx.spectrum(events, *BURST, detector_mask=good, **arguments)
+    made = batx.spectrum(events, *BURST, energy=REFERENCE_CHANNELS, detector_mask=good, **arguments)
     assert made.bat.check() == []
     np.testing.assert_allclose(made.rate, packed[f"{name}/RATE"], rtol=1e-12)
     np.testing.assert_allclose(made.stat_err, packed[f"{name}/STAT_ERR"], rtol=1e-12)
@@ -43,7 +52,8 @@ def test_packed(packed, events, good, name, arguments):
 def test_type_one(heasoft, name, arguments):
     from astropy.io import fits
 
-    made = batx.spectrum(folder_events(heasoft), *BURST, detector_mask=folder_mask(heasoft), **arguments)
+    arguments = arguments | {"energy": REFERENCE_CHANNELS, "detector_mask": folder_mask(heasoft)}
+    made = batx.spectrum(folder_events(heasoft), *BURST, **arguments)
     with fits.open(heasoft / f"pha/{name}.pha.gz") as hdus:
         table, bounds, header = hdus["SPECTRUM"].data, hdus["EBOUNDS"].data, hdus["SPECTRUM"].header
         np.testing.assert_array_equal(made.energy_bnds[:, 0].astype("f4"), bounds["E_MIN"])
@@ -62,12 +72,11 @@ def test_type_two(heasoft, name, slew):
 
     with fits.open(heasoft / f"pha/{name}.pha.gz") as hdus:
         table, bounds = hdus["SPECTRUM"].data, hdus["EBOUNDS"].data
-    # the slew was binned on the channels of a calibration file, which are not quite the standard ones
     edges = np.round(np.append(bounds["E_MIN"], bounds["E_MAX"][-1]).astype(np.float64), 1)
     made = batx.spectrum(
         folder_events(heasoft, slew),
         time=MET0 + np.arange(0, 201, 10.0),
-        energy=edges if slew else None,
+        energy=edges,
         detector_mask=folder_mask(heasoft),
     )
     np.testing.assert_array_equal(made.time_bnds, np.stack([table["TIME"], table["TIME_STOP"]], axis=1))
@@ -77,11 +86,18 @@ def test_type_two(heasoft, name, slew):
     np.testing.assert_allclose(made.stat_err, table["STAT_ERR"], rtol=1e-12)
 
 
-def test_standard_channels(heasoft):
-    lines = (heasoft / "inputs/ebins80.txt").read_text().replace(",", " ").split()
-    bounds = np.array([[float(part) for part in line.split("-")] for line in lines])
-    np.testing.assert_array_equal(bounds[:, 0], STANDARD_EDGES[:-1])
-    np.testing.assert_array_equal(bounds[:, 1], STANDARD_EDGES[1:])
+def test_standard_channels(events):
+    """As in the spectra of the archive and the responses that are packaged."""
+    made = batx.spectrum(events)
+    edges = np.stack([STANDARD_EDGES[:-1], STANDARD_EDGES[1:]], axis=1)
+    np.testing.assert_array_equal(made.energy_bnds, edges)
+    np.testing.assert_allclose(edges, response_grid().channel, atol=1e-4)
+
+
+def test_standard_channels_of_the_archive(shared):
+    spectrum = batx.open_dataset(shared / "data/grb200528A/sw00974827000bevps.pha")
+    np.testing.assert_allclose(spectrum.energy_bnds[:, 0], STANDARD_EDGES[:-1], atol=1e-4)
+    np.testing.assert_allclose(spectrum.energy_bnds[:, 1], STANDARD_EDGES[1:], rtol=1e-6)
 
 
 def test_counts_and_own_channels(events):

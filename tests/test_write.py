@@ -16,6 +16,7 @@ from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from makers import events, gti, lightcurve, make, redistribution
+from reference_events import REFERENCE_CHANNELS
 
 import batx
 from batx.errors import BatxWarning, KindError, MissingFileError, SchemaError, ValueRangeError, WriteError
@@ -523,8 +524,10 @@ MADE = {
     "lc/lc_w_4b_10.lc.gz": lambda ev: batx.lightcurve(ev, dt=1.0, energy=FOUR),
     "lc/lc_w_4b_0064.lc.gz": lambda ev: batx.lightcurve(ev, dt=0.064, energy=FOUR),
     "lc/lc_raw_1b_0064.lc.gz": lambda ev: batx.lightcurve(ev, dt=0.064, energy=FOUR[::4], weighting="none"),
-    "pha/spec_w.pha.gz": lambda ev: batx.spectrum(ev, **CUT),
-    "pha/spec_raw.pha.gz": lambda ev: batx.spectrum(ev, weighting="none", quantity="rate", **CUT),
+    "pha/spec_w.pha.gz": lambda ev: batx.spectrum(ev, energy=REFERENCE_CHANNELS, **CUT),
+    "pha/spec_raw.pha.gz": lambda ev: batx.spectrum(
+        ev, energy=REFERENCE_CHANNELS, weighting="none", quantity="rate", **CUT
+    ),
     "pha/spec_type2.pha.gz": lambda ev: batx.spectrum(ev, time=600000000.0 + 10.0 * np.arange(21)),
     "dpi/burst_4b.dpi.gz": lambda ev: batx.detector_plane(ev, energy=FOUR, **BURST),
     "dpi/burst.dpitab.gz": lambda ev: batx.detector_plane(ev, energy=FOUR, **BURST),

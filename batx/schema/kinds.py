@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batx.schema.spec import COMMON_ATTRIBUTES, GTI_VARIABLES, Attribute, Kind, Variable
+from batx.schema.spec import COMMON_ATTRIBUTES, GTI_VARIABLES, TRACE_VARIABLES, Attribute, Kind, Variable
 
 __all__ = ["KINDS"]
 
@@ -42,6 +42,7 @@ EVENTS = Kind(
         ),
         _V("mask_weight", ("[source]", "event"), "1", "mask weight", "real", fits="MASK_WEIGHT"),
         *GTI_VARIABLES,
+        *TRACE_VARIABLES,
     ),
     marks=({"time": ("event",)},),
     attributes=COMMON_ATTRIBUTES,
@@ -217,6 +218,11 @@ LIGHTCURVE = Kind(
             "real",
             fits="TOTCOUNTS",
         ),
+        _V("background", ("time", "energy"), "count", "background that was taken off"),
+        _V("background_design", ("time", "term"), "s", "what coefficients of 1 add to the background"),
+        _V("background_coefficients", ("energy", "term"), "count/s", "polynomial of the background"),
+        _V("background_covariance", ("energy", "term", "term2"), "count**2/s**2", "of the coefficients"),
+        _V("background_dispersion", ("energy",), "1", "variance of the counts over that of Poisson"),
         *GTI_VARIABLES,
     ),
     marks=({"counts": ("time", "energy")}, {"rate": ("time", "energy")}),
@@ -267,6 +273,7 @@ SPECTRUM = Kind(
         ),
         _V("exposure", ("[time]",), "s", "good time", required=True, fits="EXPOSURE"),
         *GTI_VARIABLES,
+        *TRACE_VARIABLES,
     ),
     marks=({"counts": ("channel",)}, {"rate": ("channel",)}),
     attributes=(
@@ -277,10 +284,60 @@ SPECTRUM = Kind(
     one_of=(("counts", "rate"),),
 )
 
+_SEARCH = ("[frequency_dot]", "frequency", "[energy]")
+
+PERIODOGRAM = Kind(
+    "periodogram",
+    "power, or another statistic, against frequency",
+    (
+        _V("frequency", ("frequency",), "Hz", "frequency", coord=True, required=True),
+        _V("frequency_dot", ("[frequency_dot]",), "Hz/s", "frequency derivative", coord=True),
+        *_axis("energy", "keV", "energy of the band", required=False, optional=True),
+        _V("power", _SEARCH, None, "power, or statistic", required=True),
+        _V("power_err", _SEARCH, None, "1-sigma error of power"),
+        _V("probability", _SEARCH, "1", "of at least this power in noise, at one frequency"),
+        _V("false_alarm", _SEARCH, "1", "of at least this power in noise, anywhere in the search"),
+        _V("harmonics", _SEARCH, "1", "number of harmonics that fits best", "integer"),
+        _V("threshold", ("[energy]",), None, "power that noise exceeds with the probability `level`"),
+        _V("noise", ("[energy]",), "1", "variance of the noise, relative to counting noise"),
+    ),
+    marks=({"power": ("frequency",)},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("method", "what power is", required=True, values=("z2", "h", "epoch_folding", "power_spectrum")),
+        _A("level", "probability of a false alarm at the threshold", float),
+        _A("epoch", "time of phase 0, at which frequency is that of the grid (MET s)", float),
+    ),
+)
+
+PULSE_PROFILE = Kind(
+    "pulse_profile",
+    "counts or rates against phase, in bands",
+    (
+        *_axis("phase", "1", "phase, from 0 to 1"),
+        *_axis("energy", "keV", "energy of the band"),
+        _V("rate", ("phase", "energy"), "count/s", "rate", required=True),
+        _V("rate_err", ("phase", "energy"), "count/s", "1-sigma error of rate", required=True),
+        _V("counts", ("phase", "energy"), "count", "counts", "real"),
+        _V("exposure", ("phase",), "s", "good time in the bin", required=True),
+        _V("noise", ("energy",), "1", "variance of the noise, relative to counting noise"),
+        _V("frequency", (), "Hz", "frequency at the epoch"),
+        _V("frequency_dot", (), "Hz/s", "frequency derivative"),
+        _V("epoch", (), "s", "time of phase 0 (MET)"),
+    ),
+    marks=({"rate": ("phase",), "phase_bnds": ("phase", "bnds")},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("statistic", "distribution of the values", required=True, values=("poisson", "gaussian")),
+        _A("weighting", "weights of the events", required=True, values=("none", "mask")),
+    ),
+)
+
 RESPONSE = Kind(
     "response",
     "redistribution and effective area",
     (
+        *_axis("time", "s", "time of the response (MET)", required=False, optional=True),
         *_axis("energy_in", "keV", "incident energy"),
         _V("channel", ("channel",), "1", "channel number", "integer", coord=True, fits="CHANNEL"),
         _V("energy", ("channel",), "keV", "nominal energy (centre)", coord=True),
@@ -294,7 +351,7 @@ RESPONSE = Kind(
         ),
         _V(
             "matrix",
-            ("energy_in", "channel"),
+            ("[source]", "[time]", "energy_in", "channel"),
             None,
             "response (cm**2) or redistribution (1)",
             "real",
@@ -441,14 +498,82 @@ FIT = Kind(
         _V("parameter", ("parameter",), None, "parameter name", "string", coord=True, required=True),
         _V("value", ("parameter",), None, "best-fit value", required=True),
         _V("error", ("parameter",), None, "symmetric 1-sigma error"),
-        _V("error_low", ("parameter",), None, "lower error"),
-        _V("error_high", ("parameter",), None, "upper error"),
+        _V("error_low", ("parameter",), None, "lower error, positive; NaN where the interval is open"),
+        _V("error_high", ("parameter",), None, "upper error; NaN where the interval is open"),
+        _V("unit", ("parameter",), None, "unit of the parameter", "string", coord=True),
+        _V("minimum", ("parameter",), None, "lower limit of the parameter"),
+        _V("maximum", ("parameter",), None, "upper limit of the parameter"),
+        _V("frozen", ("parameter",), None, "not fitted", "bool"),
         _V("covariance", ("parameter", "parameter2"), None, "covariance"),
         _V("statistic", (), "1", "fit statistic"),
         _V("dof", (), "1", "degrees of freedom", "real"),
+        _V("converged", (), None, "the minimum was found", "bool"),
+        _V("band", ("[band]",), "keV", "band of a flux (centre)", coord=True),
+        _V("band_bnds", ("[band]", "bnds"), "keV", "band of a flux (edges)", coord=True),
+        _V("flux", ("[spectrum]", "[band]"), "erg cm**-2 s**-1", "energy flux"),
+        _V("flux_err", ("[spectrum]", "[band]"), "erg cm**-2 s**-1", "its 1-sigma error"),
+        _V("flux_low", ("[spectrum]", "[band]"), "erg cm**-2 s**-1", "lower end of the interval of the flux"),
+        _V(
+            "flux_high", ("[spectrum]", "[band]"), "erg cm**-2 s**-1", "upper end of the interval of the flux"
+        ),
+        _V("photon_flux", ("[spectrum]", "[band]"), "ph cm**-2 s**-1", "photon flux"),
+        _V("photon_flux_err", ("[spectrum]", "[band]"), "ph cm**-2 s**-1", "its 1-sigma error"),
+        _V("bin_spectrum", ("bin",), None, "spectrum that a bin belongs to", "string", coord=True),
+        _V("bin_energy", ("bin",), "keV", "nominal energy of a bin (centre)", coord=True),
+        _V("bin_energy_bnds", ("bin", "bnds"), "keV", "nominal energy of a bin (edges)", coord=True),
+        _V("bin_rate", ("bin",), "count/s", "rate without the background"),
+        _V("bin_rate_err", ("bin",), "count/s", "its error, the systematic part included"),
+        _V("bin_model", ("bin",), "count/s", "rate of the folded model"),
+        _V("curve_energy", ("curve_energy",), "keV", "energy of the model curve", coord=True),
+        _V(
+            "curve", ("[spectrum]", "curve_energy"), "ph cm**-2 s**-1 keV**-1", "photon spectrum of the model"
+        ),
+        _V("curve_err", ("[spectrum]", "curve_energy"), "ph cm**-2 s**-1 keV**-1", "its 1-sigma error"),
     ),
     marks=({"value": ("parameter",)},),
-    attributes=COMMON_ATTRIBUTES,
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("model", "expression of the model"),
+        _A("fit_statistic", "name of the statistic, of every spectrum"),
+        _A("delta", "rise of the statistic at the ends of the intervals", (int, float)),
+        _A("message", "what was wrong with the fit; empty if nothing"),
+    ),
+)
+
+_TRIGGER = ("trigger",)
+
+TRIGGERS = Kind(
+    "triggers",
+    "excesses of count rates over the background",
+    (
+        _V("start", _TRIGGER, "s", "start of the foreground (MET, included)", required=True),
+        _V("stop", _TRIGGER, "s", "end of the foreground (MET, excluded)", required=True),
+        _V("timescale", _TRIGGER, "s", "length of the foreground"),
+        _V("energy_low", _TRIGGER, "keV", "lower edge of the band"),
+        _V("energy_high", _TRIGGER, "keV", "upper edge of the band"),
+        _V("counts", _TRIGGER, "count", "counts in the foreground", "real"),
+        _V("background", _TRIGGER, "count", "background expected there"),
+        _V("background_err", _TRIGGER, "count", "1-sigma error of background"),
+        _V("snr", _TRIGGER, "1", "significance", required=True),
+        _V("false_alarm_probability", _TRIGGER, "1", "that noise makes one as significant in the curve"),
+        _V("false_alarms_per_day", _TRIGGER, "1/d", "false triggers as significant in a day"),
+        _V("event_start", _TRIGGER, "s", "start of the first overlapping foreground (MET)"),
+        _V("event_stop", _TRIGGER, "s", "end of the last overlapping foreground (MET)"),
+        _V("n_foregrounds", _TRIGGER, "1", "number of overlapping foregrounds", "integer"),
+        _V("noise_factor", ("stretch", "scale", "band"), "1", "width of the noise over that of counts"),
+        _V("stretch_start", ("stretch",), "s", "starts of the stretches without gaps (MET)"),
+        _V("stretch_stop", ("stretch",), "s", "ends of the stretches without gaps (MET)"),
+        _V("scale_length", ("scale",), "s", "timescales searched"),
+        _V("band_low", ("band",), "keV", "lower edges of the bands searched"),
+        _V("band_high", ("band",), "keV", "upper edges of the bands searched"),
+    ),
+    marks=({"start": _TRIGGER, "snr": _TRIGGER},),
+    attributes=(
+        *COMMON_ATTRIBUTES,
+        _A("threshold", "significance above which triggers are listed", float),
+        _A("searched", "exposure searched (s)", float),
+        _A("trials", "number of foregrounds", int),
+    ),
 )
 
 IMAGE = Kind(
@@ -490,12 +615,15 @@ KINDS: dict[str, Kind] = {
         DETECTOR_TABLE,
         LIGHTCURVE,
         SPECTRUM,
+        PERIODOGRAM,
+        PULSE_PROFILE,
         RESPONSE,
         SKY_IMAGE,
         MOSAIC,
         MOSAIC_IMAGE,
         CATALOG,
         FIT,
+        TRIGGERS,
         IMAGE,
         HOUSEKEEPING,
         TABLE,

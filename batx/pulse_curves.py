@@ -1,4 +1,4 @@
-"""A burst as a sum of pulses: its light curve in stretches, and the durations of sums drawn from their posterior.
+"""A burst as a sum of pulses: its light curve in stretches, and the durations of sums of pulses drawn for it.
 
 Private to `batx.durations`.
 """
@@ -26,7 +26,7 @@ def pulse_intervals(
     n_samples: int,
     seed: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (sample, part, 2) start and stop (MET s) of parts of the fluence, and (sample,) numbers of pulses.
+    """Return (sample, part, 2) start and stop (MET s) of parts of the fluence, and numbers of pulses.
 
     If a background was `subtracted`, its two rates are uncertain by their errors.
     """

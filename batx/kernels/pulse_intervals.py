@@ -10,20 +10,23 @@ from batx.kernels.pulses import pulse_sum
 
 __all__ = ["central_intervals", "posterior_intervals", "stretches"]
 
-#: steps of the chain that are dropped, and steps from one sample to the next, at least so many altogether
+#: steps of the chain that are dropped, and steps from one sample to the next, at least so many altogether; all
+#: of them times half the number of pulses at which the chain begins
 N_DROPPED, THINNING, LEAST_STEPS = 4000, 20, 16000
 #: places at which a pulse is evaluated, in widths around its peak
-PLACES = np.concatenate([np.linspace(-5.0, -1.0, 40), np.linspace(-1.0, 3.0, 160)[1:], np.linspace(3.0, 16.0, 60)[1:]])
+PLACES = np.concatenate(
+    [np.linspace(-5.0, -1.0, 40), np.linspace(-1.0, 3.0, 160)[1:], np.linspace(3.0, 16.0, 60)[1:]]
+)
 
 
 @njit(cache=True, nogil=True)
 def central_intervals(
     samples: np.ndarray, numbers: np.ndarray, parts: np.ndarray, start: float, stop: float
 ) -> np.ndarray:
-    """Return (sample, part, 2) the times between which sums of pulses have the central parts of their fluence.
+    """Return (sample, part, 2) the times between which sums of pulses have central parts of their fluence.
 
-    `samples` is (sample, most, 4), of which the first `numbers` (sample,) are pulses; only fluence from `start`
-    to `stop` counts.
+    `samples` is (sample, most, 4), of which the first `numbers` (sample,) are pulses; only fluence from
+    `start` to `stop` counts.
     """
     found = np.empty((samples.shape[0], parts.size, 2))
     for k in range(samples.shape[0]):
@@ -118,6 +121,7 @@ def posterior_intervals(
     noise = float(np.median(np.sqrt(data.width / data.information)))
     priors = Priors(np.array([height, 0.0, length, -0.5]), start, stop, noise)
     begin = inside(first_pulses(edges, rate), priors)
-    thinning = max(THINNING, LEAST_STEPS // n_samples)
-    samples, numbers = sample_sums(begin, data, priors, N_DROPPED, thinning, n_samples, random)
+    longer = max(len(begin) // 2, 1)
+    thinning = longer * max(THINNING, LEAST_STEPS // n_samples)
+    samples, numbers = sample_sums(begin, data, priors, longer * N_DROPPED, thinning, n_samples, random)
     return central_intervals(samples, numbers, parts, start, stop), numbers

@@ -1,9 +1,9 @@
 """The posterior of a burst as a sum of pulses whose number is not known, on plain arrays.
 
 The pulses are those of `batx.kernels.pulses`. Their posterior is sampled by reversible jumps (Green 1995,
-Biometrika 82, 711): a step moves one pulse, adds or drops one, splits one in two or merges two, so that sums of
-few and of many pulses come as often as the data and the priors ask for. Each pulse is drawn from the priors
-on its own, its peak evenly over the curve; a further pulse is `FURTHER` times as likely as none.
+Biometrika 82, 711): a step moves one pulse, adds or drops one, splits one in two or merges two, so that sums
+of few and of many pulses come as often as the data and the priors ask for. Each pulse is drawn from the
+priors on its own, its peak evenly over the curve; a further pulse is `FURTHER` times as likely as none.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Priors(NamedTuple):
 
 
 class State(NamedTuple):
-    """Pulses (MOST, 4), their rates (MOST, bin), spans (MOST, 2), roots of information (MOST, 4, 4), and sums.
+    """Pulses (MOST, 4), their rates (MOST, bin), spans (MOST, 2), roots of information (MOST, 4, 4), sums.
 
     `model` (bin,) is the sum of everything, `levels` (line,) the background.
     """
@@ -127,28 +127,29 @@ def _height(v: float, mu: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _root(pulse: np.ndarray, data: Data, priors: Priors, work: np.ndarray, spans: np.ndarray) -> np.ndarray:
+def _root(pulse: np.ndarray, data: Data, priors: Priors, drawn: np.ndarray, span: np.ndarray) -> np.ndarray:
     """Return the lower root of the information on a pulse with all others fixed.
 
-    The first row of `work` holds the pulse, drawn in the first of `spans`; the others are overwritten.
+    `drawn` and `span` are those of the pulse; its slope in a bin is taken to be that in the middle.
     """
-    step = np.array([1.0, 1e-3 * math.exp(pulse[2]), 1e-3, 1e-3])
-    first, last = spans[0, 0], spans[0, 1]
-    other = pulse.copy()
-    for j in range(1, N_PARAMETERS):
-        other[j] = pulse[j] + step[j]
-        _draw(other, data, work[j], spans[j])
-        other[j] = pulse[j]
-        first, last = min(first, spans[j, 0]), max(last, spans[j, 1])
+    _, mu, s = shape_of(pulse)
+    kappa = (1.0 + 4.0 * mu) ** -0.5
+    by_mu = -0.5 * (1.0 - kappa) / kappa**2
+    by_s = 1.0 - kappa + by_mu / mu
     information = np.zeros((N_PARAMETERS, N_PARAMETERS))
-    slope = np.empty(N_PARAMETERS)
-    for i in range(first, last):
-        slope[0] = work[0, i]
-        for j in range(1, N_PARAMETERS):
-            slope[j] = (work[j, i] - work[0, i]) / step[j]
+    slope = np.ones(N_PARAMETERS)
+    for i in range(span[0], span[1]):
+        v = 1.0 + (data.lower[i] + 0.5 * data.width[i] - pulse[1]) / s
+        if v <= 0.0:
+            continue
+        by_v = -mu * (1.0 - 1.0 / (v * v))
+        slope[1] = -by_v / s
+        slope[2] = -by_v * (v - 1.0)
+        slope[3] = slope[2] * by_s - (v + 1.0 / v - 2.0) * by_mu
+        weight = data.information[i] * drawn[i] * drawn[i]
         for j in range(N_PARAMETERS):
             for k in range(j + 1):
-                information[j, k] += data.information[i] * slope[j] * slope[k]
+                information[j, k] += weight * slope[j] * slope[k]
     for j in range(N_PARAMETERS):
         information[j, j] += SPREAD[j] ** -2.0
     information[1, 1] += 12.0 / (priors.stop - priors.start) ** 2
@@ -157,7 +158,7 @@ def _root(pulse: np.ndarray, data: Data, priors: Priors, work: np.ndarray, spans
             total = information[j, k]
             for i in range(k):
                 total -= information[j, i] * information[k, i]
-            information[j, k] = math.sqrt(total) if j == k else total / information[k, k]
+            information[j, k] = math.sqrt(max(total, 1e-12)) if j == k else total / information[k, k]
     return information
 
 
@@ -207,7 +208,7 @@ def _loss(data: Data, model: np.ndarray, change: np.ndarray, first: int, last: i
 def _exchange(
     state: State, data: Data, old: np.ndarray, new: np.ndarray, new_spans: np.ndarray, change: np.ndarray
 ) -> tuple[float, int, int]:
-    """Write what replacing the pulses numbered `old` by the curves `new` changes; return its loss and bins."""
+    """Write what replacing pulses number `old` by the curves `new` changes; return its loss and bins."""
     first, last = data.rate.size, 0
     for k in old:
         first, last = min(first, state.spans[k, 0]), max(last, state.spans[k, 1])
@@ -222,14 +223,11 @@ def _exchange(
 
 
 @njit(cache=True, nogil=True)
-def _put(
-    state: State, data: Data, priors: Priors, k: int, pulse: np.ndarray, work: np.ndarray, spans: np.ndarray
-) -> None:
+def _put(state: State, data: Data, priors: Priors, k: int, pulse: np.ndarray) -> None:
     """Make a pulse the k-th, with its curve and information."""
     state.pulses[k] = pulse
     _draw(pulse, data, state.drawn[k], state.spans[k])
-    _draw(pulse, data, work[0], spans[0])
-    state.roots[k] = _root(pulse, data, priors, work, spans)
+    state.roots[k] = _root(pulse, data, priors, state.drawn[k], state.spans[k])
 
 
 @njit(cache=True, nogil=True)
@@ -247,7 +245,13 @@ def _drop(state: State, k: int, n: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _move(
-    state: State, data: Data, priors: Priors, n: int, random, work: np.ndarray, spans: np.ndarray,
+    state: State,
+    data: Data,
+    priors: Priors,
+    n: int,
+    random: np.random.Generator,
+    work: np.ndarray,
+    spans: np.ndarray,
     change: np.ndarray,
 ) -> None:
     """Try to move one pulse by a normal step of the size of its errors with all others fixed."""
@@ -270,7 +274,7 @@ def _move(
     gain = prior - _log_prior(state.pulses[k], priors) - 0.5 * loss + 0.5 * length
     if gain < -40.0:
         return
-    other = _root(pulse, data, priors, work, spans)
+    other = _root(pulse, data, priors, work[0], spans[0])
     for j in range(N_PARAMETERS):
         back = 0.0
         for i in range(j, N_PARAMETERS):
@@ -287,7 +291,13 @@ def _move(
 
 @njit(cache=True, nogil=True)
 def _jump(
-    state: State, data: Data, priors: Priors, n: int, random, work: np.ndarray, spans: np.ndarray,
+    state: State,
+    data: Data,
+    priors: Priors,
+    n: int,
+    random: np.random.Generator,
+    work: np.ndarray,
+    spans: np.ndarray,
     change: np.ndarray,
 ) -> int:
     """Try to add a pulse that is hardly significant, or to drop one; return how many there are."""
@@ -307,7 +317,7 @@ def _jump(
         loss, first, last = _exchange(state, data, np.empty(0, np.int64), work[:1], spans[:1], change)
         if math.log(random.random()) < odds + math.log(FURTHER) - 0.5 * loss:
             state.model[first:last] += change[first:last]
-            _put(state, data, priors, n, pulse, work, spans)
+            _put(state, data, priors, n, pulse)
             return n + 1
         return n
     if n == 1:
@@ -371,7 +381,13 @@ def _split_odds(
 
 @njit(cache=True, nogil=True)
 def _split(
-    state: State, data: Data, priors: Priors, n: int, random, work: np.ndarray, spans: np.ndarray,
+    state: State,
+    data: Data,
+    priors: Priors,
+    n: int,
+    random: np.random.Generator,
+    work: np.ndarray,
+    spans: np.ndarray,
     change: np.ndarray,
 ) -> int:
     """Try to split a pulse in two, or to merge two; return how many there are."""
@@ -392,8 +408,8 @@ def _split(
         loss, first, last = _exchange(state, data, np.array([k]), work[:2], spans[:2], change)
         if math.log(random.random()) < odds - 0.5 * loss:
             state.model[first:last] += change[first:last]
-            _put(state, data, priors, k, one, work, spans)
-            _put(state, data, priors, n, two, work, spans)
+            _put(state, data, priors, k, one)
+            _put(state, data, priors, n, two)
             return n + 1
         return n
     if n == 1:
@@ -410,14 +426,14 @@ def _split(
     loss, first, last = _exchange(state, data, np.array([k, other]), work[:1], spans[:1], change)
     if math.log(random.random()) < -odds - 0.5 * loss:
         state.model[first:last] += change[first:last]
-        _put(state, data, priors, k, pulse, work, spans)
+        _put(state, data, priors, k, pulse)
         _drop(state, other, n)
         return n - 1
     return n
 
 
 @njit(cache=True, nogil=True)
-def _level(state: State, data: Data, random, change: np.ndarray) -> None:
+def _level(state: State, data: Data, random: np.random.Generator, change: np.ndarray) -> None:
     """Try another background."""
     step = np.empty(data.line_errors.size)
     gain = 0.0
@@ -435,7 +451,13 @@ def _level(state: State, data: Data, random, change: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def sample_sums(
-    begin: np.ndarray, data: Data, priors: Priors, n_dropped: int, thinning: int, n_samples: int, random
+    begin: np.ndarray,
+    data: Data,
+    priors: Priors,
+    n_dropped: int,
+    thinning: int,
+    n_samples: int,
+    random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return samples of the pulses (sample, MOST, 4) and their numbers (sample,).
 
@@ -459,9 +481,9 @@ def sample_sums(
         np.zeros(n_bins),
         np.zeros(data.line_errors.size),
     )
-    work, spans, change = np.zeros((N_PARAMETERS, n_bins)), np.zeros((N_PARAMETERS, 2), np.int64), np.zeros(n_bins)
+    work, spans, change = np.zeros((2, n_bins)), np.zeros((2, 2), np.int64), np.zeros(n_bins)
     for k in range(n):
-        _put(state, data, priors, k, begin[k], work, spans)
+        _put(state, data, priors, k, begin[k])
         state.model[:] += state.drawn[k]
     samples, numbers = np.zeros((n_samples, MOST, N_PARAMETERS)), np.zeros(n_samples, np.int64)
     for step in range(n_dropped + n_samples * thinning):

@@ -99,6 +99,9 @@ class BatTree:
     validate = _Verb("batx.schema:validate")
     mask_weight = _Verb("batx.weights:mask_weight")
     ray_trace = _Verb("batx.weights:ray_trace")
+    merge = _Verb("batx.mosaic_sums:merge")
+    finalize = _Verb("batx.mosaic_sums:finalize")
+    to_fits = _Verb("batx.io.write:to_fits")
     to_netcdf = _Verb("batx.io.store:to_netcdf")
     to_zarr = _Verb("batx.io.store:to_zarr")
 

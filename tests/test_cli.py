@@ -382,12 +382,15 @@ def test_mosaic_of_files(sky_files, tmp_path):
 
 def test_mosaic_of_time_groups(sky_files, tmp_path):
     out = tmp_path / "mosaic.nc"
-    good("mosaic", *sky_files, "--nside", 64, "--scheduler", "threads", "--time-bins", 5, "-o", out)
+    options = ("--nside", 64, "--scheduler", "threads", "--time-bins", 5)
+    good("mosaic", *sky_files, *options, "-o", out)
     tree = batx.open_datatree(out)
     assert {"total", "groups"} <= set(tree.children)
     groups = tree["groups"].to_dataset()
     assert groups.sizes["time"] == 2
     np.testing.assert_allclose(groups["sum_w"].sum("time"), tree["total/sum_w"], rtol=1e-12)
+    good("mosaic", *sky_files, *options, "-o", tmp_path / "mosaic.fits")
+    np.testing.assert_array_equal(batx.open_dataset(tmp_path / "mosaic.fits")["snr"], tree["total/snr"])
 
 
 def test_mosaic_on_a_cluster(sky_files, tmp_path):

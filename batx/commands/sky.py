@@ -194,7 +194,7 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
     show_default=True,
     help="Least partial coding of pixels that count.",
 )
-@click.option("--time-bins", help="A map for each 'month', 'year' or number of seconds too (.nc, .zarr).")
+@click.option("--time-bins", help="A map for each 'month', 'year' or number of seconds too.")
 @click.option("--energy-sum", is_flag=True, help="Add a band more, the sum of all.")
 @click.option("--resume", type=NEW, help="Folder of partial sums: what is in it is not computed again.")
 @click.option(

@@ -29,6 +29,7 @@ _PUBLIC = {
     "ray_trace": "batx.weights",
     "pointing": "batx.attitudes",
     "field_position": "batx.attitudes",
+    "gti_of_slews": "batx.attitudes",
     "lightcurve": "batx.lightcurves",
     "spectrum": "batx.spectra",
     "detector_plane": "batx.detector_planes",

@@ -66,6 +66,7 @@ class BatDataset:
     fluence_fraction = _Verb("batx.durations:fluence_fraction")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")
+    gti_of_slews = _Verb("batx.attitudes:gti_of_slews")
     gti_from_housekeeping = _Verb("batx.intervals:gti_from_housekeeping")
     union = _Verb("batx.intervals:gti_union")
     intersection = _Verb("batx.intervals:gti_intersection")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import reduce
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -152,13 +153,8 @@ def merge(first: Mosaic, *others: Mosaic) -> Mosaic:
     >>> both.cell_ids.values.tolist(), both.sum_w.values.tolist()
     ([3, 5, 9], [1.0, 12.0, 20.0])
     """
-    result = first
-    for other in others:
-        if isinstance(result, xr.DataTree):
-            result = _merge_trees(result, other)
-        else:
-            result = _merge_two(result, other)
-    return result
+    add: Callable[[Any, Any], Any] = _merge_trees if isinstance(first, xr.DataTree) else _merge_two
+    return reduce(add, others, first)
 
 
 def _nodes(tree: xr.DataTree) -> dict[str, xr.Dataset]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -451,9 +452,14 @@ def test_mosaic_of_a_slew(tmp_path):
         slews=[Slew(2.0, 8.0, 163.0, 24.0, 40.0)], seed=2,
     )  # fmt: skip
     out, regions = tmp_path / "slew.nc", tmp_path / "slew.reg"
-    options = ("--tstart", 2, "--tstop", 8, "--t0", 6e8, "--step", 0.5, "--energy", "15,150", "--nside", 128)
+    options = ("--step", 0.5, "--energy", "15,150", "--nside", 128)
     text = good("mosaic", "--events", folder, *options, "-o", out, "--sources", regions).stdout
     assert "1 source" in text
+    slew = re.search(r"slew from MET ([\d.]+) to ([\d.]+)", text)
+    assert 6e8 + 2 <= float(slew[1]) < 6e8 + 3 and 6e8 + 7 < float(slew[2]) <= 6e8 + 8
+    limits = ("--tstart", 2, "--tstop", 8, "--t0", 6e8)
+    text = good("mosaic", "--events", folder, *options, *limits, "--snr", 500).stdout
+    assert "no source found" in text and "slew from" not in text
     assert batx.open_dataset(out).bat.kind == "mosaic"
     _, ra, dec, *_ = regions.read_text().split("circle")[1].replace("(", ",").split(",")
     assert separation(float(ra), float(dec), RA, DEC) < 0.1

@@ -31,6 +31,7 @@ _PUBLIC = {
     "ray_trace": "batx.weights",
     "pointing": "batx.attitudes",
     "field_position": "batx.attitudes",
+    "gti_of_slews": "batx.attitudes",
     "lightcurve": "batx.lightcurves",
     "join_lightcurves": "batx.lightcurves",
     "response": "batx.detector_responses",

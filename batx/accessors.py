@@ -88,6 +88,7 @@ class BatDataset:
     variability = _Verb("batx.variabilities:variability")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")
+    gti_of_slews = _Verb("batx.attitudes:gti_of_slews")
     gti_from_housekeeping = _Verb("batx.intervals:gti_from_housekeeping")
     union = _Verb("batx.intervals:gti_union")
     intersection = _Verb("batx.intervals:gti_intersection")
@@ -129,6 +130,9 @@ class BatTree:
     validate = _Verb("batx.schema:validate")
     mask_weight = _Verb("batx.weights:mask_weight")
     ray_trace = _Verb("batx.weights:ray_trace")
+    merge = _Verb("batx.mosaic_sums:merge")
+    finalize = _Verb("batx.mosaic_sums:finalize")
+    to_fits = _Verb("batx.io.write:to_fits")
     to_netcdf = _Verb("batx.io.store:to_netcdf")
     to_zarr = _Verb("batx.io.store:to_zarr")
 

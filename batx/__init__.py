@@ -63,6 +63,8 @@ _PUBLIC = {
     "duration": "batx.durations",
     "duration_gti": "batx.durations",
     "fluence_fraction": "batx.durations",
+    "glitches": "batx.glitch_search",
+    "glitch_score": "batx.glitch_scores",
     "to_healpix": "batx.healpix",
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",

@@ -70,6 +70,8 @@ class BatDataset:
     bayesian_blocks = _Verb("batx.timing:bayesian_blocks")
     duration = _Verb("batx.durations:duration")
     fluence_fraction = _Verb("batx.durations:fluence_fraction")
+    glitches = _Verb("batx.glitch_search:glitches")
+    glitch_score = _Verb("batx.glitch_scores:glitch_score")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")
     gti_from_housekeeping = _Verb("batx.intervals:gti_from_housekeeping")

@@ -6,11 +6,14 @@ Formulae: algorithms, section 2.10.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from batx.instrument.detector import DETECTOR, NX, NY
 
-__all__ = ["FEATURES", "SANDWICHES", "features", "sandwich_sums", "shares"]
+__all__ = ["FEATURES", "SANDWICHES", "Judgement", "features", "judge", "sandwich_sums", "shares"]
 
 #: number of sandwiches along each axis, and detectors with gaps from one to the next (X, Y)
 SANDWICHES = 16
@@ -24,7 +27,10 @@ FEATURES = ("edge", "lower_edge", "hottest", "hot", "hot_edge", "strip")
 _LOWER = slice(0, 9)
 
 #: columns of sandwiches in which glitches are not
-SHARED = slice(2, SANDWICHES)
+_SHARED = slice(2, SANDWICHES)
+
+#: images judged at once
+_AT_ONCE = 256
 
 
 def sandwich_sums(images: np.ndarray) -> np.ndarray:
@@ -85,7 +91,9 @@ def features(images: np.ndarray, active: np.ndarray | None = None) -> np.ndarray
     hit, possible = np.minimum(counts, 1.0).sum(axis=-1), on.sum(axis=-1)
 
     def contrast(part: tuple, other: tuple, k: float) -> np.ndarray:
-        (s, e), (s2, e2) = ([a[(slice(None), *p)].sum(axis=(1, 2)) for a in (hit, possible)] for p in (part, other))
+        (s, e), (s2, e2) = (
+            [a[(slice(None), *p)].sum(axis=(1, 2)) for a in (hit, possible)] for p in (part, other)
+        )
         return np.log((s + k) / (s2 * e / np.maximum(e2, 1.0) + k))
 
     every = slice(None)
@@ -97,7 +105,7 @@ def features(images: np.ndarray, active: np.ndarray | None = None) -> np.ndarray
     return np.column_stack(
         [
             contrast((every, slice(0, 1)), (every, slice(1, 4)), 4.0),
-            contrast((_LOWER, slice(0, 1)), (every, SHARED), 2.0),
+            contrast((_LOWER, slice(0, 1)), (every, _SHARED), 2.0),
             np.log1p(highest[:, 0]),
             np.log1p(highest[:, 1:3].mean(axis=1)),
             np.log1p(at_edge[:, :4].mean(axis=1)),
@@ -108,5 +116,52 @@ def features(images: np.ndarray, active: np.ndarray | None = None) -> np.ndarray
 
 def shares(images: np.ndarray) -> np.ndarray:
     """Return the part of the detectors hit that each sandwich from the third column on has, ``(n, 224)``."""
-    hit = sandwich_sums(np.minimum(images, 1))[..., SHARED].reshape(len(images), -1).astype(np.float64)
+    hit = sandwich_sums(np.minimum(images, 1))[..., _SHARED].reshape(len(images), -1).astype(np.float64)
     return hit / np.maximum(hit.sum(axis=1, keepdims=True), 1.0)
+
+
+class Judgement(NamedTuple):
+    """A logistic of the numbers of an image.
+
+    Attributes
+    ----------
+    weights
+        One for each of `FEATURES`.
+    zero
+        Added to their sum.
+    shares
+        Logarithm of the ratio of the shares of each sandwich in glitches and in bursts, ``(224,)``.
+    shares_weight
+        Weight of their mean over the detectors hit; used if it is not known which detectors are on.
+    """
+
+    weights: np.ndarray
+    zero: float
+    shares: np.ndarray
+    shares_weight: float
+
+    @classmethod
+    def from_numbers(cls, numbers: Mapping[str, Any]) -> Judgement:
+        """Return the judgement that a mapping of numbers describes."""
+        return cls(
+            np.array([numbers["weights"][name] for name in FEATURES]),
+            float(numbers["zero"]),
+            np.array(numbers["shares"], dtype=np.float64),
+            float(numbers["shares_weight"]),
+        )
+
+
+def judge(images: np.ndarray, judgement: Judgement, active: np.ndarray | None = None) -> np.ndarray:
+    """Return 1 / (1 + exp(-x)) for each image, x the weighted sum of its numbers; NaN without counts.
+
+    Images are taken in parts, so that memory stays bounded.
+    """
+    result = np.full(len(images), np.nan)
+    for first in range(0, len(images), _AT_ONCE):
+        part = images[first : first + _AT_ONCE]
+        x = features(part, active) @ judgement.weights + judgement.zero
+        if active is None:
+            x = x + judgement.shares_weight * (shares(part) @ judgement.shares)
+        seen = part.any(axis=(1, 2))
+        result[first : first + _AT_ONCE] = np.where(seen, 1.0 / (1.0 + np.exp(-x)), np.nan)
+    return result

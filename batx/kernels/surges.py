@@ -56,7 +56,9 @@ class Surges(NamedTuple):
 
 def joined(parts: list[Surges]) -> Surges:
     """Return the surges of several intervals as one list, in their order."""
-    return Surges(*(np.concatenate(fields) for fields in zip(*parts, strict=True))) if parts else Surges.none()
+    return (
+        Surges(*(np.concatenate(fields) for fields in zip(*parts, strict=True))) if parts else Surges.none()
+    )
 
 
 def public_windows(
@@ -132,9 +134,7 @@ def find_surges(
     width = np.full(n, BIN)
     width[-1] = stop - start - BIN * (n - 1)
     counts = np.stack([_binned(times, start, stop, n) for times in (low, high)], axis=-1)
-    expected = np.stack(
-        [expected_counts(band, width / BIN, int(window / BIN)) for band in counts.T], axis=-1
-    )
+    expected = np.stack([expected_counts(band, width / BIN, int(window / BIN)) for band in counts.T], axis=-1)
     scale = [_spread(significance(*pair)) for pair in zip(counts.T, expected.T, strict=True)]
     alone = significance(counts, expected)[:, 0] / scale[0]
     bad = np.zeros(n, bool)

@@ -83,6 +83,8 @@ _PUBLIC = {
     "hardness": "batx.hardness_ratios",
     "lag": "batx.lags",
     "variability": "batx.variabilities",
+    "glitches": "batx.glitch_search",
+    "glitch_score": "batx.glitch_scores",
     "to_healpix": "batx.healpix",
     "mosaic": "batx.mosaics",
     "merge": "batx.mosaic_sums",

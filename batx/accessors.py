@@ -86,6 +86,8 @@ class BatDataset:
     hardness = _Verb("batx.hardness_ratios:hardness")
     lag = _Verb("batx.lags:lag")
     variability = _Verb("batx.variabilities:variability")
+    glitches = _Verb("batx.glitch_search:glitches")
+    glitch_score = _Verb("batx.glitch_scores:glitch_score")
     exposure = _Verb("batx.intervals:exposure")
     gti_of = _Verb("batx.intervals:gti_of")
     gti_of_slews = _Verb("batx.attitudes:gti_of_slews")

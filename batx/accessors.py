@@ -97,6 +97,7 @@ class BatDataset:
     to_pandas = _Verb("batx.interop.pandas:to_pandas")
     to_fits = _Verb("batx.io.write:to_fits")
     to_region = _Verb("batx.io.write_region:to_region")
+    to_script = _Verb("batx.io.write_fit:to_script")
     to_netcdf = _Verb("batx.io.store:to_netcdf")
     to_zarr = _Verb("batx.io.store:to_zarr")
 

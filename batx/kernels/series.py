@@ -1,0 +1,288 @@
+"""What a search for periods sums: bins or events, what is expected of them, and their noise; plain arrays.
+
+Times count from where the phase φ = f t + ½ ḟ t² is 0.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from batx.kernels import gti
+from batx.kernels.fourier import Frequencies, Terms, transform
+
+__all__ = [
+    "BinSeries",
+    "EventSeries",
+    "Lines",
+    "Sums",
+    "broken_line",
+    "dispersion",
+    "fold_lines",
+    "fold_points",
+]
+
+#: bins in each piece of a broken line, at least
+BINS_A_PIECE = 4
+
+
+class Lines(NamedTuple):
+    """A function of pieces of straight lines: (piece,) start, stop (s), value at the start, and slope.
+
+    Pieces are in order and do not overlap; between them the function is 0.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    value: np.ndarray
+    slope: np.ndarray
+
+    def at(self, time: np.ndarray) -> np.ndarray:
+        """Return the values at times, those before the first and after the last piece by its line."""
+        piece = np.clip(np.searchsorted(self.start, time, side="right") - 1, 0, None)
+        return self.value[piece] + self.slope[piece] * (time - self.start[piece])
+
+    def within(self, start: np.ndarray, stop: np.ndarray) -> Lines:
+        """Return the function within intervals, which the first and the last piece are prolonged to."""
+        lower, upper = self.start.copy(), np.append(self.start[1:], np.inf)
+        lower[0] = -np.inf
+        begin, end = gti.intersection((lower, upper), (start, stop))
+        piece = np.clip(np.searchsorted(self.start, begin, side="right") - 1, 0, None)
+        return Lines(begin, end, self.at(begin), self.slope[piece])
+
+    @property
+    def integral(self) -> float:
+        """Integral over all pieces."""
+        length = self.stop - self.start
+        return float(np.sum((self.value + 0.5 * self.slope * length) * length))
+
+    @property
+    def terms(self) -> Terms:
+        """The function as steps and ramps."""
+        end = self.value + self.slope * (self.stop - self.start)
+        time = np.concatenate([self.start, self.stop, self.start, self.stop])
+        order = np.repeat(np.array([1, 2], dtype=np.int8), 2 * self.start.size)
+        return Terms(time, np.concatenate([self.value, -end, self.slope, -self.slope]), order)
+
+
+class Sums(NamedTuple):
+    """Σ x, Σ m and Σ v of the data, each times exp(ikφ) or by bin of phase (see `batx.kernels.periods`)."""
+
+    data: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+
+class BinSeries(NamedTuple):
+    """Bins: (bin,) time s, data x, what is expected of them, expectation of a constant m, and variance v.
+
+    If `counted`, the data are counts, else values times 1/σ².
+    """
+
+    time: np.ndarray
+    data: np.ndarray
+    expected: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    counted: bool
+
+    def moments(self, frequency: Frequencies, derivative: float, n: int) -> Sums:
+        """Return the sums times exp(ikφ), k from 0: (frequency, n + 1) of data and mean, 2n + 1 of v.
+
+        What is expected is taken off the data.
+        """
+        rows = ((self.data - self.expected, n), (self.mean, n), (self.variance, 2 * n))
+        return Sums(
+            *(_moments(Terms.points(self.time, x), float(x.sum()), frequency, derivative, k) for x, k in rows)
+        )
+
+    def folded(self, frequency: float, derivative: float, n_bins: int) -> Sums:
+        """Return the sums in each bin of phase (phase,); a bin of time is where its middle is."""
+        columns = np.stack([self.data - self.expected, self.mean, self.variance])
+        return Sums(*fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins))
+
+    def measured(self, frequency: float, derivative: float, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of the data and of their measured variance by bin of phase."""
+        columns = np.stack([self.data, self.data if self.counted else self.variance])
+        data, variance = fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins)
+        return data, variance
+
+    @property
+    def level(self) -> float:
+        """Mean of what is expected, in units of m."""
+        return float(self.expected.sum() / self.mean.sum())
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the times, weighted with the variance of the data, s."""
+        return _spread(self.time, self.variance)
+
+
+class EventSeries(NamedTuple):
+    """Events: (event,) time s and weight; good time, and the rate expected within it.
+
+    If `counted`, weights are 1 and the variance is what is expected; else it is that of the weights.
+    """
+
+    time: np.ndarray
+    weight: np.ndarray
+    live: Lines
+    expected: Lines
+    counted: bool
+
+    def moments(self, frequency: Frequencies, derivative: float, n: int) -> Sums:
+        """As `BinSeries.moments`; the expected rate is taken off the data."""
+
+        def lines(function: Lines, count: int) -> np.ndarray:
+            return _moments(function.terms, function.integral, frequency, derivative, count)
+
+        def points(weight: np.ndarray, count: int) -> np.ndarray:
+            return _moments(
+                Terms.points(self.time, weight), float(weight.sum()), frequency, derivative, count
+            )
+
+        background = lines(self.expected, 2 * n if self.counted else n)
+        variance = background if self.counted else points(self.weight**2, 2 * n)
+        return Sums(points(self.weight, n) - background[:, : n + 1], lines(self.live, n), variance)
+
+    def folded(self, frequency: float, derivative: float, n_bins: int) -> Sums:
+        """As `BinSeries.folded`; good time is divided exactly."""
+        data, square = self.measured(frequency, derivative, n_bins)
+        live, expected = (
+            fold_lines(*function, frequency, derivative, n_bins) for function in (self.live, self.expected)
+        )
+        return Sums(data - expected, live, expected if self.counted else square)
+
+    def measured(self, frequency: float, derivative: float, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `BinSeries.measured`: Σw and Σw²."""
+        columns = np.stack([self.weight, self.weight**2])
+        data, square = fold_points(self.time, columns, frequency, 0.5 * derivative, n_bins)
+        return data, square
+
+    @property
+    def level(self) -> float:
+        """Mean of the rate expected."""
+        return self.expected.integral / self.live.integral
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the times, s."""
+        return _spread(self.time, self.weight**2)
+
+
+def _spread(time: np.ndarray, weight: np.ndarray) -> float:
+    middle = np.average(time, weights=weight)
+    return float(np.sqrt(np.average((time - middle) ** 2, weights=weight)))
+
+
+def _moments(terms: Terms, total: float, frequency: Frequencies, derivative: float, count: int) -> np.ndarray:
+    """Return the transform at 0, 1, … `count` times each frequency, (frequency, count + 1)."""
+    made = np.empty((frequency.values.size, count + 1), dtype=np.complex128)
+    made[:, 0] = total
+    for k in range(1, count + 1):
+        made[:, k] = transform(terms, frequency, derivative, k)
+    return made
+
+
+@njit(cache=True, nogil=True)
+def fold_points(
+    time: np.ndarray, columns: np.ndarray, frequency: float, half_derivative: float, n_bins: int
+) -> np.ndarray:
+    """Return the sums of columns (column, datum) in bins of phase (column, phase)."""
+    sums = np.zeros((columns.shape[0], n_bins))
+    for i in range(time.size):
+        cycles = (frequency + half_derivative * time[i]) * time[i]
+        k = min(int((cycles - np.floor(cycles)) * n_bins), n_bins - 1)
+        for c in range(columns.shape[0]):
+            sums[c, k] += columns[c, i]
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def fold_lines(
+    start: np.ndarray,
+    stop: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    frequency: float,
+    derivative: float,
+    n_bins: int,
+) -> np.ndarray:
+    """Return the integral of pieces of straight lines over the times of each bin of phase (phase,).
+
+    A bin of phase begins at t = 2q/(f + √(f² + 2ḟq)), q its number of cycles.
+    """
+    made = np.zeros(n_bins)
+    for i in range(start.size):
+        time = start[i]
+        q = np.floor((frequency + 0.5 * derivative * time) * time * n_bins)
+        while time < stop[i]:
+            cycles = (q + 1.0) / n_bins
+            end = 2.0 * cycles / (frequency + np.sqrt(frequency**2 + 2.0 * derivative * cycles))
+            end = max(min(end, stop[i]), time)
+            middle = 0.5 * (time + end) - start[i]
+            made[int(q % n_bins)] += (value[i] + slope[i] * middle) * (end - time)
+            time = end
+            q += 1.0
+    return made
+
+
+def broken_line(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: float) -> Lines:
+    """Return the broken line L with knots about every `spacing` s that minimises Σ (x − m L)²/m.
+
+    The line begins anew after gaps longer than `spacing`, and is constant where there are few bins.
+
+    Parameters
+    ----------
+    time, data, mean
+        (bin,) middles in order, x and m.
+    """
+    breaks = np.flatnonzero(np.diff(time) > spacing) + 1
+    ends = [0, *breaks.tolist(), time.size]
+    runs = [
+        _line_of_run(time[low:high], data[low:high], mean[low:high], spacing) for low, high in pairwise(ends)
+    ]
+    return Lines(*(np.concatenate(parts) for parts in zip(*runs, strict=True)))
+
+
+def _line_of_run(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: float) -> Lines:
+    """Return the broken line of bins without a long gap: hat functions by least squares."""
+    from scipy.linalg import solveh_banded
+
+    length = time[-1] - time[0]
+    pieces = min(round(length / spacing), time.size // BINS_A_PIECE)
+    if pieces == 0:
+        level = np.array([data.sum() / mean.sum()])
+        return Lines(time[:1], time[-1:], level, np.zeros(1))
+    knots = np.linspace(time[0], time[-1], pieces + 1)
+    place = (time - time[0]) / length * pieces
+    left = np.minimum(place.astype(np.int64), pieces - 1)
+    right_share = place - left
+    left_share = 1.0 - right_share
+    bands = np.zeros((2, pieces + 1))
+    np.add.at(bands[1], left, mean * left_share**2)
+    np.add.at(bands[1], left + 1, mean * right_share**2)
+    np.add.at(bands[0], left + 1, mean * left_share * right_share)
+    sums = np.zeros(pieces + 1)
+    np.add.at(sums, left, data * left_share)
+    np.add.at(sums, left + 1, data * right_share)
+    values = solveh_banded(bands, sums)
+    slopes = np.diff(values) / np.diff(knots)
+    return Lines(knots[:-1], knots[1:], values[:-1], slopes)
+
+
+def dispersion(time: np.ndarray, residual: np.ndarray, variance: np.ndarray, width: np.ndarray) -> float:
+    """Return the variance of residuals over the expected one, from differences of touching bins.
+
+    Changes that are slow against the bins do not count. 1 where no two bins touch.
+    """
+    good = variance > 0.0
+    time, width = time[good], width[good]
+    scaled = residual[good] / np.sqrt(variance[good])
+    touching = np.abs(np.diff(time) - 0.5 * (width[1:] + width[:-1])) < 0.01 * width[1:]
+    if not touching.any():
+        return 1.0
+    return float(0.5 * np.mean(np.diff(scaled)[touching] ** 2))

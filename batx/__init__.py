@@ -19,6 +19,7 @@ _PUBLIC = {
     "open_observation": "batx.io.observation",
     "to_fits": "batx.io.write",
     "to_region": "batx.io.write_region",
+    "to_script": "batx.io.write_fit",
     "to_netcdf": "batx.io.store",
     "to_zarr": "batx.io.store",
     "from_pandas": "batx.interop.pandas",

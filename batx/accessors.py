@@ -118,6 +118,7 @@ class BatDataset:
     to_stingray = _Verb("batx.interop.stingray:to_stingray")
     to_fits = _Verb("batx.io.write:to_fits")
     to_region = _Verb("batx.io.write_region:to_region")
+    to_script = _Verb("batx.io.write_fit:to_script")
     to_netcdf = _Verb("batx.io.store:to_netcdf")
     to_zarr = _Verb("batx.io.store:to_zarr")
 

@@ -53,6 +53,8 @@ class FitData:
         Whether the counts (of the background) are Poisson.
     has_background
         Whether there is a background spectrum.
+    limits
+        The energies that were asked for.
     files
         Paths of ``data``, ``response``, ``arf`` and ``background``, as far as they are files.
     """
@@ -71,6 +73,7 @@ class FitData:
     poisson: bool
     background_poisson: bool
     has_background: bool
+    limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -187,6 +190,7 @@ def fit_data(
         poisson=own.poisson,
         background_poisson=other is not None and other.poisson,
         has_background=other is not None,
+        limits=None if energy is None else (float(energy[0]), float(energy[1])),
         files=_files(spectrum, response, background),
     )
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data

@@ -95,7 +95,7 @@ def _input(data: FitData) -> dict[str, Any]:
     return {
         "label": data.label,
         "statistic": data.statistic,
-        "energy": [float(data.energies.min()), float(data.energies.max())],
+        "energy": data.limits,
         **data.files,
     }
 

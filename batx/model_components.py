@@ -155,7 +155,7 @@ COMPONENTS: dict[str, Component] = {
             "cutoffpl",
             (
                 replace(_INDEX, value=1.0, starts=(0.5, 1.2)),
-                Parameter("e_cut", 100.0, "keV", 1.0, 1e4, starts=_E_BREAK),
+                Parameter("e_cut", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
                 _PIVOT,
                 _norm(_PHOTONS),
             ),
@@ -176,7 +176,7 @@ COMPONENTS: dict[str, Component] = {
             (
                 Parameter("alpha", -1.0, "1", -10.0, 5.0, starts=(-1.2, -0.6)),
                 Parameter("beta", -2.3, "1", -10.0, 10.0, starts=(-2.5,)),
-                Parameter("e_fold", 100.0, "keV", 1.0, 1e4, starts=_E_BREAK),
+                Parameter("e_fold", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
                 _norm(_PHOTONS),
             ),
             models.band,

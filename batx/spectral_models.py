@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -81,6 +81,10 @@ class SpectralModel:
             short = (parameter.name for parameter in leaf.component.parameters)
             made.append((leaf.component, dict(zip(short, self.names[leaf.values], strict=True))))
         return made
+
+    def written(self, names: Sequence[str]) -> str:
+        """Return the expression with other names for its components, normalisations as ``name(spectrum)``."""
+        return _written(self._tree, iter(names), call=True)
 
     def photons(self, bins: Bins, values: np.ndarray, compat: str | None = None) -> np.ndarray:
         """Return photons/cm**2/s in each energy bin for parameter values in the order of `parameters`."""
@@ -285,13 +289,17 @@ def _multiplied(parts: list[Any]) -> Any:
     return made
 
 
-def _written(tree: Any) -> str:
+def _written(tree: Any, names: Iterator[str] | None = None, call: bool = False) -> str:
+    """Return an expression, with other names for the components if there are any."""
     if isinstance(tree, _Leaf):
-        return tree.component.name
+        return next(names) if names is not None else tree.component.name
     if isinstance(tree, _Sum):
-        return "+".join(map(_written, tree.terms))
-    inner = _written(tree.spectrum)
-    return f"{tree.factor.component.name}*{f'({inner})' if isinstance(tree.spectrum, _Sum) else inner}"
+        return "+".join(_written(term, names, call) for term in tree.terms)
+    factor = _written(tree.factor, names, call)
+    inner = _written(tree.spectrum, names, call)
+    if call and tree.factor.component.role == "flux":
+        return f"{factor}({inner})"
+    return f"{factor}*{f'({inner})' if isinstance(tree.spectrum, _Sum) else inner}"
 
 
 # ---------------------------------------------------------------- parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import warnings
 from pathlib import Path
@@ -343,6 +344,59 @@ def test_result_is_stored_as_it_is(tmp_path: Path) -> None:
     fit.bat.to_netcdf(tmp_path / "fit.nc")
     xr.testing.assert_identical(batx.open_dataset(tmp_path / "fit.nc").load(), fit)
     assert json.loads(fit.attrs["inputs"])[1]["statistic"] == "cstat"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    for name, mean in (("a", MEAN), ("b", 2 * MEAN)):
+        counts(mean).bat.to_fits(folder / f"{name}.pha")
+    RSP.bat.to_fits(folder / "r.rsp")
+    return folder
+
+
+def script(files: Path, spectra: object, model: str, format: str, **how: object) -> str:
+    fit = batx.fit(spectra, model, response=files / "r.rsp", errors="covariance", **how)
+    return fit.bat.to_script(files / "script", format, overwrite=True).read_text()
+
+
+def test_commands_of_xspec(files: Path) -> None:
+    """A pivot goes into the norm, a peak into the e-folding energy."""
+    fit = batx.fit(files / "a.pha", "powerlaw", response=files / "r.rsp", parameters={"pivot": 50.0})
+    text = fit.bat.to_script(files / "one.xcm").read_text()
+    index, norm = (fit["value"].sel(parameter=name).item() for name in ("index", "norm"))
+    values = [float(part.split(",")[0]) for part in text.splitlines()[-1].split("&")[1:]]
+    np.testing.assert_allclose(values, [index, norm * 50.0**index])
+    assert f"data 1:1 {files / 'a.pha'}" in text and "statistic cstat 1" in text
+    text = script(files, files / "a.pha", "cflux*peakpl", "xspec", energy=(20, 100))
+    assert "ignore 1:**-20.0 100.0-**" in text and "model cflux(cutoffpl)" in text
+    joint = script(files, [files / "a.pha", files / "b.pha"], "constant*powerlaw", "xspec", untied=["factor"],
+                   parameters={"factor[0]": {"value": 1.0, "frozen": True}})  # fmt: skip
+    assert joint.splitlines()[-1].split(" & ")[-2:] == ["=2", "=3"]
+
+
+def test_scripts_of_other_programs(files: Path) -> None:
+    """What is written is Python; neither program is here to run it."""
+    both = [files / "a.pha", files / "b.pha"]
+    sherpa = script(
+        files, both, "tbabs*powerlaw", "sherpa", parameters={"nh": {"value": 0.1, "frozen": True}}
+    )
+    threeml = script(files, both, "powerlaw+bbody", "3ml", energy=(20, 100))
+    for text in (sherpa, threeml):
+        ast.parse(text)
+    assert "ui.link(c2_1.PhoIndex, c1_1.PhoIndex)" in sherpa and "set_xsabund('wilm')" in sherpa
+    assert "f0 = Powerlaw()" in threeml and "spectral_shape=f0+f1" in threeml
+
+
+def test_scripts_that_cannot_be(files: Path) -> None:
+    with pytest.raises(batx.BatxError, match="came from no file"):
+        counts(MEAN).bat.fit("powerlaw", response=RSP).bat.to_script(files / "x.xcm")
+    with pytest.raises(batx.BatxError, match="no counterpart"):
+        script(files, files / "a.pha", "bremss", "3ml")
+    with pytest.raises(batx.BatxError, match="expected one of"):
+        script(files, files / "a.pha", "powerlaw", "isis")
+    with pytest.raises(batx.BatxError, match="fit without untied="):
+        script(files, [files / "a.pha", files / "b.pha"], "powerlaw", "3ml", untied=["norm"])
 
 
 # ---------------------------------------------------------------- bad input

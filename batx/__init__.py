@@ -59,6 +59,8 @@ _PUBLIC = {
     "detect": "batx.sources",
     "photometry": "batx.sources",
     "at": "batx.sources",
+    "fit_series": "batx.resolved_fits",
+    "peak_energy": "batx.resolved_fits",
     "upper_limit": "batx.limits",
     "significance": "batx.limits",
     "sensitivity": "batx.limits",

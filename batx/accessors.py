@@ -62,6 +62,7 @@ class BatDataset:
     detect = _Verb("batx.sources:detect")
     photometry = _Verb("batx.sources:photometry")
     at = _Verb("batx.sources:at")
+    fit_series = _Verb("batx.resolved_fits:fit_series")
     upper_limit = _Verb("batx.limits:upper_limit")
     significance = _Verb("batx.limits:significance")
     sensitivity = _Verb("batx.limits:sensitivity")

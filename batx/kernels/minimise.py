@@ -127,6 +127,9 @@ class Search:
 
     def ends(self, rise: float) -> list[tuple[End, End]]:
         """Return for each parameter the lower and upper end of where its profile is below `rise`."""
+        if not self._minuit.fmin.is_valid:  # rounding ended the search; MINOS needs no more than this
+            self._minuit.tol = 0.1
+            self._minuit.migrad()
         self._minuit.errordef = rise
         self._minuit.minos()
         self._minuit.errordef = 1.0

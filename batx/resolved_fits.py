@@ -73,7 +73,7 @@ def fit_series(
     ...     "counts": (("time", "channel"), [[40, 50, 50], [90, 60, 30]])},
     ...     {"statistic": "poisson", "weighting": "none"})
     >>> fit_series(spectra, response=matrix).sel(parameter="index").value.round(1).values
-    array([1.1, 2.2])
+    array([1.1, 2.1])
     """
     from dask import base, compute, delayed
 
@@ -95,7 +95,7 @@ def fit_series(
         raise failed[0]
     if failed:
         warnings.warn(
-            f"fit_series: {len(failed)} of {count} spectra could not be fitted, the first because: {failed[0]}",
+            f"fit_series: {len(failed)} of {count} spectra not fitted, the first because: {failed[0]}",
             BatxWarning,
             stacklevel=2,
         )
@@ -120,8 +120,8 @@ def _responses(spectra: xr.Dataset, response: Any) -> Sequence[Any]:
     if isinstance(response, xr.Dataset) and "time" in response.dims:
         if response.sizes["time"] != count:
             raise KindError(
-                f"fit_series: {response.sizes['time']} responses along time for {count} spectra; they must be "
-                "as many"
+                f"fit_series: {response.sizes['time']} responses along time for {count} spectra, expected as "
+                "many"
             )
         return [response.isel(time=number, drop=True) for number in range(count)]
     if isinstance(response, list):
@@ -141,7 +141,7 @@ def _together(
     same = [name for name in ("minimum", "maximum", "frozen", *rows[0].coords) if name in rows[0].variables]
     series = xr.concat([row.drop_vars(same) for row in rows], "time", combine_attrs="drop")
     variables = {
-        str(name): array.variable for name, array in [*series.items(), *rows[0][same].variables.items()]
+        str(name): var for name, var in [*series.variables.items(), *rows[0][same].variables.items()]
     }
     bounds = spectra["time_bnds"].values
     length = xr.Variable("time", bounds[:, 1] - bounds[:, 0])

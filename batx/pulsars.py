@@ -299,7 +299,8 @@ def pulse_profile(
     require_frequencies(
         ds, timed, np.array([value]), np.array([slope]), baseline, 0.5 * n_bins, "pulse_profile"
     )
-    data = data_of(timed, baseline=baseline, noise=noise, fastest=0.5 * n_bins * value)
+    fastest = 0.5 * n_bins * value
+    data = data_of(timed, baseline=baseline, noise=noise, fastest=fastest, weighed=False)
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     weighted = timed.weighted or (timed.bins is not None and ds.attrs.get("weighting") == "mask")
     units = {"units": "count/s", **({"per": "detector"} if weighted else {})}

@@ -75,9 +75,7 @@ _OUTER: dict[str, tuple[float, ...]] = {
 # fmt: on
 
 #: energies (keV) from 0.1 keV at which a cross section jumps
-THRESHOLDS = tuple(
-    sorted({row[1] / 1e3 for rows in _SHELLS.values() for row in rows if row[1] > 100.0})
-)
+THRESHOLDS = tuple(sorted({row[1] / 1e3 for rows in _SHELLS.values() for row in rows if row[1] > 100.0}))
 
 
 def atom(element: str, energy: np.ndarray) -> np.ndarray:

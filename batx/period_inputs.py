@@ -43,10 +43,10 @@ __all__ = [
 NOISES = ("measured", "counting")
 #: frequencies summed at once
 CHUNK = 1 << 16
-#: bins of events in which their noise and a baseline are measured: at most so many, ...
-MAX_BINS = 1 << 22
-#: ... of so many events on the mean, and so many in the spacing of a baseline
-EVENTS_A_BIN, BINS_A_KNOT = 4.0, 16
+#: bins of events in which their noise is measured, in cycles of the fastest wave; at most so many bins
+PART_OF_A_CYCLE, MAX_BINS = 0.02, 1 << 22
+#: bins of events in the spacing of a baseline
+BINS_A_KNOT = 16
 #: rates below this part of their mean are weighed as if they were that
 LOWEST = 0.1
 
@@ -297,7 +297,7 @@ def _event_data(
     timed: Timed, band: int, spacing: float | None, noise: str, fastest: float, weighed: bool
 ) -> Data:
     time, weight = timed.times[band], timed.weights[band]
-    width = max(0.25 / fastest, EVENTS_A_BIN * timed.length / time.size, timed.length / MAX_BINS)
+    width = max(PART_OF_A_CYCLE / fastest, timed.length / MAX_BINS)
     middle, data, exposure, widths = _binned(time, weight, timed.good, width)
     mean = weight.sum() / np.sum(timed.good[1] - timed.good[0])
     line = Lines(timed.good[0][:1], timed.good[1][-1:], np.array([mean]), np.zeros(1))

@@ -99,6 +99,8 @@ def test_dispersion():
         time, rng.normal(0, 2, time.size) + slow, np.full(time.size, 2.0), width
     ) == pytest.approx(2.0, abs=0.07)
     assert dispersion(time[::3], width[::3], width[::3], width[::3]) == 1.0
+    wave = 10 * np.sin(2 * np.pi * time / 10)
+    assert dispersion(time, wave, width, width) == pytest.approx(50 * 0.0243, rel=0.01)
 
 
 def test_rises_of_one_harmonic():

@@ -274,14 +274,16 @@ def _line_of_run(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: 
 
 
 def dispersion(time: np.ndarray, residual: np.ndarray, variance: np.ndarray, width: np.ndarray) -> float:
-    """Return the variance of residuals over the expected one, from differences of touching bins.
+    """Return the variance of residuals over the expected one, from differences to both neighbours.
 
-    Changes that are slow against the bins do not count. 1 where no two bins touch.
+    Of three touching bins the middle is compared with the mean of the others, so that changes that are slow
+    against the bins do not count: of a wave of ten bins 2.4 % of its variance does. 1 where no three touch.
     """
     good = variance > 0.0
     time, width = time[good], width[good]
     scaled = residual[good] / np.sqrt(variance[good])
     touching = np.abs(np.diff(time) - 0.5 * (width[1:] + width[:-1])) < 0.01 * width[1:]
-    if not touching.any():
+    triples = touching[1:] & touching[:-1]
+    if not triples.any():
         return 1.0
-    return float(0.5 * np.mean(np.diff(scaled)[touching] ** 2))
+    return float(np.mean(np.diff(scaled, 2)[triples] ** 2) / 6.0)

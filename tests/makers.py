@@ -645,6 +645,49 @@ def table() -> xr.Dataset:
     )
 
 
+def periodogram(n: int = 40) -> xr.Dataset:
+    rng = _rng()
+    dims, power = ("frequency", "energy"), rng.chisquare(4, (n, 4))
+    return build(
+        "periodogram",
+        {
+            "frequency": 0.05 + 0.001 * np.arange(n),
+            "frequency_dot": 0.0,
+            **_bands(),
+            "power": (dims, power),
+            "probability": (dims, np.exp(-0.5 * power)),
+            "false_alarm": (dims, -np.expm1(-n * np.exp(-0.5 * power))),
+            "harmonics": (dims, rng.integers(1, 5, (n, 4))),
+            "threshold": np.full(4, 25.0),
+            "noise": np.array([1.0, 1.0, 1.1, 1.4]),
+        },
+        {**ATTRS, "method": "h", "n_harmonics": 4, "level": 0.01, "epoch": T0 + 100.0},
+    )
+
+
+def pulse_profile(n: int = 16) -> xr.Dataset:
+    edges = np.linspace(0.0, 1.0, n + 1)
+    centre, bounds = _bounds(edges)
+    counts = _rng().poisson(1000.0 + 200.0 * np.sin(2 * np.pi * centre)[:, None], (n, 4))
+    return build(
+        "pulse_profile",
+        {
+            "phase": centre,
+            "phase_bnds": bounds,
+            **_bands(),
+            "rate": counts / 12.5,
+            "rate_err": np.sqrt(counts) / 12.5,
+            "counts": counts,
+            "exposure": np.full(n, 12.5),
+            "noise": np.ones(4),
+            "frequency": 0.1018,
+            "frequency_dot": 0.0,
+            "epoch": T0 + 100.0,
+        },
+        {**ATTRS, "statistic": "poisson", "weighting": "none"},
+    )
+
+
 MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "events": events,
     "gti": gti,
@@ -657,6 +700,8 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "detector_table": detector_table,
     "lightcurve": lightcurve,
     "spectrum": spectrum,
+    "periodogram": periodogram,
+    "pulse_profile": pulse_profile,
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,

@@ -288,7 +288,7 @@ def _labelled(
         {
             "time": images.bounds.mean(axis=1),
             "time_bnds": images.bounds,
-            "obs_id": np.full(n, obs_id, dtype=object),
+            "obs_id": np.full(n, obs_id),
             "glitch_start": found.start,
             "glitch_stop": found.stop,
             **{f"snr_{name}": found.snr[:, k] for k, name in enumerate(names)},
@@ -302,8 +302,8 @@ def _labelled(
             "channel": np.arange(channels.size - 1),
             "channel_bnds": np.stack([channels[:-1], channels[1:]], axis=-1),
             "spectrum": images.spectrum,
-            "observation": (one, np.array([obs_id], dtype=object)),
-            "file": (one, np.array([source], dtype=object)),
+            "observation": (one, np.array([obs_id])),
+            "file": (one, np.array([source])),
             "observation_start": start[:1],
             "observation_stop": stop[-1:],
             "exposure": np.array([float((stop - start).sum())]),
@@ -312,7 +312,7 @@ def _labelled(
             "n_glitches": np.array([n]),
             "gti_start": clean[0],
             "gti_stop": clean[1],
-            "gti_obs_id": np.full(clean[0].size, obs_id, dtype=object),
+            "gti_obs_id": np.full(clean[0].size, obs_id),
         },
         attrs | {"history": "\n".join(filter(None, [str(attrs.get("history", "")), line]))},
     )

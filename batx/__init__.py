@@ -109,6 +109,8 @@ _PUBLIC = {
     "spectral_model": "batx.spectral_models",
     "plot": "batx.plots.dispatch",
     "plot_duration": "batx.plots.duration",
+    "plot_contour": "batx.plots.fit",
+    "plot_fit_series": "batx.plots.fit",
     "plot_triggers": "batx.plots.triggers",
     "plot_hardness": "batx.plots.hardness",
     "plot_lag": "batx.plots.lag",

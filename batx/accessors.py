@@ -114,6 +114,7 @@ class BatDataset:
     fit_table = _Verb("batx.fit_tables:fit_table")
     plot = _Verb("batx.plots.dispatch:plot")
     plot_duration = _Verb("batx.plots.duration:plot_duration")
+    plot_fit_series = _Verb("batx.plots.fit:plot_fit_series")
     plot_triggers = _Verb("batx.plots.triggers:plot_triggers")
     plot_hardness = _Verb("batx.plots.hardness:plot_hardness")
     plot_lag = _Verb("batx.plots.lag:plot_lag")

@@ -66,7 +66,7 @@ def test_fit_is_the_maximum_of_the_likelihood(level):
     )
     assert minus_likelihood(made.coefficients) <= best.fun + 1e-5
     assert np.all(np.abs(made.coefficients - best.x) < 0.01 * np.sqrt(np.diag(made.covariance)))
-    information = design.T @ (design / (design @ made.coefficients)[:, None])
+    information = design.T @ (design / np.maximum(design @ made.coefficients, 1 / 80)[:, None])
     np.testing.assert_allclose(made.covariance, np.linalg.inv(information), rtol=1e-9)
     assert made.expected.sum() == pytest.approx(counts.sum(), rel=1e-6)  # so without bias
 
@@ -83,7 +83,7 @@ def test_a_fit_on_the_edge_of_what_is_positive_ends():
 def test_weights_of_the_data_would_be_biased():
     """What the likelihood is for: at 2 counts a bin, weights 1/n lose almost one count a bin."""
     lc = poisson(2.0, n=4000, seed=3)
-    assert float(lc.bat.background(degree=0).counts[0, 0]) == pytest.approx(float(lc.counts.mean()), rel=1e-9)
+    assert float(lc.bat.background(degree=0).counts[0, 0]) == pytest.approx(float(lc.counts.mean()), rel=1e-6)
 
 
 # --- errors ---

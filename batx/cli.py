@@ -9,6 +9,7 @@ import click
 
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.products import dataset_info, product
+from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
 from batx.commands.timing import duration
@@ -35,6 +36,7 @@ main.params.append(debug_option())
 main.add_command(image)
 main.add_command(mosaic)
 main.add_command(duration)
+main.add_command(trigger)
 
 
 @main.command()

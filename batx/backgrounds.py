@@ -177,8 +177,13 @@ def subtract_background(ds: xr.Dataset, background: xr.Dataset | None = None, **
             f"curve, {expected.tolist()} keV; sum bands before the fit (ds.bat.rebin_energy)"
         )
     made = _with_polynomial(curve, {name: background[name].variable for name in _MODEL}, background.attrs)
-    net = curve["counts"] - made["counts"]
-    made = made.assign(counts=net.variable, background=made["counts"].variable)
+    net, taken = (curve["counts"] - made["counts"]).values, made["counts"].values
+    made = made.assign(
+        {
+            name: (("time", "energy"), values, {"units": "count"})
+            for name, values in (("counts", net), ("background", taken))
+        }
+    )
     return _finished(made, "counts" in ds, "subtract_background")
 
 

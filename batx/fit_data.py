@@ -22,6 +22,8 @@ from batx.schema import require_kind
 
 __all__ = ["STATISTICS", "FitData", "fit_data"]
 
+#: attributes of a spectrum that its fit keeps
+_IDENTITY = ("telescope", "instrument", "object", "obs_id")
 STATISTICS = ("chi2", "cstat", "wstat", "pgstat", "gaussian")
 
 
@@ -53,8 +55,12 @@ class FitData:
         Whether the counts (of the background) are Poisson.
     has_background
         Whether there is a background spectrum.
+    limits
+        The energies that were asked for.
     files
         Paths of ``data``, ``response``, ``arf`` and ``background``, as far as they are files.
+    identity
+        Attributes that say what was observed, by which instrument.
     """
 
     label: str
@@ -71,7 +77,9 @@ class FitData:
     poisson: bool
     background_poisson: bool
     has_background: bool
+    limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def net(self) -> np.ndarray:
@@ -187,7 +195,9 @@ def fit_data(
         poisson=own.poisson,
         background_poisson=other is not None and other.poisson,
         has_background=other is not None,
+        limits=None if energy is None else (float(energy[0]), float(energy[1])),
         files=_files(spectrum, response, background),
+        identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
     )
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 

@@ -64,7 +64,7 @@ def fit_dataset(
     if len(problem.data) > 1:
         variables["spectrum"] = ("spectrum", np.array([data.label for data in problem.data]))
     made = build("fit", variables, _attrs(problem, minimum, intervals, delta))
-    return made.set_coords([name for name in ("spectrum",) if name in made])
+    return made.set_coords("spectrum") if "spectrum" in made else made
 
 
 def _attrs(
@@ -78,7 +78,13 @@ def _attrs(
         if entry.status
     ]
     statistics = [data.statistic for data in problem.data]
-    return {
+    first = problem.data[0].identity
+    identity = {
+        key: value
+        for key, value in first.items()
+        if all(data.identity.get(key) == value for data in problem.data)
+    }
+    return identity | {
         "model": problem.model.expression,
         "fit_statistic": statistics[0] if len(set(statistics)) == 1 else "+".join(statistics),
         "delta": float(delta),
@@ -95,7 +101,7 @@ def _input(data: FitData) -> dict[str, Any]:
     return {
         "label": data.label,
         "statistic": data.statistic,
-        "energy": [float(data.energies.min()), float(data.energies.max())],
+        "energy": data.limits,
         **data.files,
     }
 

@@ -137,10 +137,10 @@ def fit(
     )
     problem = problem_of(spectra, model, settings)
     _warn_of(problem)
-    minimum, minuit = problem.minimise()
+    minimum, search = problem.minimise()
     intervals = None
-    if errors == "profile" and minuit is not None and minimum.converged:
-        intervals, minimum, minuit = parameter_intervals(problem, minuit, minimum, delta)
+    if errors == "profile" and search is not None and minimum.converged:
+        intervals, minimum = parameter_intervals(problem, search, minimum, delta)
     if not minimum.converged:
         warnings.warn(
             f"fit: {minimum.message}; see attrs['message'] of the result", BatxWarning, stacklevel=2

@@ -17,10 +17,16 @@ from batx.met import to_met
 
 __all__ = ["fit_pulses"]
 
+#: the shape that begins at some time
+SUDDEN = "norris2005"
 #: most pulses that are looked for
 MOST = 8
+#: searches for the minimum; how far (in errors) intervals are followed, and in how many steps their end is
+ATTEMPTS, FAR, HALVINGS = 4, 30.0, 7
 #: time fitted before and after the burst, in units of its length
 REACH = 1.0
+#: part at either end of what is fitted in which only the baseline is expected, for the first guess
+SIDES = 0.1
 #: variables in seconds; of the others amplitude and fluence are in the unit of the rate
 SECONDS = ("peak_time", "width", "rise", "decay", "start_time", "tau1", "tau2")
 
@@ -56,12 +62,13 @@ def fit_pulses(
     xarray.Dataset
         Along ``pulse``, in the order of their peaks, fitted: ``amplitude`` (count/s, at the peak),
         ``peak_time`` (MET s), and ``width`` (s), ``asymmetry`` (``"norris2005"``), or ``rise``, ``decay``
-        (s), ``peakedness`` (``"norris1996"``), each with ``_err`` from the covariance and ``_err_low``,
-        ``_err_high`` to where the statistic rises by 1 (NaN where the interval is open). What follows from
-        these, with ``_err``: ``fluence`` (count), and ``rise``, ``decay``, ``start_time``, ``tau1``,
-        ``tau2`` (s), or ``width``, ``asymmetry``. ``model`` (time,), ``pulse_model`` (pulse, time), ``rate``, ``rate_err``
-        (time,) in count/s; ``baseline_model``. ``statistic``, ``dof``, ``bic``, ``converged``;
-        ``covariance`` (parameter, parameter2) of the parameters of `batx.kernels.pulse_models`.
+        (s), ``peakedness`` (``"norris1996"``), each with ``_err_low``, ``_err_high`` to where the statistic
+        rises by 1, and ``_err``, half of that interval; NaN where it is open. What follows from these, with
+        ``_err`` from the covariance, NaN if an interval of the pulse is open: ``fluence`` (count), and
+        ``rise``, ``decay``, ``start_time``, ``tau1``, ``tau2`` (s), or ``width``, ``asymmetry``. Along
+        ``time``: ``rate``, ``rate_err``, ``model``, ``baseline_model`` and ``pulse_model`` (pulse, time) in
+        count/s. ``statistic``, ``dof``, ``bic``, ``converged``; ``covariance`` (parameter, parameter2) of
+        the parameters of `batx.kernels.pulse_models`.
 
     Raises
     ------
@@ -75,8 +82,10 @@ def fit_pulses(
     Notes
     -----
     The first guess is that of ``duration(method="pulses")``. Rates: χ² is minimised; counts: the Poisson
-    likelihood (Cash 1979, ApJ 228, 939). Models are means over bins, of four points each. Minimum, covariance
-    and intervals are those of iminuit (MIGRAD, HESSE, MINOS). Bins with an error of 0 are left out.
+    likelihood (Cash 1979, ApJ 228, 939). Models are means over bins, by Gauss's rule on either side of the
+    peaks. Minimum, covariance and intervals are those of iminuit (MIGRAD, HESSE, MINOS), intervals that it
+    does not find are followed here. The fit finds the minimum that is next to the first guess. Bins with an
+    error of 0 are left out.
 
     In the shape of Norris et al. 2005, ApJ 627, 324, A e^{2μ} exp(−τ₁/x − x/τ₂), x the time since the start
     and μ = √(τ₁/τ₂), start and τ₁ are not determined as the pulse becomes symmetric; peak, width
@@ -97,7 +106,7 @@ def fit_pulses(
     ...     {"statistic": "gaussian", "weighting": "mask"})
     >>> found = fit_pulses(lc)
     >>> found.sizes["pulse"], round(float(found.peak_time[0]), 1), round(float(found.width[0]), 1)
-    (1, 50.0, 14.1)
+    (1, 50.0, 13.9)
     """
     if shape not in models.FITTED:
         raise ValueRangeError(
@@ -120,7 +129,7 @@ def fit_pulses(
         None if peaks is None else np.array([float(to_met(peak, ds.attrs, name="peaks")) for peak in peaks])
     )
     problem = _Problem.of(bands, shape, baseline, _guess(bands, burst, shape, baseline, places))
-    return _dataset(ds, problem, *problem.solve())
+    return _dataset(ds, problem, problem.solve())
 
 
 # --- first guess -------------------------------------------------------------------------------------------
@@ -134,7 +143,9 @@ def _guess(
     if bands.counts is not None:
         error = np.sqrt(np.maximum(bands.counts[:, 0], 1.0)) / bands.exposure
     if baseline is not None:
-        rate = rate - background_line(bands, *burst, "fit_pulses")[0][:, 0]
+        edge = SIDES * np.ptp(bands.centre)
+        inner = (float(bands.centre[0] + edge), float(bands.centre[-1] - edge))
+        rate = rate - background_line(bands, *inner, "fit_pulses")[0][:, 0]
     time = bands.lower - bands.lower[0]
     if peaks is None:
         found = kernel.fit_pulses(time, bands.width, rate, error, MOST)[0]
@@ -155,6 +166,17 @@ def _guess(
 
 
 # --- fit ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """Parameters (p,), covariance (p, p), distances to the ends of their intervals (p, 2), and goodness."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    steps: np.ndarray
+    statistic: float
+    converged: bool
 
 
 @dataclass(frozen=True)
@@ -188,7 +210,7 @@ class _Problem:
         u = 2.0 * (bands.centre - bands.centre[0]) / (bands.centre[-1] - bands.centre[0]) - 1.0
         n = 0 if baseline is None else baseline + 1
         powers = np.polynomial.legendre.legvander(u, n - 1) if n else np.empty((u.size, 0))
-        left = bands.rate[:, 0] - models.binned_shape(shape, pulses, time, bands.width)
+        left = bands.rate[:, 0] - models.binned_shape(shape == SUDDEN, pulses, time, bands.width)
         coefficients = np.linalg.lstsq(powers, left, rcond=None)[0]
         return cls(bands, shape, powers, np.concatenate([pulses.ravel(), coefficients]), len(pulses))
 
@@ -203,9 +225,8 @@ class _Problem:
 
     def model(self, pulses: np.ndarray) -> np.ndarray:
         """Return the rate of pulses (bin,)."""
-        return models.binned_shape(
-            self.shape, np.ascontiguousarray(pulses), self.bands.lower - self.bands.lower[0], self.bands.width
-        )
+        lower = self.bands.lower - self.bands.lower[0]
+        return models.binned_shape(self.shape == SUDDEN, pulses, lower, self.bands.width)
 
     def statistic(self, values: np.ndarray) -> float:
         """Return χ², or −2 ln of the Poisson likelihood without a constant."""
@@ -218,31 +239,82 @@ class _Problem:
         mean = np.maximum(rate * self.bands.exposure, 1e-10)
         return float(2.0 * np.sum(mean - counts - xlogy(counts, mean) + xlogy(counts, counts)))
 
-    def solve(self) -> tuple[Any, np.ndarray]:
-        """Return the ``Minuit`` at the minimum, and the covariance of all parameters."""
+    def minuit(self, start: np.ndarray) -> Any:
+        """Return an ``iminuit.Minuit`` that begins at these parameters."""
         from iminuit import Minuit
 
-        minuit = Minuit(self.statistic, self.start, name=self.names())
+        minuit = Minuit(self.statistic, start, name=self.names())
         minuit.errordef = 1.0
         minuit.tol = 1e-3
         stop = float(self.bands.lower[-1] + self.bands.width[-1] - self.bands.lower[0])
         step = float(np.median(self.bands.width))
-        ends = models.limits(self.shape, 0.0, stop, step) * self.n_pulses
-        for k, pair in enumerate(ends):
+        for k, pair in enumerate(models.limits(self.shape, 0.0, stop, step) * self.n_pulses):
             minuit.limits[k] = pair
             minuit.errors[k] = 0.1
-        minuit.migrad()
-        if not minuit.valid:
-            minuit.simplex()
-            minuit.strategy = 2
+        return minuit
+
+    def solve(self) -> _Solution:
+        """Return the minimum with covariance and intervals, where the search of these goes no lower."""
+        minuit = self.minuit(self.start)
+        for _ in range(ATTEMPTS):
             minuit.migrad()
-        minuit.hesse()
-        size = self.start.size
+            if not minuit.valid:
+                minuit.simplex()
+                minuit.strategy = 2
+                minuit.migrad()
+            minuit.hesse()
+            if not minuit.valid:
+                continue
+            minuit.minos()
+            entries = minuit.merrors.values()
+            if not any(entry.lower_new_min or entry.upper_new_min for entry in entries):
+                break
+        values, size = np.array(minuit.values), self.start.size
         covariance = np.full((size, size), np.nan)
         if minuit.covariance is not None:
             covariance = np.array(minuit.covariance)
-            minuit.minos(*range(len(models.FITTED[self.shape]) * self.n_pulses))
-        return minuit, covariance
+        steps = np.full((size, 2), np.nan)
+        if minuit.valid:
+            steps = np.array([self._steps(minuit, values, k) for k in range(size)])
+        return _Solution(values, covariance, steps, self.statistic(values), bool(minuit.valid))
+
+    def _steps(self, minuit: Any, values: np.ndarray, k: int) -> tuple[float, float]:
+        """Return the distances to both ends of the interval of a parameter, NaN where it is open."""
+        entry = minuit.merrors[minuit.parameters[k]]
+        found = []
+        for step, good, limited, sign in (
+            (entry.lower, entry.lower_valid, entry.at_lower_limit, -1.0),
+            (entry.upper, entry.upper_valid, entry.at_upper_limit, 1.0),
+        ):
+            if good and not limited:
+                found.append(abs(step))
+            else:
+                found.append(np.nan if limited else self._far(values, k, sign, float(minuit.errors[k])))
+        return found[0], found[1]
+
+    def _far(self, values: np.ndarray, k: int, sign: float, step: float) -> float:
+        """Return how far a parameter can go until the statistic, minimised by the others, rises by 1."""
+        minuit = self.minuit(values)
+        minuit.fixed[k] = True
+        lowest = self.statistic(values)
+
+        def rise(distance: float) -> float:
+            minuit.values = values
+            minuit.values[k] = values[k] + sign * distance
+            minuit.migrad()
+            return float(minuit.fval) - lowest - 1.0
+
+        limit = minuit.limits[k][0 if sign < 0 else 1]
+        furthest = min(abs(limit - values[k]), FAR * step)
+        near, far = 0.0, min(step, furthest)
+        while rise(far) < 0:
+            if far >= furthest:
+                return np.nan
+            near, far = far, min(2.0 * far, furthest)
+        for _ in range(HALVINGS):
+            middle = 0.5 * (near + far)
+            near, far = (middle, far) if rise(middle) < 0 else (near, middle)
+        return 0.5 * (near + far)
 
     def names(self) -> list[str]:
         """Return the names of the parameters."""
@@ -253,13 +325,13 @@ class _Problem:
 # --- result ------------------------------------------------------------------------------------------------
 
 
-def _dataset(ds: xr.Dataset, problem: _Problem, minuit: Any, covariance: np.ndarray) -> xr.Dataset:
+def _dataset(ds: xr.Dataset, problem: _Problem, found: _Solution) -> xr.Dataset:
     """Return pulses, errors, models and goodness with units."""
-    bands, values = problem.bands, np.array(minuit.values)
+    bands, values = problem.bands, found.values
     zero = bands.lower[0]
     pulses = problem.pulses(values)
     order = np.argsort(pulses[:, 1])
-    rows = [_pulse(problem, minuit, covariance, k) for k in order]
+    rows = [_pulse(problem.shape, pulses[k], found, k * pulses.shape[1]) for k in order]
     per = {"per": "detector"} if ds.attrs.get("weighting") == "mask" else {}
     rate = {"units": "count/s", **per}
     variables: dict[str, Any] = {}
@@ -270,7 +342,6 @@ def _dataset(ds: xr.Dataset, problem: _Problem, minuit: Any, covariance: np.ndar
         variables[name] = ("pulse", column, _units(name, per))
     own = np.array([problem.model(pulses[[k]]) for k in order])
     base = problem.baseline(values)
-    n_free, statistic = values.size, float(minuit.fval)
     one = {"units": "1"}
     variables |= {
         "pulse_model": (("pulse", "time"), own, rate),
@@ -278,11 +349,11 @@ def _dataset(ds: xr.Dataset, problem: _Problem, minuit: Any, covariance: np.ndar
         "model": ("time", own.sum(axis=0) + base, rate),
         "rate": ("time", bands.rate[:, 0], rate),
         "rate_err": ("time", bands.error[:, 0], rate),
-        "covariance": (("parameter", "parameter2"), covariance),
-        "statistic": ((), statistic, one),
-        "dof": ((), bands.lower.size - n_free, one),
-        "bic": ((), statistic + n_free * np.log(bands.lower.size), one),
-        "converged": ((), bool(minuit.valid)),
+        "covariance": (("parameter", "parameter2"), found.covariance),
+        "statistic": ((), found.statistic, one),
+        "dof": ((), bands.lower.size - values.size, one),
+        "bic": ((), found.statistic + values.size * np.log(bands.lower.size), one),
+        "converged": ((), found.converged),
     }
     s = {"units": "s"}
     bounds = np.column_stack([bands.lower, bands.lower + bands.width])
@@ -297,38 +368,23 @@ def _dataset(ds: xr.Dataset, problem: _Problem, minuit: Any, covariance: np.ndar
     return xr.Dataset(variables, coords, result_attrs(ds) | attrs)
 
 
-def _pulse(problem: _Problem, minuit: Any, covariance: np.ndarray, k: int) -> dict[str, float]:
+def _pulse(shape: str, pulse: np.ndarray, found: _Solution, first: int) -> dict[str, float]:
     """Return what is known of one pulse: values, errors, and intervals of what was fitted."""
-    shape = problem.shape
     names = models.FITTED[shape]
-    own = slice(k * len(names), (k + 1) * len(names))
-    pulse = np.array(minuit.values)[own]
-    value, error = models.described(shape, pulse), models.propagated(shape, pulse, covariance[own, own])
+    value = models.described(shape, pulse)
     row: dict[str, float] = {}
-    for name in value:
-        row |= {name: value[name], f"{name}_err": error[name]}
-        if name in names:
-            row |= _interval(shape, pulse, names.index(name), minuit, own.start)
+    for k, name in enumerate(names):
+        ends = {}
+        for side, sign, step in zip(("low", "high"), (-1.0, 1.0), found.steps[first + k], strict=True):
+            moved = pulse + np.where(np.arange(pulse.size) == k, sign * step, 0.0)
+            ends[f"{name}_err_{side}"] = abs(models.described(shape, moved)[name] - value[name])
+        row |= {name: value[name], f"{name}_err": 0.5 * sum(ends.values())} | ends
+    own = slice(first, first + len(names))
+    error = models.propagated(shape, pulse, found.covariance[own, own])
+    closed = np.isfinite(found.steps[own]).all()
+    for name in [name for name in value if name not in names]:
+        row |= {name: value[name], f"{name}_err": error[name] if closed else np.nan}
     return row
-
-
-def _interval(shape: str, pulse: np.ndarray, place: int, minuit: Any, first: int) -> dict[str, float]:
-    """Return the distances to both ends of the interval of a parameter; NaN where it is open."""
-    name = models.FITTED[shape][place]
-    entry = minuit.merrors.get(minuit.parameters[first + place])
-    made = {f"{name}_err_low": np.nan, f"{name}_err_high": np.nan}
-    if entry is None:
-        return made
-    for side, step, good, limited in (
-        ("low", entry.lower, entry.lower_valid, entry.at_lower_limit),
-        ("high", entry.upper, entry.upper_valid, entry.at_upper_limit),
-    ):
-        if good and not limited:
-            moved = pulse.copy()
-            moved[place] += step
-            change = models.described(shape, moved)[name] - models.described(shape, pulse)[name]
-            made[f"{name}_err_{side}"] = abs(change)
-    return made
 
 
 def _units(name: str, per: dict[str, str]) -> dict[str, str]:

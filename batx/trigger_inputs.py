@@ -6,7 +6,7 @@ Private to `batx.triggers`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,10 @@ OFF_GRID = 0.05
 DRAWS = 2000
 #: thresholds between which the number of false triggers is looked for; below, they are not apart
 LOWEST, HIGHEST = 3.0, 12.0
+#: counts of a band on either side by which its level is known
+KNOWN = 200.0
+#: the number of false triggers at the threshold is this close to what is asked, after so many steps at most
+CLOSE, MOST_STEPS = 0.03, 8
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,8 @@ def levels_of(
 ) -> np.ndarray:
     """Return the counts in a slot (size, base) around trials of a timescale picked at random.
 
-    Mean over `reach` slots before and after; not less than half a count in all of them.
+    Mean over `reach` slots before and after, or so many that a band has `KNOWN` counts there; not less than
+    half a count in all of them.
     """
     random = np.random.default_rng(seed)
     number = np.array([places.size for places in trials])
@@ -194,7 +199,8 @@ def levels_of(
         one = stretches[k]
         start = int(random.choice(trials[k])) * int(scale[1])
         stop, n = start + int(scale[0]), one.live.size - 1
-        low, high = max(start - reach, 0), min(stop + reach, n)
+        far = max(reach, round(KNOWN * one.live[-1] / max(one.counts[:, -1].mean(), 1.0)))
+        low, high = max(start - far, 0), min(stop + far, n)
         live = one.live[high] - one.live[stop] + one.live[start] - one.live[low]
         counts = one.counts[:, high] - one.counts[:, stop] + one.counts[:, start] - one.counts[:, low]
         made[row] = np.maximum(counts, 0.5) / live
@@ -217,7 +223,7 @@ class FalseAlarms:
     z: np.ndarray
     log_trials: np.ndarray
 
-    def number(self, z: np.ndarray) -> np.ndarray:
+    def number(self, z: np.ndarray | float) -> np.ndarray:
         """Return the expected number of false triggers above a threshold."""
         return np.exp(self._log_number(z))
 
@@ -261,7 +267,29 @@ def false_alarms(
 
     if at is None:
         guess = -float(ndtri(min(asked / (0.3 * trials.sum() * members.shape[0]), 0.5)))
-        guess = min(max(guess, LOWEST), HIGHEST)
-        at = FalseAlarms(np.array([guess]), np.array([log_trials(guess)])).threshold(asked)
-    z = max(at, LOWEST) + np.array([0.0, 1.5])
-    return FalseAlarms(z, np.array([log_trials(one) for one in z]))
+        at, value = _threshold(log_trials, min(max(guess, LOWEST), HIGHEST), asked)
+    else:
+        value = log_trials(at)
+    return FalseAlarms(np.array([at, at + 1.5]), np.array([value, log_trials(at + 1.5)]))
+
+
+def _threshold(log_trials: Callable[[float], float], guess: float, asked: float) -> tuple[float, float]:
+    """Return the threshold above which no more than `asked` false triggers are expected, and ln K there.
+
+    Few counts make the number fall in steps: where it has none near what is asked, the lower one is taken.
+    """
+    low, high, z = 0.0, np.inf, guess
+    best = (np.inf, 0.0)
+    for _ in range(MOST_STEPS):
+        value = log_trials(z)
+        here = FalseAlarms(np.array([z]), np.array([value]))
+        ratio = float(here.number(z)) / asked
+        if ratio <= 1.0 + CLOSE:
+            high, best = z, (z, value)
+            if ratio >= 1.0 - 2 * CLOSE:
+                break
+        else:
+            low = z
+        step = here.threshold(asked * (1.0 - 0.5 * CLOSE))
+        z = step if low < step < high else 0.5 * (low + high)
+    return best

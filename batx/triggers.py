@@ -366,7 +366,7 @@ def _dataset(
     attrs = {name: value for name, value in ds.attrs.items() if name in kept}
     line = f"batx.rate_trigger: {number.size} above {limit:.3f}"
     attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
-    trials = int(search.trials.sum()) * len(bands.members)
+    trials = float(search.trials.sum() * len(bands.members))
     return build(
         "triggers",
         variables,

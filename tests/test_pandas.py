@@ -23,10 +23,12 @@ TABLES = [
     "ray_trace",
     "lightcurve",
     "lightcurve_counts",
+    "lightcurve_net",
     "spectrum",
     "spectrum_counts",
     "spectra",
     "catalog",
+    "triggers",
     "housekeeping",
     "table",
 ]

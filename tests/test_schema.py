@@ -27,6 +27,7 @@ VARIANTS = {
     "events_sources": "events",
     "weight_image": "detector_plane",
     "lightcurve_counts": "lightcurve",
+    "lightcurve_net": "lightcurve",
     "spectrum_counts": "spectrum",
     "spectra": "spectrum",
     "redistribution": "response",

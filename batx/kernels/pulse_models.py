@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
-from batx.kernels.pulses import LIMIT, ODDS_LIMIT, SUBBINS, binned_pulses
+from batx.kernels.pulses import LIMIT, ODDS_LIMIT
 
 __all__ = ["FITTED", "binned_shape", "described", "first_guess", "limits", "propagated"]
 
@@ -22,29 +22,65 @@ FITTED = {
     "norris2005": ("amplitude", "peak_time", "width", "asymmetry"),
     "norris1996": ("amplitude", "peak_time", "rise", "decay", "peakedness"),
 }
+#: Gauss's rule on (0, 1)
+NODES, WEIGHTS = (0.5 * (np.polynomial.legendre.leggauss(6)[k] + (1 - k)) for k in range(2))
 #: ν between these
 POWERS = (0.3, 10.0)
 
 
-def binned_shape(shape: str, parameters: np.ndarray, lower: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Return the mean of a sum of pulses (pulse, parameter) in each bin (bin,)."""
-    if shape == "norris2005":
-        return binned_pulses(parameters, lower, width)
-    return _binned_two_sided(parameters, lower, width)
+@njit(cache=True, nogil=True)
+def _sudden(pulse: np.ndarray, time: float) -> float:
+    """Return a pulse of Norris et al. 2005 at a time."""
+    width = math.exp(min(max(pulse[2], -LIMIT), LIMIT))
+    kappa = 1.0 / (1.0 + math.exp(-min(max(pulse[3], -ODDS_LIMIT), ODDS_LIMIT)))
+    mu = 0.25 * (1.0 / (kappa * kappa) - 1.0)
+    v = 1.0 + (time - pulse[1]) / (kappa * width * mu)
+    return math.exp(min(pulse[0], LIMIT) - mu * (v + 1.0 / v - 2.0)) if v > 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)
-def _binned_two_sided(parameters: np.ndarray, lower: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _start(pulse: np.ndarray) -> float:
+    """Return when a pulse of Norris et al. 2005 begins."""
+    kappa = 1.0 / (1.0 + math.exp(-min(max(pulse[3], -ODDS_LIMIT), ODDS_LIMIT)))
+    scale = 0.25 * (1.0 / kappa - kappa) * math.exp(min(max(pulse[2], -LIMIT), LIMIT))
+    return float(pulse[1] - scale)
+
+
+@njit(cache=True, nogil=True)
+def _stretched(pulse: np.ndarray, time: float) -> float:
+    """Return a pulse of Norris et al. 1996 at a time."""
+    apart = time - pulse[1]
+    u = -apart * math.exp(-pulse[2]) if apart < 0 else apart * math.exp(-pulse[3])
+    return math.exp(min(pulse[0], LIMIT) - u ** math.exp(pulse[4]))
+
+
+@njit(cache=True, nogil=True)
+def binned_shape(sudden: bool, parameters: np.ndarray, lower: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the mean of a sum of pulses in each bin (bin,), by Gauss's rule on either side of their peaks.
+
+    Parameters
+    ----------
+    sudden
+        Whether the shape is ``norris2005``; it is integrated from its start on.
+    parameters
+        (pulse, parameter).
+    lower, width
+        (bin,).
+    """
     total = np.zeros(lower.size)
     for k in range(parameters.shape[0]):
-        height = math.exp(min(parameters[k, 0], LIMIT))
-        rise, decay = math.exp(-parameters[k, 2]), math.exp(-parameters[k, 3])
-        power = math.exp(parameters[k, 4])
+        pulse = parameters[k]
+        start = _start(pulse) if sudden else -np.inf
         for i in range(lower.size):
-            for part in range(SUBBINS):
-                apart = lower[i] + width[i] * (part + 0.5) / SUBBINS - parameters[k, 1]
-                u = -apart * rise if apart < 0 else apart * decay
-                total[i] += height * math.exp(-(u**power)) / SUBBINS
+            first, last = max(lower[i], start), lower[i] + width[i]
+            middle = min(max(pulse[1], first), last)
+            for side in range(2):
+                low, high = (first, middle) if side == 0 else (middle, last)
+                if high > low:
+                    for j in range(NODES.size):
+                        time = low + (high - low) * NODES[j]
+                        value = _sudden(pulse, time) if sudden else _stretched(pulse, time)
+                        total[i] += WEIGHTS[j] * value * (high - low) / width[i]
     return total
 
 

@@ -12,6 +12,7 @@ from batx.commands.products import dataset_info, product
 from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
+from batx.commands.spectra import fit, limit, response
 from batx.commands.timing import duration
 from batx.errors import BatxError
 
@@ -37,6 +38,9 @@ main.add_command(image)
 main.add_command(mosaic)
 main.add_command(duration)
 main.add_command(trigger)
+main.add_command(fit)
+main.add_command(limit)
+main.add_command(response)
 
 
 @main.command()

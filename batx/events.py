@@ -13,6 +13,7 @@ from batx.errors import GtiError
 from batx.joining import common_variables, joined_attrs, opened, require_same
 from batx.kernels import gti as kernel
 from batx.schema import require_kind, validate
+from batx.schema.spec import TRACE_VARIABLES
 
 __all__ = ["join_events"]
 
@@ -70,7 +71,8 @@ def join_events(
     same = ("telescope", "instrument", *(() if other_observations else ("obs_id",)))
     require_same(lists, "event lists", *same, operation="join_events")
     starts, stops = _good_time(lists)
-    lists = [ds.drop_vars(["gti_start", "gti_stop"], errors="ignore") for ds in lists]
+    traces = _traces(lists)
+    lists = [ds.drop_dims(["gti", "trace"], errors="ignore") for ds in lists]
     lists = common_variables(lists, "event lists", "join_events")
     joined = lists[0] if len(lists) == 1 else _concatenated(lists)
     kept = _order(joined)
@@ -82,6 +84,7 @@ def join_events(
         joined = joined.assign(
             gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"})
         )
+    joined = joined.assign(traces)
     joined.attrs = attrs
     validate(joined, "events")
     return joined
@@ -98,6 +101,16 @@ def _good_time(lists: Sequence[xr.Dataset]) -> tuple[np.ndarray, np.ndarray] | t
         )
     starts, stops = (np.concatenate([ds[name].values for ds in lists]) for name in ("gti_start", "gti_stop"))
     return kernel.union(starts, stops)
+
+
+def _traces(lists: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Return the ways of the source one after the other, nothing if a list does not know it."""
+    names = [spec.name for spec in TRACE_VARIABLES]
+    if not all(name in ds for ds in lists for name in names) or any("source" in ds.dims for ds in lists):
+        return {}
+    ways = xr.concat([ds[names].drop_vars(ds.coords, errors="ignore") for ds in lists], "trace")
+    rows = np.unique(ways["trace_time"].values, return_index=True)[1]
+    return {name: ways[name].isel(trace=rows) for name in names}
 
 
 def _concatenated(lists: Sequence[xr.Dataset]) -> xr.Dataset:

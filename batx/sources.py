@@ -31,7 +31,7 @@ from batx.source_fits import Settings, background_of, measure
 from batx.units import to_value
 from batx.weight_inputs import distortion_map
 
-__all__ = ["at", "background_maps", "detect", "match", "photometry", "upper_limit"]
+__all__ = ["at", "background_maps", "detect", "match", "photometry", "position_limit"]
 
 #: full width at half maximum of a source in degrees, for shapes other than that of the mask
 TOOL_FWHM = 0.37413
@@ -282,7 +282,7 @@ def at(
     ra, dec
         As for `photometry`: SkyCoord, catalogue, or degrees.
     sigma
-        Of the upper limit, see `upper_limit`.
+        Of the upper limit, see `batx.upper_limit`.
     outside
         As for `photometry`; here positions outside the image have NaN unless told otherwise.
     **options
@@ -321,7 +321,7 @@ def at(
     return result
 
 
-def upper_limit(
+def position_limit(
     image: xr.Dataset, ra: Any, dec: Any = None, *, sigma: float = 3.0, **options: Any
 ) -> xr.DataArray:
     """Return the rate that a source at a position does not exceed, at the confidence of one-sided `sigma`.
@@ -365,7 +365,7 @@ def upper_limit(
     >>> image = build(
     ...     "sky_image", {"imx": x[0], "imy": y[:, 0], "rate": (("imy", "imx"), noise, {"units": "count/s"})}
     ... )
-    >>> bool(0 < upper_limit(image, 0.01, 0.02, frame="tangent", pcode=1)[0] < 8)
+    >>> bool(0 < position_limit(image, 0.01, 0.02, frame="tangent", pcode=1)[0] < 8)
     True
     """
     chosen: dict[str, Any] = {"together": False, **options}

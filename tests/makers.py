@@ -534,6 +534,23 @@ def _bands_free() -> dict:
     }
 
 
+def limit() -> xr.Dataset:
+    """Limits for two shapes of the source."""
+    return build(
+        "limit",
+        {
+            "template": np.array(["soft", "normal"]),
+            "flux_limit": ("template", np.array([1e-8, 2e-8])),
+            "photon_flux_limit": ("template", np.array([0.2, 0.3])),
+            "rate_limit": ("template", np.array([0.05, 0.05])),
+            "flux": ("template", np.array([1e-9, 2e-9])),
+            "flux_err": ("template", np.array([3e-9, 6e-9])),
+            "snr": ("template", np.array([0.3, 0.3])),
+        },
+        {"sigma": 3.0, "method": "bayesian", "emin": 15.0, "emax": 150.0},
+    )
+
+
 def fit() -> xr.Dataset:
     """A power law with two bands of flux and three bins."""
     names = np.array(["index", "pivot", "norm"])
@@ -555,11 +572,12 @@ def fit() -> xr.Dataset:
             "statistic": ((), 61.3),
             "dof": ((), 57),
             "converged": ((), True),
-            "band": np.arange(2),
+            "band": ("band", np.array([82.5, 104.5])),
             "band_bnds": np.array([[15.0, 150.0], [14.0, 195.0]]),
-            "flux": np.array([2.6e-8, 3.2e-8]),
-            "flux_err": np.array([1e-9, 2e-9]),
+            "flux": ("band", np.array([2.6e-8, 3.2e-8])),
+            "flux_err": ("band", np.array([1e-9, 2e-9])),
             "bin_spectrum": ("bin", np.array(["0", "0", "0"])),
+            "bin_energy": edges.mean(axis=1),
             "bin_energy_bnds": edges,
             "bin_rate": np.array([0.02, 0.03, 0.02]),
             "bin_rate_err": np.array([0.001, 0.001, 0.002]),
@@ -627,6 +645,49 @@ def table() -> xr.Dataset:
     )
 
 
+def periodogram(n: int = 40) -> xr.Dataset:
+    rng = _rng()
+    dims, power = ("frequency", "energy"), rng.chisquare(4, (n, 4))
+    return build(
+        "periodogram",
+        {
+            "frequency": 0.05 + 0.001 * np.arange(n),
+            "frequency_dot": 0.0,
+            **_bands(),
+            "power": (dims, power),
+            "probability": (dims, np.exp(-0.5 * power)),
+            "false_alarm": (dims, -np.expm1(-n * np.exp(-0.5 * power))),
+            "harmonics": (dims, rng.integers(1, 5, (n, 4))),
+            "threshold": np.full(4, 25.0),
+            "noise": np.array([1.0, 1.0, 1.1, 1.4]),
+        },
+        {**ATTRS, "method": "h", "n_harmonics": 4, "level": 0.01, "epoch": T0 + 100.0},
+    )
+
+
+def pulse_profile(n: int = 16) -> xr.Dataset:
+    edges = np.linspace(0.0, 1.0, n + 1)
+    centre, bounds = _bounds(edges)
+    counts = _rng().poisson(1000.0 + 200.0 * np.sin(2 * np.pi * centre)[:, None], (n, 4))
+    return build(
+        "pulse_profile",
+        {
+            "phase": centre,
+            "phase_bnds": bounds,
+            **_bands(),
+            "rate": counts / 12.5,
+            "rate_err": np.sqrt(counts) / 12.5,
+            "counts": counts,
+            "exposure": np.full(n, 12.5),
+            "noise": np.ones(4),
+            "frequency": 0.1018,
+            "frequency_dot": 0.0,
+            "epoch": T0 + 100.0,
+        },
+        {**ATTRS, "statistic": "poisson", "weighting": "none"},
+    )
+
+
 MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "events": events,
     "gti": gti,
@@ -639,12 +700,15 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "detector_table": detector_table,
     "lightcurve": lightcurve,
     "spectrum": spectrum,
+    "periodogram": periodogram,
+    "pulse_profile": pulse_profile,
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,
     "mosaic_image": mosaic_image,
     "catalog": catalog,
     "fit": fit,
+    "limit": limit,
     "triggers": triggers,
     "image": image,
     "housekeeping": housekeeping,

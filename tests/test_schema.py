@@ -196,7 +196,7 @@ DEPARTURES = [
     ),
     (lambda: LC.assign_attrs(obs_id=12345000), "attrs['obs_id']", "12345000 (int)", "str"),
     (lambda: LC.assign_attrs(utcf="-22"), "attrs['utcf']", "'-22' (str)", "float"),
-    (lambda: LC.assign_attrs(time_scale="utc"), "attrs['time_scale']", "'utc'", "'tt'"),
+    (lambda: LC.assign_attrs(time_scale="utc"), "attrs['time_scale']", "'utc'", "'tt' or 'tdb'"),
     (lambda: LC.assign_attrs(batx_kind="events"), "attrs['batx_kind']", "'events'", "'lightcurve'"),
     (lambda: LC.assign_attrs(clockapp=False), "attrs['clockapp']", "bool", "a list of them"),
     (lambda: LC.assign_attrs(pos={"ra": 1}), "attrs['pos']", "dict", "a list of them"),

@@ -34,6 +34,8 @@ _RESERVED = (
     "missing_value",
     "scale_factor",
 )
+#: strings of any length; xarray takes an empty array of plain objects for numbers
+_STRINGS = np.dtype("O", metadata={"element_type": str})
 _NAME = re.compile(r"[\w\x80-\U0010ffff][^/\x00]*(?<! )")
 
 
@@ -229,7 +231,7 @@ def _with_encoding(ds: xr.Dataset, kept: tuple[str, ...]) -> xr.Dataset:
 
 def _zarr_form(ds: xr.Dataset) -> xr.Dataset:
     """Return `ds` with variable-length strings and regular dask chunks."""
-    strings = {name: ds[name].astype(object) for name in ds.variables if ds[name].dtype.kind in "US"}
+    strings = {name: ds[name].astype(_STRINGS) for name in ds.variables if ds[name].dtype.kind in "US"}
     for name, array in strings.items():
         array.attrs = ds[name].attrs
     ds = ds.assign_coords({name: array for name, array in strings.items() if name in ds.coords})

@@ -77,7 +77,8 @@ def z_search(
         ramps, and is taken off; `None`: the rate is constant. Frequencies begin at 1 / `baseline`.
     noise
         ``"measured"``: the noise is that of the differences of neighbouring bins, at least counting noise (in
-        raw rates above 100 keV it is 1.4 times that); ``"counting"``: that of counts, or of the errors.
+        raw rates above 100 keV it is 1.4 times that); ``"counting"``: that of counts, or of the errors. That
+        of weighted events is always that of their weights.
     weighting
         For events: ``"mask"``, ``"none"`` or ``"auto"``, as in `batx.lightcurve`.
     oversample

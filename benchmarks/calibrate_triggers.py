@@ -19,7 +19,7 @@ import batx
 
 BANDS = np.array([[15.0, 25.0], [25.0, 50.0], [50.0, 100.0], [100.0, 350.0]])
 SHARES = {1: np.ones(1), 4: np.array([0.27, 0.28, 0.23, 0.22])}
-ASKED = (0.3, 0.1, 0.03, 0.01)
+ASKED = (0.1, 0.03, 0.01)
 #: bands, length of a bin (s), bins, counts in a bin of all bands together
 KINDS = [(1, 1.0, 1000, level) for level in (0.3, 5.0, 50.0, 6000.0)]
 KINDS += [(4, 0.064, 4096, level) for level in (0.5, 10.0, 330.0)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.products import dataset_info, product
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
@@ -35,6 +36,7 @@ main.params.append(debug_option())
 main.add_command(image)
 main.add_command(mosaic)
 main.add_command(duration)
+main.add_command(glitches)
 
 
 @main.command()

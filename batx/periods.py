@@ -71,7 +71,7 @@ def z_search(
     energy
         For events: bands as edges or pairs in keV; by default one, 15-350 keV.
     gti
-        Further good-time intervals.
+        Further good-time intervals; of a light curve the bins count that are good as a whole.
     baseline
         Spacing (s) of the knots of a cubic spline that describes slow changes of the rate, such as particle
         ramps, and is taken off; `None`: the rate is constant. Frequencies begin at 1 / `baseline`.

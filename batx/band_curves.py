@@ -16,7 +16,7 @@ import xarray as xr
 from batx.block_inputs import read_bins
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.met import to_met
-from batx.schema import KINDS, require_kind
+from batx.schema import KINDS, require_kind, validate
 from batx.schema.axes import with_axes
 from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.timing import bayesian_blocks
@@ -113,8 +113,10 @@ def read_bands(ds: xr.Dataset, operation: str, *, one: bool = False) -> Bands:
         Whether it takes a single band.
     """
     require_kind(ds, "lightcurve", operation=operation)
+    ds = with_axes(ds, KINDS["lightcurve"])
+    validate(ds, "lightcurve")
     bins = read_bins(ds, "auto", operation)
-    energies = with_axes(ds, KINDS["lightcurve"])["energy_bnds"].transpose("energy", "bnds").values
+    energies = ds["energy_bnds"].transpose("energy", "bnds").values
     if one and len(energies) != 1:
         raise KindError(
             f"{operation}: found {len(energies)} bands, expected one; re-bin them "

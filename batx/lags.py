@@ -95,6 +95,8 @@ def lag(
     ------
     KindError
         If there are fewer than two bands, or several sources.
+    SchemaError
+        If the light curve lacks a variable that the data model needs.
     EmptySelectionError
         If no burst is found and no `interval` given, or the interval holds fewer than ten bins.
     ValueRangeError

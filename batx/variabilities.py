@@ -69,6 +69,8 @@ def variability(
     ------
     KindError
         If there are several sources.
+    SchemaError
+        If the light curve lacks a variable that the data model needs.
     EmptySelectionError
         If no burst is found and no `interval` given, it holds fewer than ten bins, or no band has a signal
         above its noise.

@@ -14,9 +14,9 @@ import numpy as np
 import xarray as xr
 
 from batx.block_inputs import read_bins
-from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.errors import EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.met import to_met
-from batx.schema import KINDS, require_kind, validate
+from batx.schema import KINDS, require_kind
 from batx.schema.axes import with_axes
 from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.timing import bayesian_blocks
@@ -33,6 +33,8 @@ __all__ = [
     "without_background",
 ]
 
+#: variables of a light curve beside its values
+NEEDED = ("time_bnds", "energy_bnds", "exposure")
 #: edges (keV) closer than this are the same
 SAME_EDGE = 1e-3
 
@@ -114,7 +116,11 @@ def read_bands(ds: xr.Dataset, operation: str, *, one: bool = False) -> Bands:
     """
     require_kind(ds, "lightcurve", operation=operation)
     ds = with_axes(ds, KINDS["lightcurve"])
-    validate(ds, "lightcurve")
+    missing = [name for name in NEEDED if name not in ds.variables]
+    if missing:
+        raise MissingVariableError(
+            f"{operation}: the light curve has no {', '.join(missing)}; keep all its variables, or see batx.check"
+        )
     bins = read_bins(ds, "auto", operation)
     energies = ds["energy_bnds"].transpose("energy", "bnds").values
     if one and len(energies) != 1:

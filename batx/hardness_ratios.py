@@ -77,8 +77,8 @@ def hardness(
         If there are fewer than two bands, or several sources.
     RebinError
         If the background has other bins or bands.
-    SchemaError
-        If the light curve lacks a variable that the data model needs.
+    MissingVariableError
+        If the light curve lacks bounds or exposure.
     EmptySelectionError
         If no bin is left, or no burst is found that tells where the background is.
     ValueRangeError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from block_inputs import curve
 
-from batx.errors import BatxWarning, EmptySelectionError, SchemaError, ValueRangeError
+from batx.errors import BatxWarning, EmptySelectionError, MissingVariableError, ValueRangeError
 from batx.kernels.fluctuations import excess_variance, fast_power, shortest_part
 
 TIME = np.arange(300) + 0.5
@@ -114,7 +114,7 @@ def test_bad_input() -> None:
         lc.assign(rate_err=0.0 * lc.rate_err).bat.variability()
     with pytest.raises(ValueRangeError, match="gaps"):
         lc.drop_isel(time=[150]).bat.variability()
-    with pytest.raises(SchemaError, match="time_bnds"):
+    with pytest.raises(MissingVariableError, match="time_bnds"):
         lc[["rate"]].bat.variability()
     for wrong in ({"fraction": 0.0}, {"smoothing": 0.0}):
         with pytest.raises(ValueRangeError, match=next(iter(wrong))):

@@ -119,7 +119,7 @@ def read_bands(ds: xr.Dataset, operation: str, *, one: bool = False) -> Bands:
     missing = [name for name in NEEDED if name not in ds.variables]
     if missing:
         raise MissingVariableError(
-            f"{operation}: the light curve has no {', '.join(missing)}; keep all its variables, or see batx.check"
+            f"{operation}: the light curve has no {', '.join(missing)}; keep its variables, see batx.check"
         )
     bins = read_bins(ds, "auto", operation)
     energies = ds["energy_bnds"].transpose("energy", "bnds").values

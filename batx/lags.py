@@ -95,6 +95,8 @@ def lag(
     ------
     KindError
         If there are fewer than two bands, or several sources.
+    MissingVariableError
+        If the light curve lacks bounds or exposure.
     EmptySelectionError
         If no burst is found and no `interval` given, or the interval holds fewer than ten bins.
     ValueRangeError
@@ -108,14 +110,14 @@ def lag(
 
     Notes
     -----
-    With h the hard band and s the soft one, net of background, the linear correlation is
-    C(τ) = Σ h(t) s(t + τ) / √(Σ h² Σ s²) (Band 1997, ApJ 486, 928; Ukwatta et al. 2010, ApJ 711, 1073). That
-    of Edelson & Krolik 1988, ApJ 333, 646, is the mean over all pairs of bins at a delay of
-    (h − h̄)(s − s̄) / √((v_h − e_h²)(v_s − e_s²)), v the variance of the bins and e² that of their noise. The
-    discrete one is (1 − |τ|/T) ⟨h s⟩ / √(⟨h²⟩⟨s²⟩) with the mean over these pairs and T the length of the
-    interval; for even bins it is the linear one. The lag is the place of the maximum of the curve fitted by least
-    squares (asymmetric Gaussian: Bernardini et al. 2015, MNRAS 446, 1129). Where pulses differ in shape
-    between bands, it depends on the range that is fitted, on all of the methods.
+    With h the hard band and s the soft one, net of background, the linear correlation is C(τ) = Σ h(t) s(t +
+    τ) / √(Σ h² Σ s²) (Band 1997, ApJ 486, 928; Ukwatta et al. 2010, ApJ 711, 1073). That of Edelson & Krolik
+    1988, ApJ 333, 646, is the mean over all pairs of bins at a delay of (h − h̄)(s − s̄) / √((v_h − e_h²)(v_s
+    − e_s²)), v the variance of the bins and e² that of their noise. The discrete one is (1 − |τ|/T) ⟨h s⟩ /
+    √(⟨h²⟩⟨s²⟩) with the mean over these pairs and T the length of the interval; for even bins it is the
+    linear one. The lag is the place of the maximum of the curve fitted by least squares (asymmetric Gaussian:
+    Bernardini et al. 2015, MNRAS 446, 1129). Where pulses differ in shape between bands, it depends on the
+    range that is fitted, on all of the methods.
 
     Narrower ranges are tried in steps of √2, each around the highest correlation smoothed over half of it;
     they count if the error to first order is below an eighth of the half range. Taken is the broadest range

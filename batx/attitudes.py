@@ -11,12 +11,22 @@ import xarray as xr
 
 from batx.errors import AttitudeError, BatxWarning, ValueRangeError
 from batx.instrument import sky
+from batx.kernels import gti
 from batx.met import to_met
 from batx.positions import sky_position
 from batx.schema import build, require_kind
+from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.units import to_value
 
-__all__ = ["AttitudePath", "Coverage", "alignment_matrix", "attitude_path", "field_position", "pointing"]
+__all__ = [
+    "AttitudePath",
+    "Coverage",
+    "alignment_matrix",
+    "attitude_path",
+    "field_position",
+    "gti_of_slews",
+    "pointing",
+]
 
 #: an interval without attitude rows that is longer than this, and than 20 usual ones, is a gap; s
 _GAP = 10.0
@@ -295,6 +305,54 @@ def pointing(
         {"time": met, "quaternion": quaternions, "ra": ra, "dec": dec, "roll": np.rad2deg(roll) % 360.0},
         attitude.attrs,
     )
+
+
+def gti_of_slews(attitude: xr.Dataset, rate: Any = 0.01, angle: Any = 1.0) -> xr.Dataset:
+    """Return the intervals in which the spacecraft slews.
+
+    Pointed, it drifts by less than 0.003 degrees/s; slews are at 0.1 to 1.5 degrees/s, and slow down to a few
+    thousandths in the last seconds.
+
+    Parameters
+    ----------
+    attitude
+        Dataset of kind `attitude`; intervals without rows that are far longer than usual count as no slew.
+    rate
+        Least turning rate between two rows, degrees/s.
+    angle
+        Least angle through which a slew turns, degrees or Quantity.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``gti``; empty if there is no slew.
+
+    Raises
+    ------
+    AttitudeError
+        If there is no usable attitude.
+
+    Examples
+    --------
+    >>> from batx.simulate import Slew, attitude
+    >>> path = attitude(0.0, 60.0, (150, 30, 40), slews=[Slew(20, 40, 165, 20, 40)])
+    >>> slews = gti_of_slews(path)
+    >>> bool(20 <= slews.start[0] < 22), bool(38 < slews.stop[0] <= 40)
+    (True, True)
+    """
+    path = attitude_path(attitude, sky.NOMINAL_ALIGNMENT)
+    starts, stops = path.times[:-1], path.times[1:]
+    turned = np.rad2deg(path.rate) * (stops - starts)
+    fast = np.rad2deg(path.rate) > float(to_value(rate, "deg/s", "rate"))
+    fast &= ~np.isin(starts, [low for low, _ in path.gaps])
+    start, stop = gti.union(starts[fast], stops[fast])
+    before = np.append(0.0, np.cumsum(turned))
+    total = before[np.searchsorted(path.times, stop)] - before[np.searchsorted(path.times, start)]
+    far = total >= float(to_value(angle, "deg", "angle"))
+    attrs = {
+        spec.name: attitude.attrs[spec.name] for spec in COMMON_ATTRIBUTES if spec.name in attitude.attrs
+    }
+    return build("gti", {"start": start[far], "stop": stop[far]}, attrs)
 
 
 def field_position(

@@ -44,18 +44,20 @@ def response(
     Parameters
     ----------
     spectrum
-        Kind ``spectrum``, or ``lightcurve`` for the response of its bands. Gives place, normalisation,
-        channels, and with `trace` the times.
+        Kind ``spectrum``, or ``lightcurve`` for the response of its bands. Gives channels, times, place and
+        normalisation. A spectrum made from weighted events knows the way of its source through the field:
+        the response is then the mean along it, also during a slew.
     imx, imy
         Place in the field as tangents (BAT_X/BAT_Z, BAT_Y/BAT_Z); arrays give a dimension ``source``. They
-        come before the place that `spectrum` names.
+        come before what `spectrum` knows.
     norm
         Factor of the mask weights that was not applied (MSKWTSQF); of `spectrum`, or the inverse of the
         coding efficiency of the place, which the weights have by default.
     trace
-        Kind ``ray_trace`` (`batx.ray_trace`) for one source: the response is the mean along it, over the good
-        time of `spectrum`, or of each of its time bins. A trace stands for the time from halfway since the
-        one before it to halfway to the next; where the source is not coded the response is 0.
+        Kind ``ray_trace`` (`batx.ray_trace`) for one source, in place of the way that `spectrum` knows: the
+        response is the mean along it, over the good time of each time bin. A trace stands for the time from
+        halfway since the one before it to halfway to the next; where the source is not coded the response
+        is 0.
     weights
         Of the mean: ``"exposure"``; a light curve of the source in one band, for its counts; or numbers, one
         for each time of `trace`.

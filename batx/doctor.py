@@ -77,13 +77,14 @@ def _packages() -> Iterator[Finding]:
         return
     for requirement in wanted:
         extra = requirement.marker is not None and "extra" in str(requirement.marker)
-        if extra and "cluster" not in str(requirement.marker):
+        name = next((one for one in ("cluster", "timing") if one in str(requirement.marker)), "")
+        if extra and not name:
             continue
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
             remedy = (
-                "pip install 'batx[cluster]'"
+                f"pip install 'batx[{name}]'"
                 if extra
                 else f"pip install '{requirement.name}{requirement.specifier}'"
             )

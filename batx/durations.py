@@ -24,6 +24,7 @@ from batx.burst_curves import (
 )
 from batx.errors import KindError, ValueRangeError
 from batx.kernels import durations as kernel
+from batx.pulse_curves import pulse_intervals
 from batx.reduction import compat_of
 from batx.schema import build
 from batx.schema.spec import COMMON_ATTRIBUTES
@@ -34,6 +35,8 @@ __all__ = ["duration", "duration_gti", "fluence_fraction"]
 
 ERRORS = ("totvar", "fracvar")
 METHODS = ("tool", "bootstrap", "pulses")
+#: fewest bins in T100 for ``"pulses"``
+LEAST_BINS = 4
 #: ends of the background intervals that are open, as in the files of the tool
 OPEN_END = 1e307
 
@@ -95,7 +98,7 @@ def duration(
         ``window_snr``: the interval of the highest signal-to-noise; ``emergence_time``: time (s) after the
         start of T100 until the signal first exceeds 5 times its error; ``n_blocks``. With
         ``"bootstrap"`` or ``"pulses"`` also ``t90_sample``, ``t90_start_sample`` (sample,) and so on: the
-        probability distribution; with ``"pulses"`` also ``n_pulses``.
+        probability distribution; with ``"pulses"`` also ``n_pulses_sample`` and its median ``n_pulses``.
 
     Raises
     ------
@@ -119,10 +122,14 @@ def duration(
     standard deviation of the durations found, at least one bin. Neither error covers what is cut off
     outside of the blocks of the burst: see the measured coverage in algorithms 2.5.
 
-    With ``method="pulses"`` as many pulses (Norris et al. 2005, ApJ 627, 324) are fitted as the Bayesian
-    information criterion allows, at most 8, to T100 and as much again on either side; sums of pulses drawn
-    from their posterior (`batx.kernels.pulses`) give T90 and the like: the median, half the width of the
-    central 68 %, and the medians of start and stop. Light curves only.
+    With ``method="pulses"`` T100 and as much again on either side is described by sums of pulses (Norris et
+    al. 2005, ApJ 627, 324), drawn with the number of pulses from their posterior
+    (`batx.kernels.pulse_posterior`; counts by their Poisson likelihood). T90 and the like are the median of
+    what these sums have in that time, the error is half the width of the central 68 %, start and stop are
+    medians. This counts what lies beyond T100, so the light curve must be at 0 where the burst is not: if
+    ``background1_rate`` or ``background2_rate`` is not within its error, ask for `background`, whose two
+    rates are then uncertain by their errors. Light curves only, with at least 4 bins in T100; where T90 is
+    only a few bins long, it rests on the shape of the pulses as much as on the data.
 
     With ``compat="heasoft"``: blocks as in the tool; an interval that ends where it starts has duration 0 and
     no error (here: one bin); a time on an edge of bins that rounding puts before it is found too late.
@@ -171,7 +178,7 @@ def duration(
     if method == "bootstrap":
         values |= _bootstrap(curve, edges, parts, n_samples, seed, background, off)
     elif method == "pulses":
-        values |= _pulses(curve, edges, parts, n_samples, seed)
+        values |= _pulses(curve, edges, off, background, parts, n_samples, seed)
     return _dataset(ds, values, blocks)
 
 
@@ -225,7 +232,7 @@ def _fixed_values(
     """Return everything that does not depend on the parts asked for."""
     if not peak > 0:
         raise ValueRangeError(f"peak: found {peak} s, expected a positive length")
-    middle = _peak_time(curve, peak)
+    middle = _peak_time(curve, rise, peak)
     values: dict[str, Any] = {
         "t100": edges[-2] - edges[1],
         "t100_start": edges[1],
@@ -246,13 +253,11 @@ def _fixed_values(
     return values | _window(curve, rise)
 
 
-def _peak_time(curve: Curve, length: float) -> float:
-    """Return the middle of the interval of a length in which the net signal is largest."""
-    cumulative = np.cumsum(curve.net)
-    k, before, after = kernel.peak_bin(cumulative, curve.centre, length)
-    if curve.by_event:
-        return float(0.5 * (curve.centre[max(before, 0)] + curve.centre[after]))
-    return float(curve.centre[k])
+def _peak_time(curve: Curve, rise: kernel.Rise, length: float) -> float:
+    """Return the middle of the interval of a length in the burst in which the net signal is largest."""
+    before, after = kernel.peak_rise(np.cumsum(curve.net), curve.centre, rise.first, rise.last, length)
+    ends = curve.centre if curve.by_event else curve.lower + curve.width
+    return float(0.5 * (ends[before] + ends[after]))
 
 
 def _fluence_error(curve: Curve, off: Background, rise: kernel.Rise, with_line: bool) -> float:
@@ -302,8 +307,7 @@ def _bootstrap(
     off: Background,
 ) -> dict[str, Any]:
     """Return errors and samples of the durations of curves drawn around this one."""
-    if n_samples < 2:
-        raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
+    _enough(n_samples)
     random = np.random.default_rng(seed)
     pair = line_shares(curve, off)
     found: dict[float, list[float]] = {part: [] for part in parts}
@@ -326,44 +330,43 @@ def _bootstrap(
 
 
 def _pulses(
-    curve: Curve, edges: np.ndarray, parts: Sequence[float], n_samples: int, seed: int | None
+    curve: Curve,
+    edges: np.ndarray,
+    off: Background,
+    subtracted: bool,
+    parts: Sequence[float],
+    n_samples: int,
+    seed: int | None,
 ) -> dict[str, Any]:
     """Return durations, errors and samples of sums of pulses that describe the burst."""
-    from batx.kernels.pulses import posterior_intervals
-
     if curve.by_event:
         raise KindError("duration: method='pulses' is for light curves; bin the events first (lightcurve)")
-    if n_samples < 2:
-        raise ValueRangeError(f"n_samples: found {n_samples}, expected at least 2")
-    error = np.sqrt(np.maximum(curve.signal, 1.0)) if curve.error is None else curve.error
-    reach = edges[-2] - edges[1]
-    used = (curve.centre > edges[1] - reach) & (curve.centre < edges[-2] + reach) & (error > 0)
-    fraction = np.array(parts) / 100.0
-    zero = edges[1]
-    live = curve.live[used]
-    drawn, n_pulses = posterior_intervals(
-        curve.lower[used] - zero,
-        curve.width[used],
-        curve.net[used] / live,
-        error[used] / live,
-        fraction,
-        n_samples,
-        np.random.default_rng(seed),
-    )
-    if n_pulses == 0:
-        raise ValueRangeError("duration: no pulse describes the burst better than none; it is too faint")
-    values: dict[str, Any] = {"n_pulses": n_pulses}
+    n_bins = int(np.sum((curve.centre > edges[1]) & (curve.centre < edges[-2])))
+    if n_bins < LEAST_BINS:
+        raise ValueRangeError(
+            f"duration: found {n_bins} bins in the burst, too few to know its shape; method='pulses' needs "
+            f"{LEAST_BINS}: give finer bins"
+        )
+    _enough(n_samples)
+    fractions = np.array(parts) / 100.0
+    drawn, numbers = pulse_intervals(curve, edges, off, subtracted, fractions, n_samples, seed)
+    values: dict[str, Any] = {"n_pulses": int(np.median(numbers)), "n_pulses_sample": numbers}
     for k, part in enumerate(parts):
         lengths = drawn[:, k, 1] - drawn[:, k, 0]
         low, middle, high = np.quantile(lengths, [0.16, 0.5, 0.84])
-        start, stop = np.median(drawn[:, k], axis=0) + zero
+        start, stop = np.median(drawn[:, k], axis=0)
         values |= _named(part, float(start), float(stop), float(0.5 * (high - low)))
         values |= {
             f"t{part:g}": float(middle),
             f"t{part:g}_sample": lengths,
-            f"t{part:g}_start_sample": drawn[:, k, 0] + zero,
+            f"t{part:g}_start_sample": drawn[:, k, 0],
         }
     return values
+
+
+def _enough(n_samples: int) -> None:
+    if not isinstance(n_samples, (int, np.integer)) or n_samples < 2:
+        raise ValueRangeError(f"n_samples: found {n_samples!r}, expected a whole number, at least 2")
 
 
 def _drawn(curve: Curve, random: np.random.Generator) -> Curve:
@@ -401,7 +404,7 @@ def _dataset(ds: xr.Dataset, values: dict[str, Any], blocks: xr.Dataset) -> xr.D
             units = "count"
         elif name.endswith(("_rate", "_rate_err")):
             units = "count/s"
-        elif name in ("window_snr", "n_pulses"):
+        elif name == "window_snr" or name.startswith("n_"):
             units = "1"
         dims = ("sample",) if name.endswith("_sample") else ()
         variables[name] = (dims, value, {"units": units})

@@ -16,8 +16,10 @@ __all__ = [
     "KindError",
     "MissingFileError",
     "MissingKeywordError",
+    "MissingPackageError",
     "MissingVariableError",
     "ModelError",
+    "OrbitError",
     "PositionError",
     "RebinError",
     "ResponseError",
@@ -38,6 +40,10 @@ class MissingFileError(BatxError, FileNotFoundError):
 
 class FileFormatError(BatxError, ValueError):
     """A file cannot be read as what it should be: not FITS, truncated, corrupt, or of an unknown layout."""
+
+
+class MissingPackageError(BatxError, ImportError):
+    """An optional package that is needed for what was asked is not installed."""
 
 
 class MissingVariableError(BatxError, KeyError):
@@ -88,6 +94,10 @@ class GtiError(BatxError, ValueError):
 
 class AttitudeError(BatxError, ValueError):
     """The attitude is absent, malformed, or does not cover the times asked for."""
+
+
+class OrbitError(BatxError, ValueError):
+    """The orbit is absent, malformed, or does not cover the times asked for."""
 
 
 class PositionError(BatxError, ValueError):

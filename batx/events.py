@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batx.errors import BatxWarning, GtiError, ValueRangeError
+from batx.errors import GtiError
+from batx.joining import common_variables, joined_attrs, opened, require_same
 from batx.kernels import gti as kernel
 from batx.schema import require_kind, validate
+from batx.schema.spec import TRACE_VARIABLES
 
 __all__ = ["join_events"]
 
@@ -64,46 +65,29 @@ def join_events(
     >>> both.time.values, both.gti_start.values, both.attrs["exposure"]
     (array([ 1.,  2., 20., 25.]), array([ 0., 18.]), 22.0)
     """
-    lists = [_opened(item, chunks) for item in events]
-    if not lists:
-        raise ValueRangeError("join_events: found no event lists, expected at least one")
+    lists = [opened(item, chunks) for item in events]
     for ds in lists:
         require_kind(ds, "events", operation="join_events")
-    _same(lists, "telescope", "instrument", *(() if other_observations else ("obs_id",)))
+    same = ("telescope", "instrument", *(() if other_observations else ("obs_id",)))
+    require_same(lists, "event lists", *same, operation="join_events")
     starts, stops = _good_time(lists)
-    lists = [ds.drop_vars(["gti_start", "gti_stop"], errors="ignore") for ds in _common_columns(lists)]
+    traces = _traces(lists)
+    lists = [ds.drop_dims(["gti", "trace"], errors="ignore") for ds in lists]
+    lists = common_variables(lists, "event lists", "join_events")
     joined = lists[0] if len(lists) == 1 else _concatenated(lists)
     kept = _order(joined)
     dropped = joined.sizes["event"] - kept.size
     joined = _taken(joined, kept)
-    attrs = _joined_attrs([ds.attrs for ds in lists], starts, stops)
     note = f"batx.join_events: {len(lists)} list(s), {dropped} event(s) that occur twice dropped"
-    attrs["history"] = "\n".join(filter(None, [attrs.get("history"), note]))
+    attrs = joined_attrs([ds.attrs for ds in lists], starts, stops, note)
     if starts is not None:
         joined = joined.assign(
             gti_start=("gti", starts, {"units": "s"}), gti_stop=("gti", stops, {"units": "s"})
         )
+    joined = joined.assign(traces)
     joined.attrs = attrs
     validate(joined, "events")
     return joined
-
-
-def _opened(item: Any, chunks: Any) -> Any:
-    """Return a Dataset as it is, a path opened through the engine."""
-    if isinstance(item, (str, os.PathLike)):
-        return xr.open_dataset(item, engine="batx", chunks=chunks)
-    return item
-
-
-def _same(lists: Sequence[xr.Dataset], *names: str) -> None:
-    for name in names:
-        found = {str(ds.attrs[name]).strip() for ds in lists if ds.attrs.get(name)}
-        if len(found) > 1:
-            hint = "; other_observations=True joins them all the same" if name == "obs_id" else ""
-            raise ValueRangeError(
-                f"join_events: found events of different {name} ({', '.join(sorted(found))}), "
-                f"expected one{hint}"
-            )
 
 
 def _good_time(lists: Sequence[xr.Dataset]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
@@ -119,16 +103,14 @@ def _good_time(lists: Sequence[xr.Dataset]) -> tuple[np.ndarray, np.ndarray] | t
     return kernel.union(starts, stops)
 
 
-def _common_columns(lists: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    common = set.intersection(*(set(map(str, ds.variables)) for ds in lists))
-    lacking = sorted(set.union(*(set(map(str, ds.variables)) for ds in lists)) - common)
-    if lacking:
-        warnings.warn(
-            f"join_events: left out {', '.join(lacking)}, which not all event lists have",
-            BatxWarning,
-            stacklevel=3,
-        )
-    return [ds.drop_vars([name for name in ds.variables if name not in common]) for ds in lists]
+def _traces(lists: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Return the ways of the source one after the other, nothing if a list does not know it."""
+    names = [spec.name for spec in TRACE_VARIABLES]
+    if not all(name in ds for ds in lists for name in names) or any("source" in ds.dims for ds in lists):
+        return {}
+    ways = xr.concat([ds[names].drop_vars(ds.coords, errors="ignore") for ds in lists], "trace")
+    rows = np.unique(ways["trace_time"].values, return_index=True)[1]
+    return {name: ways[name].isel(trace=rows) for name in names}
 
 
 def _concatenated(lists: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -170,22 +152,3 @@ def _order(joined: xr.Dataset) -> np.ndarray:
     repeated = np.zeros(joined.sizes["event"], bool)
     repeated[rows[grouped[1:][again]]] = True
     return order[~repeated[order]]
-
-
-def _joined_attrs(
-    all_attrs: Sequence[dict[str, Any]], starts: np.ndarray | None, stops: np.ndarray | None
-) -> dict[str, Any]:
-    """Return the attributes on which the lists agree, with span and exposure of the whole."""
-    attrs = {
-        key: value
-        for key, value in all_attrs[0].items()
-        if all(key in other and np.array_equal(other[key], value) for other in all_attrs[1:])
-    }
-    for name, choose in (("tstart", min), ("tstop", max)):
-        found = [other[name] for other in all_attrs if name in other]
-        if found:
-            attrs[name] = choose(found)
-    if starts is not None and stops is not None:
-        exposure = float(np.sum(stops - starts))
-        attrs |= dict.fromkeys(("exposure", "ontime"), exposure)
-    return attrs

@@ -6,7 +6,8 @@ The rules for channels, groups and backgrounds are those of XSPEC. Private to `b
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +22,8 @@ from batx.schema import require_kind
 
 __all__ = ["STATISTICS", "FitData", "fit_data"]
 
+#: attributes of a spectrum that its fit keeps
+_IDENTITY = ("telescope", "instrument", "object", "obs_id")
 STATISTICS = ("chi2", "cstat", "wstat", "pgstat", "gaussian")
 
 
@@ -39,19 +42,25 @@ class FitData:
     observed, variance
         (bin,) Counts of the spectrum and their variance, the systematic part included.
     background, background_variance
-        (bin,) Counts of the background spectrum and their variance; `None` without one.
+        (bin,) Counts of the background spectrum and their variance; zeros without one.
     ratio
         (bin,) Background in the region of the source for one count of the background spectrum.
     energies
         (bin, 2) Nominal edges in keV.
-    channels
-        (bin, 2) Numbers of the first and last channel.
     exposure
         Seconds.
     statistic
         The statistic of this spectrum.
     poisson, background_poisson
         Whether the counts (of the background) are Poisson.
+    has_background
+        Whether there is a background spectrum.
+    limits
+        The energies that were asked for.
+    files
+        Paths of ``data``, ``response``, ``arf`` and ``background``, as far as they are files.
+    identity
+        Attributes that say what was observed, by which instrument.
     """
 
     label: str
@@ -59,27 +68,27 @@ class FitData:
     matrix: Any
     observed: np.ndarray
     variance: np.ndarray
-    background: np.ndarray | None
-    background_variance: np.ndarray | None
+    background: np.ndarray
+    background_variance: np.ndarray
     ratio: np.ndarray
     energies: np.ndarray
-    channels: np.ndarray
     exposure: float
     statistic: str
     poisson: bool
     background_poisson: bool
-    source: str = ""
+    has_background: bool
+    limits: tuple[float, float] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def net(self) -> np.ndarray:
         """Counts without the background."""
-        return self.observed if self.background is None else self.observed - self.ratio * self.background
+        return self.observed - self.ratio * self.background
 
     @cached_property
     def net_variance(self) -> np.ndarray:
         """Variance of `net`."""
-        if self.background_variance is None:
-            return self.variance
         return self.variance + self.ratio**2 * self.background_variance
 
 
@@ -94,6 +103,28 @@ class _Channels:
     back: np.ndarray
     exposure: float
     poisson: bool
+
+
+@dataclass
+class _Grouping:
+    """Channels that are not of quality 1, where groups of them start, and the quality of each group."""
+
+    kept: np.ndarray
+    starts: np.ndarray
+    quality: np.ndarray
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return sums over the channels of each group, of (..., channel)."""
+        return group_channels(values[..., self.kept], self.starts)
+
+    def largest(self, values: np.ndarray) -> np.ndarray:
+        """Return the largest value of each group."""
+        return np.maximum.reduceat(values[self.kept], self.starts)
+
+    def ends(self, bounds: np.ndarray) -> np.ndarray:
+        """Return the lower edge of the first and the upper one of the last channel of each group."""
+        last = np.append(self.starts[1:], self.kept.size) - 1
+        return np.stack([bounds[self.kept][self.starts, 0], bounds[self.kept][last, 1]], axis=-1)
 
 
 def fit_data(
@@ -124,7 +155,7 @@ def fit_data(
         As for `batx.fit`.
     """
     require_kind(spectrum, "spectrum", operation="fit")
-    extra = [str(dim) for dim in spectrum.dims if dim in ("time", "source") and dim in _values(spectrum).dims]
+    extra = [str(dim) for dim in _values(spectrum).dims if dim != "channel"]
     if extra:
         raise KindError(
             f"fit: spectrum {label!r} has the dimensions {', '.join(extra)}; take one of them "
@@ -137,100 +168,65 @@ def fit_data(
         raise ValueRangeError(
             f"fit: spectrum {label!r} has {own.counts.size} channels, its background {other.counts.size}"
         )
-    kept, starts, quality = _groups(spectrum, label)
-    energies = _energies(matrix, spectrum, label)[kept]
-    last = np.append(starts[1:], kept.size) - 1
-    bounds = np.stack([energies[starts, 0], energies[last, 1]], axis=-1)
-    numbers = spectrum["channel"].values[kept]
-    used = _noticed(bounds, energy, label)
-    if ignore_bad:
-        used &= quality == 0
+    groups = _groups(spectrum, label)
+    bounds = groups.ends(_energies(matrix, spectrum, label))
+    used = _noticed(bounds, energy) & ((groups.quality == 0) | (not ignore_bad))
     if not used.any():
         raise EmptySelectionError(
-            f"fit: no channel of spectrum {label!r} is left: {int((quality != 0).sum())} of {quality.size} bins "
-            f"are bad, and energy={energy} leaves those inside {bounds.min():g} to {bounds.max():g} keV"
+            f"fit: no channel of spectrum {label!r} is left: {int((groups.quality != 0).sum())} of "
+            f"{groups.quality.size} bins are bad, and "
+            f"energy={energy} leaves those inside {bounds.min():g} to {bounds.max():g} keV"
         )
-    chosen = _statistic_of(statistic, own, other, label)
-    return _assembled(
-        FitData(
-            label=label,
-            bins=_energy_bins(matrix),
-            matrix=_on_bins(matrix)[:, kept],
-            observed=own.counts[kept],
-            variance=own.variance[kept],
-            background=None if other is None else other.counts[kept],
-            background_variance=None if other is None else other.variance[kept],
-            ratio=np.ones(kept.size),
-            energies=bounds,
-            channels=np.stack([numbers[starts], numbers[last]], axis=-1),
-            exposure=own.exposure,
-            statistic=chosen,
-            poisson=own.poisson,
-            background_poisson=other is not None and other.poisson,
-            source=str(spectrum.encoding.get("source", "")),
-        ),
-        _kept(own, kept),
-        None if other is None else _kept(other, kept),
-        starts,
-        used,
-        compat,
-    )
-
-
-def _assembled(
-    data: FitData,
-    own: _Channels,
-    other: _Channels | None,
-    starts: np.ndarray,
-    used: np.ndarray,
-    compat: str | None,
-) -> FitData:
-    """Return the data with groups summed, unused ones left out, and counts in place of rates."""
-    observed = group_channels(own.counts, starts)
-    largest = np.maximum.reduceat(own.systematic, starts)
-    variance = group_channels(own.variance, starts)
-    size = np.diff(np.append(starts, own.counts.size))
-    ratio, background, background_variance = np.ones(starts.size), None, None
-    if other is not None:
-        scale = own.exposure * own.area * own.back / (other.exposure * other.area * other.back)
-        ratio = group_channels(scale, starts) / size
-        background = group_channels(other.counts, starts)
-        background_variance = group_channels(other.variance, starts)
-        background_variance += (np.maximum.reduceat(other.systematic, starts) * background) ** 2
-    variance = variance + (largest * observed) ** 2
-    if data.statistic in ("chi2", "gaussian"):
-        empty = variance + (0.0 if background_variance is None else ratio**2 * background_variance) <= 0.0
-        variance = _without_zeros(data, variance, empty & used, ratio, other is not None, compat)
-    matrix = group_channels(data.matrix * (own.exposure * own.area), starts)[:, used]
-    return replace(
-        data,
-        matrix=packed(matrix),
+    observed = groups.sums(own.counts)
+    variance = groups.sums(own.variance) + (groups.largest(own.systematic) * observed) ** 2
+    behind = np.zeros((3, observed.size)) if other is None else _behind(own, other, groups)
+    data = FitData(
+        label=label,
+        bins=Bins(_edges(matrix)),
+        matrix=packed(groups.sums(_on_bins(matrix) * (own.exposure * own.area))[:, used]),
         observed=observed[used],
         variance=variance[used],
-        background=None if background is None else background[used],
-        background_variance=None if background_variance is None else background_variance[used],
-        ratio=ratio[used],
-        energies=data.energies[used],
-        channels=data.channels[used],
+        background=behind[0][used],
+        background_variance=behind[1][used],
+        ratio=behind[2][used],
+        energies=bounds[used],
+        exposure=own.exposure,
+        statistic=_statistic_of(statistic, own, other),
+        poisson=own.poisson,
+        background_poisson=other is not None and other.poisson,
+        has_background=other is not None,
+        limits=None if energy is None else (float(energy[0]), float(energy[1])),
+        files=_files(spectrum, response, background),
+        identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
     )
+    return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 
 
-def _without_zeros(
-    data: FitData, variance: np.ndarray, empty: np.ndarray, ratio: np.ndarray, net: bool, compat: str | None
-) -> np.ndarray:
-    """Return variances above zero: bins without an error of their own get that of one count.
+def _behind(own: _Channels, other: _Channels, groups: _Grouping) -> np.ndarray:
+    """Return counts of the background, their variance and the ratio of the regions, of each group."""
+    counts = groups.sums(other.counts)
+    variance = groups.sums(other.variance) + (groups.largest(other.systematic) * counts) ** 2
+    ratio = own.exposure * own.area * own.back / (other.exposure * other.area * other.back)
+    return np.stack([counts, variance, groups.sums(ratio) / groups.sums(np.ones(ratio.size))])
+
+
+def _without_zeros(data: FitData, compat: str | None) -> FitData:
+    """Return data whose variances are above zero: bins without an error get that of one count.
 
     That is XSPEC's rule. Rates are not counts, so without compat="xspec" it is refused for them.
     """
-    if not data.poisson and compat != "xspec" and empty.any():
+    empty = data.net_variance <= 0.0
+    if not empty.any():
+        return data
+    if not data.poisson and compat != "xspec":
         low, high = data.energies[empty].T
         raise ValueRangeError(
             f"fit: {int(empty.sum())} bins of spectrum {data.label!r} (from {low.min():g} to {high.max():g} "
             "keV) have an error of zero, so chi-square is undefined; leave them out by quality or energy, "
             "give them errors, or pass compat='xspec' for the error of one count"
         )
-    one = np.minimum(1.0, ratio**2) if net else np.ones_like(ratio)
-    return np.where(empty, one, variance)
+    one = np.minimum(1.0, data.ratio**2) if data.has_background else np.ones_like(data.variance)
+    return replace(data, variance=np.where(empty, one, data.variance))
 
 
 # ---------------------------------------------------------------- one spectrum
@@ -272,11 +268,6 @@ def _channels(spectrum: xr.Dataset, label: str) -> _Channels:
     )
 
 
-def _kept(channels: _Channels, kept: np.ndarray) -> _Channels:
-    arrays = ("counts", "variance", "systematic", "area", "back")
-    return replace(channels, **{name: getattr(channels, name)[kept] for name in arrays})
-
-
 def _per_channel(spectrum: xr.Dataset, name: str, default: float) -> np.ndarray:
     """Return a column, or the keyword of that name, for every channel."""
     value = spectrum[name].values if name in spectrum else spectrum.attrs.get(name, default)
@@ -298,24 +289,43 @@ def _background(spectrum: xr.Dataset, background: Any, label: str) -> _Channels 
     return _channels(background, f"background of {label}")
 
 
-def _groups(spectrum: xr.Dataset, label: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the channels that are not of quality 1, where groups of them start, and the quality of groups.
+def _files(spectrum: xr.Dataset, response: Any, background: Any) -> dict[str, str]:
+    """Return the paths of what a spectrum is fitted with."""
+    if response is None:
+        response = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
+    parts = list(response) if isinstance(response, (list, tuple)) else [response]
+    if background is None or background is True:
+        background = linked_path(spectrum, "backfile")
+    names = {"data": spectrum, "response": parts[0], "arf": parts[1] if len(parts) > 1 else None}
+    return {
+        key: path for key, entry in (names | {"background": background}).items() if (path := _path(entry))
+    }
 
-    A group starts wherever grouping is not -1, and has the worst quality of its channels.
+
+def _path(entry: Any) -> str:
+    """Return the path of a file, or that a Dataset was read from; nothing if there is none."""
+    if isinstance(entry, xr.Dataset):
+        return str(entry.encoding.get("source", ""))
+    return os.fspath(entry) if isinstance(entry, (str, os.PathLike)) else ""
+
+
+def _groups(spectrum: xr.Dataset, label: str) -> _Grouping:
+    """Return how channels are grouped: a group starts wherever grouping is not -1, and is as bad as the
+    worst of its channels.
     """
     size = spectrum.sizes["channel"]
     quality = spectrum["quality"].values if "quality" in spectrum else np.zeros(size, np.int64)
     kept = np.flatnonzero(quality != 1)
     if kept.size == 0:
         raise EmptySelectionError(f"fit: all {size} channels of spectrum {label!r} are bad (quality 1)")
-    grouping = spectrum["grouping"].values[kept] if "grouping" in spectrum else np.zeros(kept.size)
-    begins = grouping != -1
-    begins[0] = True
+    begins = np.ones(kept.size, bool)
+    if "grouping" in spectrum:
+        begins[1:] = spectrum["grouping"].values[kept][1:] != -1
     starts = np.flatnonzero(begins)
-    return kept, starts, np.maximum.reduceat(quality[kept], starts)
+    return _Grouping(kept, starts, np.maximum.reduceat(quality[kept], starts))
 
 
-def _noticed(bounds: np.ndarray, energy: Any, label: str) -> np.ndarray:
+def _noticed(bounds: np.ndarray, energy: Any) -> np.ndarray:
     """Return which bins lie inside the energies, by XSPEC's ``ignore **-low high-**``.
 
     The bin that contains, or ends at, either limit is left out; a limit at or beyond the end of the
@@ -344,7 +354,7 @@ def _energies(response: xr.Dataset, spectrum: xr.Dataset, label: str) -> np.ndar
     raise ResponseError(f"fit: neither spectrum {label!r} nor its response says the energies of its channels")
 
 
-def _statistic_of(wanted: str, own: _Channels, other: _Channels | None, label: str) -> str:
+def _statistic_of(wanted: str, own: _Channels, other: _Channels | None) -> str:
     """Return the statistic of a spectrum: the one that is asked for, or the one its counts call for."""
     if wanted not in (*STATISTICS, "auto"):
         raise ValueRangeError(
@@ -362,10 +372,6 @@ def _statistic_of(wanted: str, own: _Channels, other: _Channels | None, label: s
 
 
 # ---------------------------------------------------------------- incident energies
-
-
-def _energy_bins(response: xr.Dataset) -> Bins:
-    return Bins(_edges(response))
 
 
 def _edges(response: xr.Dataset) -> np.ndarray:

@@ -12,54 +12,97 @@ from typing import Any
 import numpy as np
 
 from batx.fit_problems import Interval, Minimum, Problem
+from batx.kernels.minimise import End, Search
 
 __all__ = ["contour", "function_error", "function_interval", "gradient", "parameter_intervals"]
 
 
 def parameter_intervals(
-    problem: Problem, minuit: Any, minimum: Minimum, delta: float
-) -> tuple[list[Interval], Minimum, Any]:
+    problem: Problem, search: Search, minimum: Minimum, delta: float
+) -> tuple[list[Interval], Minimum]:
     """Return the interval of each free parameter in which its profile stays below the minimum plus `delta`.
 
     A better minimum that turns up on the way is taken, and everything begins again from there; the minimum
     that was used is returned too.
     """
     for _ in range(5):
-        minuit.errordef = delta
-        minuit.minos()
-        minuit.errordef = 1.0
-        merrors = list(minuit.merrors.values())
-        if not any(entry.lower_new_min or entry.upper_new_min for entry in merrors):
+        ends = search.ends(delta)
+        if not any(end.better for pair in ends for end in pair):
             break
-        minimum, minuit = problem.minimise(_better(problem, minuit, minimum))
-    return [_interval(problem, minuit, k, entry) for k, entry in enumerate(merrors)], minimum, minuit
+        search.minimise()
+        if search.lowest >= minimum.statistic:
+            break
+        minimum, again = problem.minimise(problem.full(search.values))
+        search = again or search
+    return [_interval(problem, search, k, pair, delta) for k, pair in enumerate(ends)], minimum
 
 
-def _better(problem: Problem, minuit: Any, minimum: Minimum) -> np.ndarray:
-    """Return the values of the best point that the search of intervals met."""
-    minuit.migrad()
-    values = problem.full(np.array(minuit.values))
-    return values if problem.statistic(values) < minimum.statistic else minimum.values
-
-
-def _interval(problem: Problem, minuit: Any, place: int, entry: Any) -> Interval:
-    value = float(minuit.values[place])
+def _interval(problem: Problem, search: Search, place: int, ends: tuple[End, End], delta: float) -> Interval:
     spec = problem.layout.parameters[problem.free[place]].spec
-    ends, notes = [], []
-    for side, step, good, limited, bound in (
-        ("low", entry.lower, entry.lower_valid, entry.at_lower_limit, spec.minimum),
-        ("high", entry.upper, entry.upper_valid, entry.at_upper_limit, spec.maximum),
-    ):
-        if good and not limited:
-            ends.append(value + step)
-        else:
-            ends.append(np.nan)
-            notes.append(f"{side} end at the limit {bound:g}" if limited else f"{side} end not found")
-    return Interval(ends[0], ends[1], "; ".join(notes))
+    values, notes = [], []
+    for side, end, bound in zip(("low", "high"), ends, (spec.minimum, spec.maximum), strict=True):
+        value, limited = end.value, end.limited
+        if not end.good and not limited:
+            value = _profile_end(problem, search, place, bound, delta)
+            limited = value == bound
+        values.append(np.nan if limited else value)
+        if limited:
+            notes.append(f"{side} end at the limit {bound:g}")
+        elif np.isnan(value):
+            notes.append(f"{side} end not found")
+    return Interval(values[0], values[1], "; ".join(notes))
+
+
+def _profile_end(problem: Problem, search: Search, place: int, bound: float, delta: float) -> float:
+    """Return where the profile of a parameter is `delta` above its minimum, towards a bound.
+
+    Steps are doubled until the end is bracketed, which is then found by Brent's method; the bound if the
+    profile does not rise that much before it, NaN if it does not within forty steps. For ends that MINOS
+    does not find.
+    """
+    from scipy.optimize import brentq
+
+    best, value, step = search.lowest, search.values[place], search.steps[place]
+    known = {value: problem.full(search.values)}
+
+    def rise(x: float) -> float:
+        """Return the profile less the level of the end, from the point that is known nearest to x."""
+        nearest = min(known, key=lambda other: abs(other - x))
+        profile = problem.search(known[nearest], search.steps)
+        lowest = _held(problem, profile, {place: x})
+        known[x] = problem.full(profile.values)
+        return lowest - best - delta
+
+    step = np.copysign(max(step, 1e-6 * max(abs(value), 1e-30)), bound - value)
+    inside = value
+    for _ in range(40):
+        x = inside + step
+        if (x - bound) * np.sign(step) >= 0:
+            if rise(bound) <= 0:
+                return bound
+            x = bound
+        if rise(x) > 0:
+            if rise(inside) > 0:  # the profile jumps
+                return np.nan
+            found, state = brentq(
+                rise, inside, x, xtol=1e-4 * abs(x - value), rtol=1e-6, full_output=True, disp=False
+            )
+            return float(found) if state.converged else np.nan
+        inside, step = x, 2.0 * step
+    return np.nan
+
+
+def _held(problem: Problem, search: Search, held: dict[int, float]) -> float:
+    """Return the statistic with some free parameters held, smallest over all others."""
+    for place, value in held.items():
+        search.hold(place, value)
+    if problem.free.size > len(held):
+        search.minimise(tolerance=1e-3, strategy=0)
+    return problem.statistic(problem.full(search.values))
 
 
 def gradient(problem: Problem, minimum: Minimum, function: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Return derivatives of a function of all values by the free ones, (free, ...), by central differences."""
+    """Return central differences of a function of all values by the free ones, (free, ...)."""
     steps = np.sqrt(np.diag(minimum.covariance))[problem.free] * 0.05
     made = []
     for i, step in zip(problem.free, steps, strict=True):
@@ -116,14 +159,13 @@ def _pulled(
     pull = 2.0 * np.sqrt(delta) / error
     best = math.log(function(minimum.values))
     values, last = minimum.values, np.inf
-    errors = np.sqrt(np.diag(minimum.covariance))[problem.free]
+    steps = np.sqrt(np.diag(minimum.covariance))[problem.free]
     for _ in range(12):
-        search = problem.minuit(values, errors, _logarithm(function, sign * pull))
-        search.strategy, search.tol = 0, 0.05
-        search.migrad()
-        values = problem.full(np.array(search.values))
+        search = problem.search(values, steps, _logarithm(function, sign * pull))
+        found = search.minimise(tolerance=0.05, strategy=0)
+        values = problem.full(search.values)
         rise = problem.statistic(values) - minimum.statistic
-        if not (search.valid and 0 < rise < np.inf) or abs(rise - last) < 1e-9:
+        if not (found and 0 < rise < np.inf) or abs(rise - last) < 1e-9:
             return np.nan
         if abs(rise / delta - 1.0) < 0.02:
             return math.exp(best + (math.log(function(values)) - best) * math.sqrt(delta / rise))
@@ -148,17 +190,9 @@ def contour(
     """Return the statistic above its minimum on a grid of two parameters, minimised over the others."""
     first, second = (int(np.flatnonzero(problem.free == place)[0]) for place in places)
     made = np.empty((grids[0].size, grids[1].size))
-    minuit = problem.minuit(minimum.values)
-    others = problem.free.size > 2
+    search = problem.search(minimum.values)
     for i, x in enumerate(grids[0]):
         order = range(grids[1].size) if i % 2 == 0 else range(grids[1].size - 1, -1, -1)
         for j in order:
-            minuit.fixed[first] = minuit.fixed[second] = False
-            minuit.values[first], minuit.values[second] = x, grids[1][j]
-            minuit.fixed[first] = minuit.fixed[second] = True
-            if others:
-                minuit.migrad()
-                made[i, j] = minuit.fval
-            else:
-                made[i, j] = problem.statistic(problem.full(np.array(minuit.values)))
+            made[i, j] = _held(problem, search, {first: x, second: grids[1][j]})
     return made - minimum.statistic

@@ -14,7 +14,8 @@ import xarray as xr
 
 from batx.errors import ModelError, ValueRangeError
 from batx.fit_data import fit_data
-from batx.fit_problems import Problem, parameters_of
+from batx.fit_parameters import parameters_of
+from batx.fit_problems import Problem
 from batx.spectral_models import spectral_model
 
 __all__ = ["Settings", "problem_of", "settings_of"]

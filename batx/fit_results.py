@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import ValueRangeError
+from batx.fit_data import FitData
 from batx.fit_errors import function_error, function_interval
 from batx.fit_problems import Interval, Minimum, Problem
 from batx.kernels.models import xspec_flux
@@ -37,7 +38,7 @@ def fit_dataset(
     intervals
         Of the free parameters; with them, fluxes have intervals too.
     bands
-        (band, 2) Edges of the bands of the fluxes in keV.
+        (2,) or (band, 2) Edges of the band of the fluxes, or of several, in keV.
     delta
         Rise of the statistic at the ends of the intervals.
     """
@@ -63,7 +64,7 @@ def fit_dataset(
     if len(problem.data) > 1:
         variables["spectrum"] = ("spectrum", np.array([data.label for data in problem.data]))
     made = build("fit", variables, _attrs(problem, minimum, intervals, delta))
-    return made.set_coords([name for name in ("spectrum",) if name in made])
+    return made.set_coords("spectrum") if "spectrum" in made else made
 
 
 def _attrs(
@@ -77,7 +78,13 @@ def _attrs(
         if entry.status
     ]
     statistics = [data.statistic for data in problem.data]
-    return {
+    first = problem.data[0].identity
+    identity = {
+        key: value
+        for key, value in first.items()
+        if all(data.identity.get(key) == value for data in problem.data)
+    }
+    return identity | {
         "model": problem.model.expression,
         "fit_statistic": statistics[0] if len(set(statistics)) == 1 else "+".join(statistics),
         "delta": float(delta),
@@ -85,7 +92,17 @@ def _attrs(
         "model_error": problem.model_error,
         "compat": problem.compat,
         "tied": json.dumps(dict(problem.layout.tied)) if problem.layout.tied else None,
-        "spectra": [data.source for data in problem.data],
+        "inputs": json.dumps([_input(data) for data in problem.data]),
+    }
+
+
+def _input(data: FitData) -> dict[str, Any]:
+    """Return what a spectrum is and how it was used."""
+    return {
+        "label": data.label,
+        "statistic": data.statistic,
+        "energy": data.limits,
+        **data.files,
     }
 
 
@@ -121,13 +138,14 @@ def flux_function(
 def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float | None) -> dict[str, Any]:
     """Return fluxes with 1-sigma errors, and with intervals if `delta` is given."""
     joint = len(problem.data) > 1
+    several = bands.ndim == 2
     names = ["flux", "flux_err", "photon_flux", "photon_flux_err"] + ["flux_low", "flux_high"] * (
         delta is not None
     )
     values: dict[str, list[list[float]]] = {name: [] for name in names}
     for k in range(len(problem.data)):
         rows: dict[str, list[float]] = {name: [] for name in names}
-        for band in bands:
+        for band in np.atleast_2d(bands):
             for name, energy in (("flux", True), ("photon_flux", False)):
                 function = flux_function(problem, k, band, energy)
                 rows[name].append(function(minimum.values))
@@ -139,11 +157,11 @@ def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float 
                 rows["flux_high"].append(interval.high)
         for name, row in rows.items():
             values[name].append(row)
-    dims = ("spectrum", "band") if joint else ("band",)
-    made: dict[str, Any] = {
-        name: (dims, np.array(rows if joint else rows[0])) for name, rows in values.items()
-    }
-    return {**made, "band": np.arange(len(bands)), "band_bnds": bands}
+    dims = ("spectrum",) * joint + ("band",) * several
+    keep = (slice(None) if joint else 0, slice(None) if several else 0)
+    made: dict[str, Any] = {name: (dims, np.array(rows)[keep]) for name, rows in values.items()}
+    centre = (("band",) * several, bands.mean(axis=-1))
+    return {**made, "band": centre, "band_bnds": (("band",) * several + ("bnds",), bands)}
 
 
 def _folded(problem: Problem, minimum: Minimum) -> dict[str, Any]:
@@ -154,10 +172,12 @@ def _folded(problem: Problem, minimum: Minimum) -> dict[str, Any]:
         net.append(data.net / data.exposure)
         error.append(np.sqrt(data.net_variance + (problem.model_error * expected) ** 2) / data.exposure)
         model.append(expected / data.exposure)
+    bounds = np.concatenate([data.energies for data in problem.data])
     labels = np.repeat([data.label for data in problem.data], [data.observed.size for data in problem.data])
     return {
         "bin_spectrum": ("bin", labels),
-        "bin_energy_bnds": np.concatenate([data.energies for data in problem.data]),
+        "bin_energy": bounds.mean(axis=1),
+        "bin_energy_bnds": bounds,
         "bin_rate": np.concatenate(net),
         "bin_rate_err": np.concatenate(error),
         "bin_model": np.concatenate(model),

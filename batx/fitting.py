@@ -47,7 +47,7 @@ def fit(
         a function, or a model.
     response
         Kind ``response``, a path, or a pair (redistribution, effective area); by default the files that the
-        spectrum names.
+        spectrum names, or for mask-weighted spectra the packaged response (`batx.response`).
     background
         Kind ``spectrum`` or a path; by default the file that the spectrum names, if it names one. `False` for
         none.
@@ -71,7 +71,8 @@ def fit(
     delta
         1 for 68.3 %, 2.706 for 90 % of one parameter.
     flux
-        Bands in keV: one (low, high), or a list of them. By default `energy`, or what the bins span.
+        Bands in keV: one (low, high), or a list of them for a dimension ``band``. By default `energy`, or
+        what the bins span.
     model_error
         Systematic error of the model, a fraction of it, added to the errors (chi2 and gaussian).
     ignore_bad
@@ -119,13 +120,13 @@ def fit(
     >>> from batx.schema import build
     >>> edges = np.array([[15.0, 25.0], [25.0, 50.0], [50.0, 100.0]])
     >>> response = build("response", {"energy_in": edges.mean(axis=1), "energy_in_bnds": edges,
-    ...     "channel": np.arange(3), "energy_bnds": edges, "matrix": (("energy_in", "channel"), 10 * np.eye(3),
-    ...     {"units": "cm**2"})})
+    ...     "channel": np.arange(3), "energy_bnds": edges,
+    ...     "matrix": (("energy_in", "channel"), 10 * np.eye(3), {"units": "cm**2"})})
     >>> counts = build("spectrum", {"channel": np.arange(3), "counts": [40, 50, 50], "exposure": ((), 10.0)},
     ...     {"statistic": "poisson", "weighting": "none"})
     >>> result = fit(counts, "powerlaw", response=response)
     >>> result.sel(parameter="index").value.round(2).item(), result.dof.item()
-    (0.86, 1)
+    (1.06, 1)
     """
     if errors not in ("profile", "covariance"):
         raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
@@ -136,10 +137,10 @@ def fit(
     )
     problem = problem_of(spectra, model, settings)
     _warn_of(problem)
-    minimum, minuit = problem.minimise()
+    minimum, search = problem.minimise()
     intervals = None
-    if errors == "profile" and minuit is not None and minimum.converged:
-        intervals, minimum, minuit = parameter_intervals(problem, minuit, minimum, delta)
+    if errors == "profile" and search is not None and minimum.converged:
+        intervals, minimum = parameter_intervals(problem, search, minimum, delta)
     if not minimum.converged:
         warnings.warn(
             f"fit: {minimum.message}; see attrs['message'] of the result", BatxWarning, stacklevel=2
@@ -148,14 +149,15 @@ def fit(
 
 
 def _bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
-    """Return the bands of the fluxes as (band, 2)."""
+    """Return the band of the fluxes as (2,), or several as (band, 2)."""
     if flux is None and isinstance(energy, (tuple, np.ndarray)):
         flux = energy
     if flux is None:
         edges = np.concatenate([data.energies.ravel() for data in problem.data])
         flux = (max(edges.min(), 1e-3), edges.max())
-    bands = np.atleast_2d(np.asarray(flux, np.float64))
-    if bands.shape[1] != 2 or not (bands[:, 0] > 0).all() or not (bands[:, 0] < bands[:, 1]).all():
+    bands = np.asarray(flux, np.float64)
+    shaped = bands.ndim in (1, 2) and bands.shape[-1] == 2
+    if not shaped or not (bands > 0).all() or not (bands[..., 0] < bands[..., 1]).all():
         raise ValueRangeError(f"flux: found {flux}, expected (low, high) in keV, or a list of them")
     return bands
 
@@ -164,7 +166,7 @@ def _warn_of(problem: Problem) -> None:
     """Warn of what makes the numbers of a fit mean less than they seem to."""
     if problem.dof < 0:
         warnings.warn(
-            f"fit: {problem.free.size} free parameters for {problem.dof + problem.free.size} bins; freeze some",
+            f"fit: {problem.free.size} free parameters, {problem.dof + problem.free.size} bins; freeze some",
             BatxWarning,
             stacklevel=3,
         )

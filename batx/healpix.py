@@ -126,7 +126,7 @@ def _sums(
     bands: int,
 ) -> Sums:
     sums = Sums.zeros(bands, len(cells))
-    add_image(sums, view.with_values(image), grid, cells, sampling)
+    add_image(sums, view.with_values(image), grid.vectors(cells), grid.frame, sampling)
     return sums
 
 

@@ -123,7 +123,7 @@ def _absorber(name: str, cross_section: Callable[[np.ndarray], np.ndarray]) -> C
     return Component(
         name,
         "factor",
-        (Parameter("nh", 0.1, "1e22 cm**-2", 0.0, 1e5, starts=(0.03, 0.3, 3.0)),),
+        (Parameter("nh", 0.1, "1e22 cm**-2", 0.0, starts=(0.03, 0.3, 3.0)),),
         lambda energy, nh: np.exp(-nh * cross_section(energy)),
         mean,
         energies=absorption.EDGES,
@@ -155,7 +155,7 @@ COMPONENTS: dict[str, Component] = {
             "cutoffpl",
             (
                 replace(_INDEX, value=1.0, starts=(0.5, 1.2)),
-                Parameter("e_cut", 100.0, "keV", 1.0, 1e4, starts=_E_BREAK),
+                Parameter("e_cut", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
                 _PIVOT,
                 _norm(_PHOTONS),
             ),
@@ -176,7 +176,7 @@ COMPONENTS: dict[str, Component] = {
             (
                 Parameter("alpha", -1.0, "1", -10.0, 5.0, starts=(-1.2, -0.6)),
                 Parameter("beta", -2.3, "1", -10.0, 10.0, starts=(-2.5,)),
-                Parameter("e_fold", 100.0, "keV", 1.0, 1e4, starts=_E_BREAK),
+                Parameter("e_fold", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
                 _norm(_PHOTONS),
             ),
             models.band,
@@ -220,7 +220,7 @@ COMPONENTS: dict[str, Component] = {
         Component(
             "constant",
             "factor",
-            (Parameter("factor", 1.0, "1", 0.0, 1e10),),
+            (Parameter("factor", 1.0, "1", 0.0),),
             lambda energy, factor: factor,
             lambda bins, factor: factor,
         ),
@@ -229,7 +229,7 @@ COMPONENTS: dict[str, Component] = {
         _absorber("tbabs_angr", partial(absorption.tbabs, abundances="angr")),
         _absorber("phabs_angr", partial(absorption.phabs, abundances="angr")),
         _flux("cflux", Parameter("log_flux", -8.0, "log10(erg cm**-2 s**-1)", -100.0, 100.0, scale="log10")),
-        _flux("eflux", Parameter("flux", 1e-8, "erg cm**-2 s**-1", 0.0, 1e10, scale="linear")),
-        _flux("cpflux", Parameter("photon_flux", 1.0, "ph cm**-2 s**-1", 0.0, 1e10, scale="linear")),
+        _flux("eflux", Parameter("flux", 1e-8, "erg cm**-2 s**-1", 0.0, scale="linear")),
+        _flux("cpflux", Parameter("photon_flux", 1.0, "ph cm**-2 s**-1", 0.0, scale="linear")),
     )
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,21 +18,25 @@ __all__ = ["finalize", "merge"]
 
 _SUMS = Sums._fields
 
+#: a mosaic, or a tree of its total and its groups of times
+Mosaic = TypeVar("Mosaic", xr.Dataset, xr.DataTree)
 
-def finalize(mosaic: xr.Dataset, energy: Any = None) -> xr.Dataset:
+
+def finalize(mosaic: Mosaic, energy: Any = None) -> Mosaic:
     """Return a mosaic with flux, its error and significance: S/W, W^-1/2 and S/√W.
 
     Parameters
     ----------
     mosaic
-        Kind ``mosaic`` or ``mosaic_image`` with `sum_w` and `sum_wf`; chunked sums stay lazy.
+        Kind ``mosaic`` or ``mosaic_image`` with `sum_w` and `sum_wf`, or a tree of these; chunked sums stay
+        lazy.
     energy
         Bands to sum: ``"all"``, or increasing edges (keV) on those of the mosaic. Fluxes and variances are
         added, never significances. `None` keeps the bands, and the sums with them.
 
     Returns
     -------
-    xarray.Dataset
+    xarray.Dataset or xarray.DataTree
         With `flux`, `flux_err` and `snr`, NaN where nothing was added.
 
     Raises
@@ -54,6 +59,8 @@ def finalize(mosaic: xr.Dataset, energy: Any = None) -> xr.Dataset:
     >>> finalize(sums).snr.values
     array([ 6., nan])
     """
+    if isinstance(mosaic, xr.DataTree):
+        return xr.DataTree.from_dict({name: finalize(ds, energy) for name, ds in _nodes(mosaic).items()})
     require_kind(mosaic, "mosaic", "mosaic_image", operation="finalize")
     if not {"sum_w", "sum_wf"} <= set(mosaic.data_vars):
         raise MissingVariableError("finalize: the mosaic has no 'sum_w' and 'sum_wf' to divide")
@@ -62,7 +69,7 @@ def finalize(mosaic: xr.Dataset, energy: Any = None) -> xr.Dataset:
     result = mosaic
     if energy is not None:
         flux, variance, bounds = _sum_bands(mosaic, flux, variance, energy)
-        result = mosaic.drop_vars(["sum_w", "sum_wf", "energy", "energy_bnds"], errors="ignore")
+        result = mosaic.drop_dims("energy")
         result = result.assign_coords(
             energy=("energy", bounds.mean(axis=1), mosaic["energy"].attrs),
             energy_bnds=(("energy", "bnds"), bounds, mosaic["energy_bnds"].attrs),
@@ -113,7 +120,7 @@ def _is_sum(index: int, bounds: np.ndarray) -> bool:
     return bool(bounds[index, 0] <= others.min() + 1e-3 and bounds[index, 1] >= others.max() - 1e-3)
 
 
-def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
+def merge(first: Mosaic, *others: Mosaic) -> Mosaic:
     """Return the sum of mosaics of different images: every sum added, cell by cell, over the union of cells.
 
     The order does not matter, beyond rounding (1e-15). Chunked mosaics stay lazy.
@@ -122,14 +129,18 @@ def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
     ----------
     first, others
         Kind ``mosaic`` on the same cells (resolution, order, frame), or ``mosaic_image`` on the same images,
-        with the same bands and groups of times. Values of `finalize` are left out: make them again.
+        with the same bands; or trees of them with the same nodes. Groups of times are those of all, in the
+        order of time; groups with the same name and bounds are added up. Values of `finalize` are left
+        out: make them again.
 
     Raises
     ------
     KindError
-        If one is no mosaic.
+        If one is no mosaic, or a tree has other nodes.
+    MissingVariableError
+        If one has no sums.
     ValueRangeError
-        If they differ in cells, bands or time groups, or share an image.
+        If they differ in cells or bands, have groups of one name and different bounds, or share an image.
 
     Examples
     --------
@@ -142,17 +153,36 @@ def merge(first: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
     >>> both.cell_ids.values.tolist(), both.sum_w.values.tolist()
     ([3, 5, 9], [1.0, 12.0, 20.0])
     """
-    result = first
-    for other in others:
-        result = _merge_two(result, other)
-    return result
+    add: Callable[[Any, Any], Any] = _merge_trees if isinstance(first, xr.DataTree) else _merge_two
+    return reduce(add, others, first)
 
 
-def _merge_two(one: xr.Dataset, two: xr.Dataset) -> xr.Dataset:
+def _nodes(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    return {str(name): node.to_dataset() for name, node in tree.children.items()}
+
+
+def _merge_trees(one: xr.DataTree, two: Any) -> xr.DataTree:
+    first, second = _nodes(one), _nodes(two) if isinstance(two, xr.DataTree) else {}
+    if not first or set(first) != set(second):
+        raise KindError(
+            f"merge: found a tree of {', '.join(first) or 'nothing'} and {type(two).__name__} of "
+            f"{', '.join(second) or 'none of these'}; expected trees with the same nodes"
+        )
+    return xr.DataTree.from_dict({name: _merge_two(ds, second[name]) for name, ds in first.items()})
+
+
+def _merge_two(one: xr.Dataset, two: Any) -> xr.Dataset:
     kind = require_kind(one, "mosaic", "mosaic_image", operation="merge")
     if require_kind(two, "mosaic", "mosaic_image", operation="merge") != kind:
         raise KindError("merge: found a mosaic on HEALPix cells and one on FITS images; expected two alike")
+    for ds in (one, two):
+        if not {"sum_w", "sum_wf"} & set(ds.data_vars):
+            raise MissingVariableError(
+                f"merge: found a mosaic with {', '.join(sorted(map(str, ds.data_vars)))}, expected sum_w and "
+                "sum_wf; give the sums, not what finalize(energy=...) made of them"
+            )
     _refuse_unlike(one, two)
+    one, two = _with_groups_of_both(one, two)
     names = [name for name in _SUMS if name in one and name in two]
     if kind == "mosaic":
         cells = np.union1d(one["cell_ids"].values, two["cell_ids"].values)
@@ -184,10 +214,11 @@ def _refuse_unlike(one: xr.Dataset, two: xr.Dataset) -> None:
             raise ValueRangeError(
                 f"merge: found {key} {one.attrs.get(key)!r} and {two.attrs.get(key)!r}, expected the same"
             )
-    for name in ("energy_bnds", "time_bnds", "group"):
-        same = (name in one.variables) == (name in two.variables)
-        if not same or (name in one.variables and not np.array_equal(one[name].values, two[name].values)):
-            raise ValueRangeError(f"merge: the mosaics differ in {name}; expected the same bands and groups")
+    same = ("energy_bnds" in one.variables) == ("energy_bnds" in two.variables)
+    if not same or ("energy_bnds" in one.variables and not one["energy_bnds"].equals(two["energy_bnds"])):
+        raise ValueRangeError("merge: the mosaics differ in energy_bnds; expected the same bands")
+    if ("time" in one.dims) != ("time" in two.dims):
+        raise ValueRangeError("merge: one of the mosaics has groups of times; expected both or neither")
     if one["sum_w"].attrs.get("units") != two["sum_w"].attrs.get("units") if "sum_w" in one else False:
         raise ValueRangeError("merge: the mosaics differ in the unit of flux")
     if "image_id" in one and "image_id" in two:
@@ -197,6 +228,55 @@ def _refuse_unlike(one: xr.Dataset, two: xr.Dataset) -> None:
                 f"merge: {len(shared)} image(s) are in both mosaics and would count twice, "
                 f"first {shared[0]!r}"
             )
+
+
+def _with_groups_of_both(one: xr.Dataset, two: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return two mosaics with the groups of times of both, sums being 0 in what they did not have."""
+    if "time" not in one.dims:
+        return one, two
+    known = [_groups_of(ds) for ds in (one, two)]
+    every = sorted({*known[0], *known[1]}, key=lambda group: (group[1:], group[0]))
+    names = [name for name, *_ in every]
+    if len(set(names)) < len(names):
+        shared = next(name for name in names if names.count(name) > 1)
+        raise ValueRangeError(
+            f"merge: the group {shared!r} has other bounds in one mosaic than in the other; give the groups "
+            "names of their own (time_bins as a mapping)"
+        )
+    bounds = np.array([group[1:] for group in every])
+    made = []
+    for ds, own in zip((one, two), known, strict=True):
+        bare = ds.drop_vars(["time", "time_bnds", "group"], errors="ignore")
+        rows = np.array([own.index(group) if group in own else -1 for group in every])
+        spread = bare.drop_dims("time").assign(
+            {name: _rows_of(array, rows) for name, array in bare.data_vars.items() if "time" in array.dims}
+        )
+        attrs = {name: ds[name].attrs for name in ("time", "time_bnds") if name in ds.variables}
+        axes: dict[str, Any] = {
+            "time": (("time",), bounds.mean(axis=1), attrs.get("time", {})),
+            "time_bnds": (("time", "bnds"), bounds, attrs.get("time_bnds", {})),
+        }
+        if "group" in ds.variables:
+            axes["group"] = (("time",), np.array(names, dtype=object), ds["group"].attrs)
+        made.append(spread.assign_coords(axes))
+    return made[0], made[1]
+
+
+def _groups_of(ds: xr.Dataset) -> list[tuple[str, float, float]]:
+    """Return name, start and stop of the groups of a mosaic."""
+    if "time_bnds" not in ds.variables:
+        raise ValueRangeError("merge: found times without time_bnds, which say what the groups are")
+    bounds = ds["time_bnds"].values.tolist()
+    names = ds["group"].values if "group" in ds.variables else [f"{low}-{high}" for low, high in bounds]
+    return [(str(name), low, high) for name, (low, high) in zip(names, bounds, strict=True)]
+
+
+def _rows_of(array: xr.DataArray, rows: np.ndarray) -> xr.DataArray:
+    """Return an array at numbers of its times, 0 where the number is -1."""
+    first = array.transpose("time", ...)
+    with xr.set_options(keep_attrs=True):
+        parts = [first.isel(time=[max(row, 0)]) * (row >= 0) for row in rows]
+    return xr.concat(parts, "time").astype(array.dtype).transpose(*array.dims)
 
 
 def _on_cells(ds: xr.Dataset, cells: np.ndarray) -> xr.Dataset:

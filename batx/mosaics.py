@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -309,8 +310,8 @@ class _Plan:
         stored = self._stored()
         total, groups = [], []
         for region in self.regions:
-            cells, files = self._delayed_cells(region), stored.get(region.number, {})
-            sums = {key: self._class_sums(region, cells, key, files) for key in self.classes}
+            patch, files = self._delayed_patch(region), stored.get(region.number, {})
+            sums = {key: self._class_sums(region, patch, key, files) for key in self.classes}
             total.append(self._arrays(region, list(sums.values())))
             members = [[sums[key] for key in self.classes if group in key] for group in range(n_groups)]
             groups.append([self._arrays(region, parts) for parts in members])
@@ -335,7 +336,7 @@ class _Plan:
         return [da.from_delayed(made[i], shapes[i], dtypes[i]) for i in range(len(_SUMS))]
 
     def _class_sums(
-        self, region: _Region, cells: Any, key: tuple[int, ...], stored: Mapping[str, frozenset[str]]
+        self, region: _Region, patch: Any, key: tuple[int, ...], stored: Mapping[str, frozenset[str]]
     ) -> Any:
         """Return the delayed sums of the images of a class on a region, `None` if it shows none of them."""
         from dask import delayed
@@ -343,30 +344,28 @@ class _Plan:
         members = [image for image in self.classes[key] if region.images[image]]
         views = [self.views[image] for image in members]
         if self.store is not None:
-            return self._stored_sums(region, views, cells, stored)
+            return self._stored_sums(region, views, patch, stored)
         leaves = []
         for batch in _batches(views):
             start = None
             if any(view.image.chunks for view in batch):
                 for view in batch:
                     start = delayed(_add_views, pure=False)(
-                        start, [view.bare()], [view.image], self.grid, cells, self.sampling, self.bands
+                        start, [view.bare()], [view.image], patch, self.sampling, self.bands
                     )
             else:
-                start = delayed(_add_views, pure=False)(
-                    None, batch, None, self.grid, cells, self.sampling, self.bands
-                )
+                start = delayed(_add_views, pure=False)(None, batch, None, patch, self.sampling, self.bands)
             leaves.append(start)
         return _tree(leaves, _added)
 
-    def _delayed_cells(self, region: _Region) -> Any:
+    def _delayed_patch(self, region: _Region) -> Any:
         """Return the cells of a region as a task: a graph with all of them in it would be large."""
         from dask import delayed
 
         shown = [view for view, here in zip(self.views, region.images, strict=True) if here]
         homographies = [view.in_frame(self.grid.frame) for view in shown]
         sizes = [view.size for view in shown]
-        return delayed(_cells, pure=False)(self.grid, region.start, region.stop, homographies, sizes)
+        return delayed(_patch, pure=False)(self.grid, region.start, region.stop, homographies, sizes)
 
     # - on disk
 
@@ -389,7 +388,7 @@ class _Plan:
         return found
 
     def _stored_sums(
-        self, region: _Region, views: list[SkyView], cells: Any, stored: Mapping[str, frozenset[str]]
+        self, region: _Region, views: list[SkyView], patch: Any, stored: Mapping[str, frozenset[str]]
     ) -> Any:
         from dask import delayed
 
@@ -403,17 +402,17 @@ class _Plan:
             values = [view.image for view in batch] if any(view.image.chunks for view in batch) else None
             bare = batch if values is None else [view.bare() for view in batch]
             node = delayed(_add_views_on_disk, pure=False)(
-                self.store, region.number, bare, values, self.grid, cells, self.sampling, self.bands
+                self.store, region.number, bare, values, patch, self.sampling, self.bands
             )
             nodes.append((node, images))
         while len(nodes) > 1:
             level = [nodes[first : first + _FAN] for first in range(0, len(nodes), _FAN)]
-            nodes = [self._joined(region, some, cells) for some in level]
+            nodes = [self._joined(region, some, patch) for some in level]
         if not nodes:
             return None
-        return delayed(_read, pure=False)(self.store, nodes[0][0], cells, self.bands)
+        return delayed(_read, pure=False)(self.store, nodes[0][0], patch, self.bands)
 
-    def _joined(self, region: _Region, nodes: list[tuple[Any, frozenset[str]]], cells: Any) -> Any:
+    def _joined(self, region: _Region, nodes: list[tuple[Any, frozenset[str]]], patch: Any) -> Any:
         from dask import delayed
 
         if len(nodes) == 1:
@@ -421,7 +420,7 @@ class _Plan:
         images = frozenset().union(*(images for _, images in nodes))
         names = [node for node, _ in nodes]
         made = delayed(_add_on_disk, pure=False)(
-            self.store, region.number, names, sorted(images), cells, self.bands
+            self.store, region.number, names, sorted(images), patch, self.bands
         )
         return made, images
 
@@ -444,16 +443,30 @@ def _tree(parts: list[Any], add: Any) -> Any:
 # --- tasks -------------------------------------------------------------------------------------------------
 
 
-def _cells(
+@dataclass(eq=False)
+class _Patch:
+    """The cells of a region; their directions are computed once, where and when images are added."""
+
+    grid: SkyGrid
+    cells: np.ndarray
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Directions (cell, 3) in the frame of the grid."""
+        return self.grid.vectors(self.cells)
+
+
+def _patch(
     grid: SkyGrid,
     start: int,
     stop: int,
     homographies: Sequence[np.ndarray],
     sizes: Sequence[tuple[int, int]],
-) -> np.ndarray:
+) -> _Patch:
     if grid.dense:
-        return np.arange(start, stop, dtype=np.int64)
-    return np.asarray(cells_in_view(grid, start, stop, np.stack(homographies), np.array(sizes))[0])
+        return _Patch(grid, np.arange(start, stop, dtype=np.int64))
+    cells, _ = cells_in_view(grid, start, stop, np.stack(homographies), np.array(sizes))
+    return _Patch(grid, np.asarray(cells))
 
 
 def _added(parts: Sequence[Sums]) -> Sums:
@@ -467,16 +480,15 @@ def _add_views(
     start: Sums | None,
     views: Sequence[SkyView],
     values: Sequence[xr.Dataset] | None,
-    grid: SkyGrid,
-    cells: np.ndarray,
+    patch: _Patch,
     sampling: Sampling,
     bands: int,
 ) -> Sums:
     """Return `start` with images added; it is not changed."""
-    sums = Sums.zeros(bands, len(cells)) if start is None else start.copy()
+    sums = Sums.zeros(bands, len(patch.cells)) if start is None else start.copy()
     for number, view in enumerate(views):
         view = _opened(view) if values is None else view.with_values(values[number])
-        add_image(sums, view, grid, cells, sampling)
+        add_image(sums, view, patch.vectors, patch.grid.frame, sampling)
     return sums
 
 
@@ -493,8 +505,7 @@ def _add_views_on_disk(
     region: int,
     views: Sequence[SkyView],
     values: Sequence[xr.Dataset] | None,
-    grid: SkyGrid,
-    cells: np.ndarray,
+    patch: _Patch,
     sampling: Sampling,
     bands: int,
 ) -> str:
@@ -508,11 +519,10 @@ def _add_views_on_disk(
         name = store.name(region, [view.identity])
         if not store.has(name):
             own = None if values is None else [values[number]]
-            store.write(
-                name, [view.identity], cells, _add_views(None, [view], own, grid, cells, sampling, bands)
-            )
+            made = _add_views(None, [view], own, patch, sampling, bands)
+            store.write(name, [view.identity], patch.cells, made)
         names.append(name)
-    return _add_on_disk(store, region, names, images, cells, bands)
+    return _add_on_disk(store, region, names, images, patch, bands)
 
 
 def _add_on_disk(
@@ -520,21 +530,21 @@ def _add_on_disk(
     region: int,
     names: Sequence[str],
     images: Sequence[str],
-    cells: np.ndarray,
+    patch: _Patch,
     bands: int,
 ) -> str:
     """Write the sum of files, remove these, and return its name."""
     target = store.name(region, images)
     if not store.has(target):
-        store.write(target, images, cells, _read(store, names, cells, bands))
+        store.write(target, images, patch.cells, _read(store, names, patch, bands))
     store.remove(name for name in names if name != target)
     return target
 
 
-def _read(store: PartialSums, names: str | Sequence[str], cells: np.ndarray, bands: int) -> Sums:
-    sums = Sums.zeros(bands, len(cells))
+def _read(store: PartialSums, names: str | Sequence[str], patch: _Patch, bands: int) -> Sums:
+    sums = Sums.zeros(bands, len(patch.cells))
     for name in [names] if isinstance(names, str) else names:
-        store.add_to(sums, cells, name)
+        store.add_to(sums, patch.cells, name)
     return sums
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import EnergyBands, TimeBins, warn
 from batx.positions import with_source_attrs
+from batx.schema.spec import TRACE_VARIABLES
 
 __all__ = [
     "band_coords",
@@ -21,6 +22,7 @@ __all__ = [
     "rates",
     "source_coords",
     "time_variables",
+    "trace_variables",
     "weighting_of",
 ]
 
@@ -79,6 +81,21 @@ def band_coords(bands: EnergyBands, dim: str = "energy") -> dict[str, Any]:
 def source_coords(events: xr.Dataset) -> dict[str, xr.Variable]:
     """Return the coordinates of the sources that events are weighted for."""
     return {str(name): coord.variable for name, coord in events.coords.items() if coord.dims == ("source",)}
+
+
+def trace_variables(events: xr.Dataset, bins: TimeBins) -> dict[str, xr.Variable]:
+    """Return the way of the source while the bins last, as far as the events know it."""
+    held = {spec.name: events[spec.name].variable for spec in TRACE_VARIABLES if spec.name in events}
+    if not held or not bins.lower.size:
+        return held
+    time = np.atleast_2d(held["trace_time"].values)
+    until = np.concatenate([time[:, 1:], np.full((len(time), 1), np.inf)], axis=1)
+    # a row stands until the next one; the last of a shorter way has NaN behind it
+    lasts = (time < bins.upper.max()) & ~(until <= bins.lower.min())
+    found = np.flatnonzero(lasts.any(axis=0))
+    # with a row on either side, which says how far the outermost ones reach
+    rows = slice(max(found[0] - 1, 0), found[-1] + 2) if found.size else slice(0, 1)
+    return {name: variable.isel(trace=rows) for name, variable in held.items()}
 
 
 def rates(sums: Any, squares: Any, exposure: Any) -> tuple[Any, Any]:

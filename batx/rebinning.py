@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.background_errors import (
+    SUMMED_OVER_ENERGY,
+    SUMMED_OVER_TIME,
+    dispersion_of_sum,
+    with_background_errors,
+)
 from batx.errors import MissingVariableError, RebinError, ValueRangeError
 from batx.grids import MAX_BINS, bounds_of, energy_bounds, warn
 from batx.kernels import gti as intervals
@@ -391,6 +397,7 @@ def _rebin_time(
         made["sys_err"] = add(_times_exposure(ds, "sys_err")) / _divisor(made)
     if "quality" in ds.variables and "time" in ds["quality"].dims:
         made["quality"] = _worst(_bare(ds["quality"]), "time", parts, new.size)
+    made |= {name: add(_bare(ds[name])) for name in SUMMED_OVER_TIME if name in ds.variables}
     centre = new.lower + new.width / 2
     made |= {"time": (("time",), centre), "time_bnds": (("time", "bnds"), new.bounds)}
     result = _assemble(ds, kind, "time", made, f"rebin_time: {old.size} bins to {new.size}")
@@ -463,6 +470,10 @@ def _rebin_energy(ds: xr.Dataset, kind: str, dim: str, old: _Axis, new: _Axis, p
         made["sys_err"] = add(_bare(ds["sys_err"]) * width) / add(width)
     if "quality" in ds.variables:
         made["quality"] = _worst(_bare(ds["quality"]), dim, parts, new.size)
+    made |= {name: add(_bare(ds[name])) for name in SUMMED_OVER_ENERGY if name in ds.variables}
+    if "background_dispersion" in ds.variables:
+        member = xr.DataArray(sum_bins(np.eye(old.size), parts, new.size), dims=(dim, "new"))
+        made["background_dispersion"] = dispersion_of_sum(ds, member).rename(new=dim)
     if kind == "spectrum":
         made["channel"] = ((dim,), np.arange(new.size))
     made |= {"energy": ((dim,), new.lower + new.width / 2), "energy_bnds": ((dim, "bnds"), new.bounds)}
@@ -495,4 +506,4 @@ def _assemble(ds: xr.Dataset, kind: str, dim: str, made: dict[str, Any], line: s
     history = "\n".join(filter(None, [str(ds.attrs.get("history", "")), f"batx.{line}"]))
     coords = {name for name in variables if name in ds.coords}
     result = build(kind, variables, {**ds.attrs, "history": history})
-    return result.set_coords(sorted(coords - set(result.coords)))
+    return with_background_errors(result.set_coords(sorted(coords - set(result.coords))))

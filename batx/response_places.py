@@ -14,7 +14,7 @@ from batx.errors import MissingKeywordError, MissingVariableError, PositionError
 from batx.grids import bounds_of
 from batx.instrument.sky import FAR
 from batx.intervals import gti_arrays
-from batx.schema import require_bat, require_kind
+from batx.schema import build, require_bat, require_kind
 from batx.units import to_value
 
 __all__ = ["Places", "places"]
@@ -57,6 +57,8 @@ def places(
         found = _along(trace, spectrum, weights)
     elif imx is not None:
         found = _at(to_value(imx, "1", "imx"), to_value(imy, "1", "imy"))
+    elif spectrum is not None and "trace_time" in spectrum:
+        found = _along(_own_trace(spectrum), spectrum, weights)
     elif spectrum is not None:
         found = _of_spectrum(spectrum)
     else:
@@ -109,6 +111,16 @@ def _of_spectrum(spectrum: xr.Dataset) -> Places:
     return _each(np.stack(values[:3], axis=-1), values[3] if len(values) > 3 else None, dims, coords)
 
 
+def _own_trace(spectrum: xr.Dataset) -> xr.Dataset:
+    """Return the way of the source that a spectrum carries."""
+    if "source" in spectrum["trace_time"].dims:
+        raise PositionError("response: the spectra are of several sources; select one (isel(source=0))")
+    names = {"imx": "trace_imx", "imy": "trace_imy", "pcode": "trace_pcode", "mask_weight_norm": "trace_norm"}
+    known = np.isfinite(spectrum["trace_time"].values)
+    columns = {name: spectrum[own].values[known] for name, own in names.items()}
+    return build("ray_trace", {"time": spectrum["trace_time"].values[known], **columns})
+
+
 def _along(trace: xr.Dataset, spectrum: xr.Dataset | None, weights: Any) -> Places:
     require_kind(trace, "ray_trace", operation="response: trace")
     if "source" in trace["imx"].dims:
@@ -123,6 +135,7 @@ def _along(trace: xr.Dataset, spectrum: xr.Dataset | None, weights: Any) -> Plac
         coded &= trace["pcode"].values > 0
     if not (share[:, coded] > 0).any(axis=1).all():
         raise PositionError("response: the source is never in the field during the spectrum, or one of them")
+    coded &= (share != 0).any(axis=0)
     total = share.sum(axis=1, keepdims=True)
     if not (total > 0).all():
         raise ValueRangeError("response: the weights of the mean sum to 0 or less over a spectrum")

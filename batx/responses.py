@@ -1,4 +1,4 @@
-"""The response of a spectrum: found, combined with its effective area, and on the channels of the spectrum."""
+"""The response of a spectrum: found, combined with its effective area, on its channels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
         Kind ``spectrum``.
     response
         Kind ``response``, a path, or a pair (redistribution, effective area) of either; without it the files
-        that the header names (RESPFILE, ANCRFILE), next to the spectrum.
+        that the header names (RESPFILE, ANCRFILE), next to the spectrum; and where it names none, that of
+        `batx.response` for a mask-weighted spectrum.
 
     Returns
     -------
@@ -38,6 +39,8 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
     ------
     MissingFileError
         If there is no response, or the file that the header names is not there.
+    MissingKeywordError
+        If a mask-weighted spectrum does not say where its source is in the field.
     ResponseError
         If the channels are not those of the spectrum, or a redistribution has no effective area.
 
@@ -58,13 +61,22 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
     """
     require_kind(spectrum, "spectrum", operation="response_of")
     if response is None:
-        names = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
-        if names[0] is None:
-            raise MissingFileError(
-                "response_of: the spectrum names no response (RESPFILE); pass response=, a file or a Dataset"
-            )
-        response = [name for name in names if name is not None]
+        response = _of_itself(spectrum)
     return _on_channels(combine_response(response), spectrum)
+
+
+def _of_itself(spectrum: xr.Dataset) -> Any:
+    """Return the files that a spectrum names, or the packaged response if it is mask-weighted."""
+    names = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
+    if names[0] is not None:
+        return [name for name in names if name is not None]
+    if spectrum.attrs.get("weighting") == "mask":
+        from batx.detector_responses import response
+
+        return response(spectrum)
+    raise MissingFileError(
+        "response_of: the spectrum names no response (RESPFILE); pass response=, a file or a Dataset"
+    )
 
 
 def linked_path(spectrum: xr.Dataset, key: str) -> Path | None:

@@ -14,6 +14,7 @@ from batx.products import (
     product_values,
     source_coords,
     time_variables,
+    trace_variables,
     weighting_of,
 )
 from batx.reduction import columns_of, compat_of, sum_events
@@ -134,6 +135,7 @@ def spectrum(
     )
     variables = {
         **time_variables(bins, good, scalar=time is None),
+        **(trace_variables(events, bins) if weighted else {}),
         "channel": np.arange(bands.lower.size),
         **band_coords(bands, "channel"),
         **source_coords(events),

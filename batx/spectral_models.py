@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -81,6 +81,10 @@ class SpectralModel:
             short = (parameter.name for parameter in leaf.component.parameters)
             made.append((leaf.component, dict(zip(short, self.names[leaf.values], strict=True))))
         return made
+
+    def written(self, names: Sequence[str]) -> str:
+        """Return the expression with other names for its components, normalisations as ``name(spectrum)``."""
+        return _written(self._tree, iter(names), call=True)
 
     def photons(self, bins: Bins, values: np.ndarray, compat: str | None = None) -> np.ndarray:
         """Return photons/cm**2/s in each energy bin for parameter values in the order of `parameters`."""
@@ -184,9 +188,12 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
             f"({', '.join(map(str, arguments))})"
         )
     name = function.__name__ if function.__name__.isidentifier() else "function"
+    start = [1.0 if entry.default is entry.empty else float(entry.default) for entry in plain[1:]]
     parameters = tuple(
-        Parameter(entry.name, 1.0 if entry.default is entry.empty else float(entry.default))
-        for entry in plain[1:]
+        Parameter(entry.name, value, minimum=0.0, scale="linear")
+        if role == "additive" and _is_scale(function, start, i)
+        else Parameter(entry.name, value)
+        for i, (entry, value) in enumerate(zip(plain[1:], start, strict=True))
     )
     if role == "additive":
         return Component(
@@ -201,6 +208,15 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
             bins.integrate(function(bins.nodes, *p) * np.ones_like(bins.nodes)) / np.diff(bins.edges)
         ),
     )
+
+
+def _is_scale(function: Callable[..., Any], start: list[float], place: int) -> bool:
+    """Whether a function is proportional to one of its parameters, which then stays above 0."""
+    energy = np.array([1.0, 15.0, 50.0, 150.0])
+    with np.errstate(all="ignore"):
+        once = np.asarray(function(energy, *start))
+        thrice = np.asarray(function(energy, *start[:place], 3.0 * start[place], *start[place + 1 :]))
+    return start[place] > 0 and bool(np.allclose(thrice, 3.0 * once, rtol=1e-12, atol=0.0) and np.any(once))
 
 
 # ---------------------------------------------------------------- expressions
@@ -273,13 +289,17 @@ def _multiplied(parts: list[Any]) -> Any:
     return made
 
 
-def _written(tree: Any) -> str:
+def _written(tree: Any, names: Iterator[str] | None = None, call: bool = False) -> str:
+    """Return an expression, with other names for the components if there are any."""
     if isinstance(tree, _Leaf):
-        return tree.component.name
+        return next(names) if names is not None else tree.component.name
     if isinstance(tree, _Sum):
-        return "+".join(map(_written, tree.terms))
-    inner = _written(tree.spectrum)
-    return f"{tree.factor.component.name}*{f'({inner})' if isinstance(tree.spectrum, _Sum) else inner}"
+        return "+".join(_written(term, names, call) for term in tree.terms)
+    factor = _written(tree.factor, names, call)
+    inner = _written(tree.spectrum, names, call)
+    if call and tree.factor.component.role == "flux":
+        return f"{factor}({inner})"
+    return f"{factor}*{f'({inner})' if isinstance(tree.spectrum, _Sum) else inner}"
 
 
 # ---------------------------------------------------------------- parameters
@@ -297,7 +317,7 @@ def _leaves(tree: Any) -> Iterator[_Leaf]:
 
 
 def _numbered(tree: Any, first: int = 0) -> Any:
-    """Return the tree with the place of each component's parameters, and norms frozen that a flux replaces."""
+    """Return the tree with the places of all parameters, and norms frozen that a flux replaces."""
     if isinstance(tree, _Leaf):
         return replace(tree, first=first)
     if isinstance(tree, _Sum):
@@ -350,7 +370,7 @@ def _photons(tree: Any, bins: Bins, values: np.ndarray, compat: str | None) -> n
         integral = component.xspec if compat == "xspec" and component.xspec is not None else component.bins
         return integral(bins, *values[tree.values])
     if isinstance(tree, _Sum):
-        return sum(_photons(term, bins, values, compat) for term in tree.terms)
+        return np.sum([_photons(term, bins, values, compat) for term in tree.terms], axis=0)
     photons = _photons(tree.spectrum, bins, values, compat)
     factor = tree.factor
     if factor.component.role == "factor":
@@ -368,7 +388,7 @@ def _density(tree: Any, energy: np.ndarray, values: np.ndarray) -> np.ndarray:
     if isinstance(tree, _Leaf):
         return tree.component.density(energy, *values[tree.values])
     if isinstance(tree, _Sum):
-        return sum(_density(term, energy, values) for term in tree.terms)
+        return np.sum([_density(term, energy, values) for term in tree.terms], axis=0)
     density = _density(tree.spectrum, energy, values)
     factor = tree.factor
     if factor.component.role == "factor":

@@ -119,7 +119,7 @@ def separation(ra: Any, dec: Any, other_ra: Any, other_dec: Any) -> np.ndarray:
 
 
 def describe_source(catalog: xr.Dataset, index: int) -> dict[str, str]:
-    """Return a source of a catalogue, by label: its place, and its best band.
+    """Return a source of a catalogue, by label: its place, its best band, and its time from the trigger.
 
     Examples
     --------
@@ -153,8 +153,12 @@ def describe_source(catalog: xr.Dataset, index: int) -> dict[str, str]:
         for name, (label, style) in formats.items()
         if name in one
     }
+    if "energy_bnds" in catalog.variables and snr.size > 1:
+        values["keV"] = "-".join(f"{edge:g}" for edge in catalog["energy_bnds"].values[band])
+    zero = float(catalog.attrs.get("trigger_time", 0.0))
+    if "time" in catalog.variables and catalog["time"].dims == ("source",):
+        values["time (s)"] = f"{float(one['time']) - zero:.1f}"
     if {"window_start", "window_stop"} <= set(one.data_vars):
-        zero = float(catalog.attrs.get("trigger_time", 0.0))
         values["window (s)"] = f"{float(one.window_start) - zero:.1f}-{float(one.window_stop) - zero:.1f}"
     return names | values
 

@@ -17,6 +17,7 @@ from batx.instrument.mask import DEFAULT_CORRECTIONS, MASK_WEIGHT_GAIN, parse_co
 from batx.met import to_met
 from batx.positions import SourcePositions, source_positions
 from batx.schema import build, require_bat, require_kind
+from batx.schema.spec import TRACE_VARIABLES
 from batx.tracing import Place, Trace, Weigher
 from batx.weight_chunks import warn_misplaced, weigh_lazily
 from batx.weight_inputs import (
@@ -128,6 +129,9 @@ def mask_weight(
         the place at the last event, `ra_obj` and `dec_obj` the position; for several, they are coordinates
         along `source`.
 
+        The traces go with the events as `trace_time`, `trace_imx`, `trace_imy`, `trace_pcode` and
+        `trace_norm` (trace), and from there with their spectra, whose responses follow from them.
+
         Columns that are dask arrays stay lazy and so does `mask_weight`; the attributes are then those at
         the end of the observation (`tstop`). Columns that are not loaded yet are read in blocks.
 
@@ -177,6 +181,7 @@ def mask_weight(
     attrs = {"units": "1", "long_name": "mask weight", "fits_name": "MASK_WEIGHT"}
     variable = ("source", "event") if positions.several else ("event",)
     result = result.assign(mask_weight=(variable, data if positions.several else data[0], attrs))
+    result = result.drop_dims("trace", errors="ignore").assign(_carried(traces, positions.several))
     return _with_summary(result, positions, traces, ends, step)
 
 
@@ -428,6 +433,20 @@ def _step(
         f"batx {verb} {source} frame={positions.frame} corrections={names} rebalance={int(rebalance)} "
         f"normalisation={normalisation}"
     )
+
+
+def _carried(traces: Traces, several: bool) -> dict[str, tuple]:
+    """Return the way of the sources as variables that go with the events; shorter ways end in NaN."""
+    longest = max(len(made) for made in traces)
+    values = np.full((5, len(traces), longest), np.nan)
+    for source, made in enumerate(traces):
+        rows = [(time, *trace.place[:2], trace.pcode, trace.norm) for time, trace in made]
+        values[:, source, : len(rows)] = np.array(rows).reshape(-1, 5).T
+    dims = ("source", "trace") if several else ("trace",)
+    return {
+        spec.name: (dims, value if several else value[0], {"units": spec.units, "long_name": spec.doc})
+        for spec, value in zip(TRACE_VARIABLES, values, strict=True)
+    }
 
 
 def _with_summary(

@@ -3,9 +3,10 @@
 Run ``python benchmarks/bench_images.py [N_IMAGES]``. The yardstick is the bare cost of 3 forward and 12
 inverse real FFTs of 1024 x 512 in the same precision with the same threads; transforms of the mask are made
 before.
-With N_IMAGES (300 take half a minute) that many images of Poisson noise are made on a flat background, and as
+With N_IMAGES (300 take three minutes) that many images of Poisson noise are made on a flat background, and as
 many on one that falls by 30 % over the plane, cleaned; printed are mean and width of the significance where
-the coding is above 0.15, the pixels above 4 sigma, and the largest value of an image.
+the coding is above 0.15, the pixels above 4 sigma, and the largest value of an image against the effective
+number of independent pixels; with the noise that follows from the counts, and with local noise.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ import numpy as np
 import scipy.fft
 import xarray as xr
 from common import median_time
+from scipy.stats import norm
 
 import batx
 from batx.instrument.detector import DETECTOR
+from batx.kernels.peaks import false_alarm
 from batx.schema import build
-
-#: fraction of a Gaussian above 4 sigma
-_ABOVE_4 = 3.167124e-5
 
 
 def planes(number: int, seed: int = 0, gradient: float = 0.0, level: float = 20.0) -> xr.Dataset:
@@ -74,23 +74,69 @@ def speed() -> None:
     print(f"background cleaning of one detector image {1e3 * cleaning:.1f} ms")
 
 
+class Significance:
+    """Moments, tail and extremes of maps of significance."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = self.total = self.square = self.above = self.rough = 0.0
+        self.largest: list[float] = []
+
+    def add(self, snr: np.ndarray, used: np.ndarray) -> None:
+        """Add one map, where `used`."""
+        values = snr[used].astype(np.float64)
+        self.count += values.size
+        self.total += values.sum()
+        self.square += (values**2).sum()
+        self.above += np.count_nonzero(values > 4)
+        self.largest += [values.max(), -values.min()]
+        both = [used[:, 1:] & used[:, :-1], used[1:] & used[:-1]]
+        steps = [np.diff(snr, axis=1)[both[0]], np.diff(snr, axis=0)[both[1]]]
+        # neighbouring pixels have the correlation 1 - <difference squared>/2, that of exp(-λ/2) at distance 1
+        self.rough += (
+            np.prod([-2 * np.log(1 - (step.astype(np.float64) ** 2).mean() / 2) for step in steps]) ** 0.5
+        )
+
+    def report(self) -> None:
+        """Print what a Gaussian and the effective number of independent pixels would give."""
+        mean, maps = self.total / self.count, len(self.largest) / 2
+        width = np.sqrt(self.square / self.count - mean**2)
+        pixels, largest = self.count / maps, np.array(self.largest) / width
+        _, chance = false_alarm(largest, int(pixels), pixels, self.rough / maps, 1)
+        print(f"{self.name}: significance {mean:+.5f} +- {width:.4f}")
+        print(f"  pixels above 4 sigma {self.above:.0f}, Gaussian {self.count * norm.sf(4):.0f}")
+        middle, rare = np.median(largest), np.mean(chance < 0.05)
+        print(
+            f"  largest of an image {largest.mean():.2f} +- {largest.std():.2f} widths, median {middle:.2f}"
+        )
+        print(f"  false-alarm probability: mean {chance.mean():.3f} (0.5), below 0.05: {rare:.3f} of images")
+
+
 def statistics(number: int) -> None:
+    """Print the statistics of source-free images, with the noise of the counts and with local noise."""
     aperture = batx.simulate.aperture()
-    for name, gradient in (("flat background", 0.0), ("cleaned, background falls by 30 %", -0.3)):
-        total = square = above = count = 0.0
-        largest = []
-        for seed in range(0, number, 10):
-            plane = planes(min(10, number - seed), seed, gradient)
-            plane = plane.bat.clean() if gradient else plane
-            image = plane.bat.sky_image(aperture=aperture)
-            snr = image["snr"].values[:, image["pcode"].values > 0.15].astype(np.float64)
-            total, square, count = total + snr.sum(), square + (snr**2).sum(), count + snr.size
-            above += np.count_nonzero(snr > 4)
-            largest += snr.max(axis=1).tolist()
-        mean = total / count
-        print(f"{number} images, {name}: significance {mean:+.5f} +- {np.sqrt(square / count - mean**2):.4f}")
-        print(f"  pixels above 4 sigma {above:.0f}, Gaussian {count * _ABOVE_4:.0f}")
-        print(f"  largest of an image {np.mean(largest):.2f} +- {np.std(largest):.2f}")
+    maps = [
+        Significance(f"{number} images, {name}")
+        for name in (
+            "flat background",
+            "local noise, 30 pixels",
+            "local noise, 60 pixels",
+            "cleaned, background falls by 30 %",
+        )
+    ]
+    for seed in range(0, number, 10):
+        size = min(10, number - seed)
+        flat = planes(size, seed).bat.sky_image(aperture=aperture)
+        clean = planes(size, seed, -0.3).bat.clean().bat.sky_image(aperture=aperture)
+        used = flat["pcode"].values > 0.15
+        for index in range(size):
+            image = flat.isel(time=index)
+            local = [image.bat.background_maps(background_radius=radius) for radius in (30, 60)]
+            shown = image, *local, clean.isel(time=index)
+            for target, made in zip(maps, shown, strict=True):
+                target.add(made["snr"].squeeze().values, used)
+    for target in maps:
+        target.report()
 
 
 if __name__ == "__main__":

@@ -330,6 +330,62 @@ def lightcurve_counts() -> xr.Dataset:
     )
 
 
+def lightcurve_net() -> xr.Dataset:
+    """A raw light curve without its background, a line whose covariance it carries."""
+    counts = _rng().poisson(30, (20, 4)).astype(float)
+    design = np.column_stack([np.ones(20), np.linspace(-0.95, 0.95, 20)])
+    coefficients = np.column_stack([np.full(4, 29.0), np.full(4, 0.5)])
+    expected = design @ coefficients.T
+    return build(
+        "lightcurve",
+        {
+            **_times(20, 1.0),
+            **_bands(),
+            "counts": counts - expected,
+            "counts_err": np.sqrt(np.maximum(counts, expected) + 2.0),
+            "background": expected,
+            "background_design": design,
+            "background_coefficients": coefficients,
+            "background_covariance": np.broadcast_to(np.diag([1.5, 0.4]), (4, 2, 2)).copy(),
+            "background_dispersion": np.ones(4),
+            "exposure": np.ones(20),
+            "fracexp": np.ones(20),
+            **_gti(),
+        },
+        {**ATTRS, "statistic": "gaussian", "weighting": "none"},
+    )
+
+
+def triggers() -> xr.Dataset:
+    start = T0 + np.array([20.0, 51.2])
+    return build(
+        "triggers",
+        {
+            "start": start,
+            "stop": start + [0.128, 8.192],
+            "timescale": np.array([0.128, 8.192]),
+            "energy_low": np.array([15.0, 15.0]),
+            "energy_high": np.array([25.0, 350.0]),
+            "counts": np.array([90.0, 4000.0]),
+            "background": np.array([40.0, 3000.0]),
+            "background_err": np.array([0.5, 20.0]),
+            "snr": np.array([6.8, 16.0]),
+            "false_alarm_probability": np.array([1e-5, 1e-50]),
+            "false_alarms_per_day": np.array([4e-3, 4e-48]),
+            "event_start": start - 0.064,
+            "event_stop": start + [0.2, 12.0],
+            "n_foregrounds": np.array([3, 50]),
+            "noise_factor": np.ones((1, 3, 2)),
+            "stretch_start": np.array([T0]),
+            "stretch_stop": np.array([T0 + 200.0]),
+            "scale_length": np.array([0.064, 0.128, 0.256]),
+            "band_low": np.array([15.0, 15.0]),
+            "band_high": np.array([25.0, 350.0]),
+        },
+        {**ATTRS, "threshold": 5.5, "searched": 160.0, "trials": 20000.0},
+    )
+
+
 def _channels(n: int = 80) -> dict:
     edges = np.concatenate([[0.0], 10.0 + 2.5 * np.arange(n)])
     centre, bounds = _bounds(edges)
@@ -521,6 +577,23 @@ def _bands_free() -> dict:
     }
 
 
+def limit() -> xr.Dataset:
+    """Limits for two shapes of the source."""
+    return build(
+        "limit",
+        {
+            "template": np.array(["soft", "normal"]),
+            "flux_limit": ("template", np.array([1e-8, 2e-8])),
+            "photon_flux_limit": ("template", np.array([0.2, 0.3])),
+            "rate_limit": ("template", np.array([0.05, 0.05])),
+            "flux": ("template", np.array([1e-9, 2e-9])),
+            "flux_err": ("template", np.array([3e-9, 6e-9])),
+            "snr": ("template", np.array([0.3, 0.3])),
+        },
+        {"sigma": 3.0, "method": "bayesian", "emin": 15.0, "emax": 150.0},
+    )
+
+
 def fit() -> xr.Dataset:
     """A power law with two bands of flux and three bins."""
     names = np.array(["index", "pivot", "norm"])
@@ -542,11 +615,12 @@ def fit() -> xr.Dataset:
             "statistic": ((), 61.3),
             "dof": ((), 57),
             "converged": ((), True),
-            "band": np.arange(2),
+            "band": ("band", np.array([82.5, 104.5])),
             "band_bnds": np.array([[15.0, 150.0], [14.0, 195.0]]),
-            "flux": np.array([2.6e-8, 3.2e-8]),
-            "flux_err": np.array([1e-9, 2e-9]),
+            "flux": ("band", np.array([2.6e-8, 3.2e-8])),
+            "flux_err": ("band", np.array([1e-9, 2e-9])),
             "bin_spectrum": ("bin", np.array(["0", "0", "0"])),
+            "bin_energy": edges.mean(axis=1),
             "bin_energy_bnds": edges,
             "bin_rate": np.array([0.02, 0.03, 0.02]),
             "bin_rate_err": np.array([0.001, 0.001, 0.002]),
@@ -614,6 +688,49 @@ def table() -> xr.Dataset:
     )
 
 
+def periodogram(n: int = 40) -> xr.Dataset:
+    rng = _rng()
+    dims, power = ("frequency", "energy"), rng.chisquare(4, (n, 4))
+    return build(
+        "periodogram",
+        {
+            "frequency": 0.05 + 0.001 * np.arange(n),
+            "frequency_dot": 0.0,
+            **_bands(),
+            "power": (dims, power),
+            "probability": (dims, np.exp(-0.5 * power)),
+            "false_alarm": (dims, -np.expm1(-n * np.exp(-0.5 * power))),
+            "harmonics": (dims, rng.integers(1, 5, (n, 4))),
+            "threshold": np.full(4, 25.0),
+            "noise": np.array([1.0, 1.0, 1.1, 1.4]),
+        },
+        {**ATTRS, "method": "h", "n_harmonics": 4, "level": 0.01, "epoch": T0 + 100.0},
+    )
+
+
+def pulse_profile(n: int = 16) -> xr.Dataset:
+    edges = np.linspace(0.0, 1.0, n + 1)
+    centre, bounds = _bounds(edges)
+    counts = _rng().poisson(1000.0 + 200.0 * np.sin(2 * np.pi * centre)[:, None], (n, 4))
+    return build(
+        "pulse_profile",
+        {
+            "phase": centre,
+            "phase_bnds": bounds,
+            **_bands(),
+            "rate": counts / 12.5,
+            "rate_err": np.sqrt(counts) / 12.5,
+            "counts": counts,
+            "exposure": np.full(n, 12.5),
+            "noise": np.ones(4),
+            "frequency": 0.1018,
+            "frequency_dot": 0.0,
+            "epoch": T0 + 100.0,
+        },
+        {**ATTRS, "statistic": "poisson", "weighting": "none"},
+    )
+
+
 MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "events": events,
     "gti": gti,
@@ -627,12 +744,16 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "glitches": glitches,
     "lightcurve": lightcurve,
     "spectrum": spectrum,
+    "periodogram": periodogram,
+    "pulse_profile": pulse_profile,
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,
     "mosaic_image": mosaic_image,
     "catalog": catalog,
     "fit": fit,
+    "limit": limit,
+    "triggers": triggers,
     "image": image,
     "housekeeping": housekeeping,
     "table": table,
@@ -640,6 +761,7 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "events_sources": events_sources,
     "weight_image": weight_image,
     "lightcurve_counts": lightcurve_counts,
+    "lightcurve_net": lightcurve_net,
     "spectrum_counts": spectrum_counts,
     "spectra": spectra,
     "redistribution": redistribution,

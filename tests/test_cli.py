@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -315,12 +316,12 @@ def test_zarr_output(event_file, tmp_path):
 
 @pytest.fixture(scope="module")
 def sky_files(observation: Path, tmp_path_factory) -> list[Path]:
-    """Images of two parts of the burst."""
+    """Images of two parts of the burst in two bands."""
     folder = tmp_path_factory.mktemp("sky")
     files = [folder / "first.nc", folder / "second.nc"]
     for number, path in enumerate(files):
         limits = ("--tstart", 5 * number, "--tstop", 5 * number + 5, "--t0", "trigger")
-        good("image", observation, *limits, "-o", path)
+        good("image", observation, *limits, "--energy", "15,50,150", "-o", path)
     return files
 
 
@@ -382,12 +383,15 @@ def test_mosaic_of_files(sky_files, tmp_path):
 
 def test_mosaic_of_time_groups(sky_files, tmp_path):
     out = tmp_path / "mosaic.nc"
-    good("mosaic", *sky_files, "--nside", 64, "--scheduler", "threads", "--time-bins", 5, "-o", out)
+    options = ("--nside", 64, "--scheduler", "threads", "--time-bins", 5)
+    good("mosaic", *sky_files, *options, "-o", out)
     tree = batx.open_datatree(out)
     assert {"total", "groups"} <= set(tree.children)
     groups = tree["groups"].to_dataset()
     assert groups.sizes["time"] == 2
     np.testing.assert_allclose(groups["sum_w"].sum("time"), tree["total/sum_w"], rtol=1e-12)
+    good("mosaic", *sky_files, *options, "-o", tmp_path / "mosaic.fits")
+    np.testing.assert_array_equal(batx.open_dataset(tmp_path / "mosaic.fits")["snr"], tree["total/snr"])
 
 
 def test_mosaic_on_a_cluster(sky_files, tmp_path):
@@ -448,9 +452,14 @@ def test_mosaic_of_a_slew(tmp_path):
         slews=[Slew(2.0, 8.0, 163.0, 24.0, 40.0)], seed=2,
     )  # fmt: skip
     out, regions = tmp_path / "slew.nc", tmp_path / "slew.reg"
-    options = ("--tstart", 2, "--tstop", 8, "--t0", 6e8, "--step", 0.5, "--energy", "15,150", "--nside", 128)
+    options = ("--step", 0.5, "--energy", "15,150", "--nside", 128)
     text = good("mosaic", "--events", folder, *options, "-o", out, "--sources", regions).stdout
     assert "1 source" in text
+    slew = re.search(r"slew from MET ([\d.]+) to ([\d.]+)", text)
+    assert 6e8 + 2 <= float(slew[1]) < 6e8 + 3 and 6e8 + 7 < float(slew[2]) <= 6e8 + 8
+    limits = ("--tstart", 2, "--tstop", 8, "--t0", 6e8)
+    text = good("mosaic", "--events", folder, *options, *limits, "--snr", 500).stdout
+    assert "no source found" in text and "slew from" not in text
     assert batx.open_dataset(out).bat.kind == "mosaic"
     _, ra, dec, *_ = regions.read_text().split("circle")[1].replace("(", ",").split(",")
     assert separation(float(ra), float(dec), RA, DEC) < 0.1

@@ -130,6 +130,30 @@ def test_large_columns_are_read_by_threads(tmp_path, monkeypatch):
             np.testing.assert_array_equal(hdu.array(name).read(), file[1].data[name])
 
 
+def test_large_images_do_not_stay_in_memory(tmp_path):
+    """Reading 40 MB of images adds little to the mapped pages; what was let go is read again."""
+    from pathlib import Path
+
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("no /proc here")
+
+    def mapped() -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("RssFile"))
+        return 1024 * int(line.split()[1])
+
+    images = RNG.normal(size=(5, 1000, 2000)).astype(np.float32)
+    hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(image, name=f"I{i}") for i, image in enumerate(images))]
+    fits.HDUList(hdus).writeto(tmp_path / "large.fits")
+    arrays = [hdu.array() for hdu in read_hdus(tmp_path / "large.fits")[1:]]
+    arrays[0].read()
+    before = mapped()
+    for _ in range(2):
+        for array, image in zip(arrays, images, strict=True):
+            np.testing.assert_array_equal(array.read(), image)
+    assert mapped() - before < 8e6
+
+
 def test_text_table(tmp_path):
     table = fits.TableHDU.from_columns(
         [

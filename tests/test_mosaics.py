@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,10 +21,18 @@ from map_inputs import DAY, assert_same, on_sphere, sky_image, slow_sums
 
 import batx
 from batx import mosaics
-from batx.errors import BatxError, EmptySelectionError, KindError, ValueRangeError, WriteError
+from batx.errors import (
+    BatxError,
+    EmptySelectionError,
+    KindError,
+    MissingVariableError,
+    ValueRangeError,
+    WriteError,
+)
 from batx.met import to_met
 from batx.schema import check
 from batx.sky_grids import galactic_facets
+from batx.sky_views import Sums
 
 NSIDE = 32
 SUMS = ("sum_w", "sum_wf", "exposure", "pcode_exposure", "n_images")
@@ -127,6 +136,20 @@ def test_nothing_is_computed_before_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(mosaics, "add_image", lambda *arguments: calls.append(1))
     lazy = batx.finalize(batx.mosaic(fields(2), NSIDE))
     assert calls == [] and lazy.snr.chunks is not None
+
+
+def test_large_sums_are_arrays_like_others():
+    """Sums of a region have memory of their own, which goes back to the system when they are let go."""
+    sums = Sums.zeros(8, 50_000)
+    other = sums.copy()
+    other.sum_w[3, 7] = 2.0
+    other.n_images[:] += 1
+    assert not any(array.any() for array in sums)
+    assert [array.dtype for array in sums] == [array.dtype for array in Sums.zeros(1, 1)]
+    again = pickle.loads(pickle.dumps(other))
+    sums.add(again)
+    sums.add(again, slice(None))
+    assert sums.sum_w.sum() == 4.0 and (sums.n_images == 2).all()
 
 
 def test_cuts_leave_images_out_and_say_why():
@@ -338,6 +361,35 @@ def test_merge_is_commutative_and_associative(a, b, c):
     close(batx.merge(batx.merge(a, b), c), batx.merge(a, batx.merge(b, c)))
 
 
+def test_trees_of_groups_are_merged():
+    """Months of which only one mosaic has images keep their sums; those of both are added."""
+    images = [*months(), sky_image(160.0, seed=9, start=float(months()[1].time_bnds[0]) - DAY)]
+    whole = batx.mosaic(images, NSIDE, time_bins="month").compute()
+    parts = [batx.mosaic(some, NSIDE, time_bins="month") for some in (images[:2], images[2:])]
+    merged = batx.merge(*parts)
+    assert merged["groups"].group.values.tolist() == ["2005-01", "2005-06", "2005-07", "2005-12"]
+    assert merged["groups"].sum_w.chunks is not None
+    for one, two in (parts, parts[::-1]):
+        found = one.bat.merge(two).compute()
+        for node in ("total", "groups"):
+            close(found[node].to_dataset(), whole[node].to_dataset())
+            assert check(found[node].to_dataset()) == []
+    found = found.isel(image=np.argsort(found["groups"].image_start.values, kind="stable"))
+    order = np.argsort(whole["groups"].image_start.values, kind="stable")
+    assert np.array_equal(found["groups"].member, whole["groups"].member.values[:, order])
+    final = merged.bat.finalize(energy="all").compute()
+    expected = batx.finalize(whole["groups"].to_dataset(), energy="all")
+    np.testing.assert_allclose(final["groups"].snr, expected.snr, rtol=1e-12)
+
+    alike = [batx.mosaic([image], NSIDE, time_bins=[0.0, 1e9 + i]) for i, image in enumerate(images[:2])]
+    with pytest.raises(ValueRangeError, match="other bounds"):
+        batx.merge(*alike)
+    with pytest.raises(ValueRangeError, match="both or neither"):
+        batx.merge(parts[0]["groups"].to_dataset(), parts[1]["total"].to_dataset())
+    with pytest.raises(KindError, match="same nodes"):
+        batx.merge(parts[0], parts[1]["total"].to_dataset())
+
+
 def test_mosaics_that_do_not_add_up():
     images = fields(3)
     one, two = (batx.mosaic([image], NSIDE) for image in images[:2])
@@ -353,6 +405,8 @@ def test_mosaics_that_do_not_add_up():
         batx.merge(one, batx.mosaic([images[1]], wcs=zea(150, 30, 10, 1.0)))
     with pytest.raises(KindError, match="mosaic"):
         batx.merge(one, images[0])
+    with pytest.raises(MissingVariableError, match="sum_w"):
+        batx.merge(batx.finalize(one, energy="all"), two)
 
 
 # --- finalize ----------------------------------------------------------------------------------------------
@@ -372,6 +426,7 @@ def test_finalize_divides_and_never_adds_significances():
     np.testing.assert_allclose(wide.flux[0], final.flux.sum("energy", skipna=False))
     np.testing.assert_allclose(wide.flux_err[0] ** 2, (final.flux_err**2).sum("energy", skipna=False))
     assert wide.energy_bnds.values.tolist() == [[14.0, 195.0]] and check(wide) == []
+    xr.testing.assert_identical(batx.finalize(final, energy="all"), wide)  # what was divided is divided anew
     two = batx.finalize(sums, energy=[14, 50, 195])
     assert two.sizes["energy"] == 2
     noise = wide.snr.values[np.isfinite(wide.snr.values)]

@@ -270,6 +270,81 @@ def test_weights_of_the_mean():
     np.testing.assert_allclose(made, 0.75 * halves[0] + 0.25 * halves[1], rtol=1e-9)
 
 
+# --- from events -------------------------------------------------------------------------------------------
+
+
+def slewing(**source: object) -> tuple[xr.Dataset, dict[str, xr.Dataset]]:
+    """Weighted events of a bright source during a slew of 25 degrees, and what they were made with."""
+    parts = {
+        "aperture": batx.simulate.aperture(),
+        "alignment": batx.simulate.alignment(),
+        "attitude": batx.simulate.attitude(
+            6e8, 40.0, (150, 30, 40), slews=[batx.simulate.Slew(10, 30, 150, 5, 40)]
+        ),
+    }
+    events = batx.simulate.events(
+        batx.simulate.Source(0.3, ra=152.0, dec=2.0, **source), duration=40.0, seed=3, **parts
+    )
+    return events.bat.mask_weight(152.0, 2.0, **parts), parts
+
+
+def test_events_know_the_way_of_their_source():
+    weighted, parts = slewing()
+    edges = 6e8 + np.array([0.0, 9.0, 20.0, 40.0])
+    spectra = weighted.bat.spectrum(time=edges)
+    assert spectra.bat.check() == []
+    own = spectra.bat.response()
+    times = 6e8 + np.arange(0, 40.2, 0.2)
+    trace = batx.ray_trace(times=times, ra=152.0, dec=2.0, obj=parts["attitude"],
+                           aperture=parts["aperture"], alignment=parts["alignment"])  # fmt: skip
+    given = spectra.bat.response(trace=trace)
+    # the traces that weigh events stand until the source has moved by their tolerance
+    np.testing.assert_allclose(own.matrix, given.matrix, atol=3e-3 * float(given.matrix.max()))
+    before, _, after = own.matrix.values
+    assert np.abs(before - after).max() > 0.05 * after.max()
+    whole = weighted.bat.spectrum().bat.response().matrix.values
+    mean = np.tensordot(np.diff(edges) / 40, own.matrix.values, 1)
+    np.testing.assert_allclose(whole, mean, atol=3e-3 * whole.max())
+    first = weighted.bat.spectrum(*edges[:2])
+    assert first.sizes["trace"] < weighted.sizes["trace"] / 3
+    np.testing.assert_allclose(first.bat.response().matrix, before, rtol=1e-9)
+
+
+def test_lists_joined_know_the_whole_way():
+    weighted, _ = slewing()
+    late = weighted.time.values >= 6e8 + 20
+    halves = [
+        weighted.isel(event=part)
+        .drop_dims("gti")
+        .assign(gti_start=("gti", [6e8 + start]), gti_stop=("gti", [6e8 + start + 20]))
+        for part, start in ((~late, 0), (late, 20))
+    ]
+    joined = batx.join_events(*halves)
+    made, wanted = (ev.bat.spectrum().bat.response().matrix for ev in (joined, weighted))
+    np.testing.assert_allclose(made, wanted, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_power_law_comes_back():
+    """From photons to a fit: simulated through the response of a place, weighted, binned, fitted."""
+    place = {"imx": 0.4, "imy": -0.25}
+    photons = batx.simulate.PowerLaw(1.7, norm=30.0)
+    source = batx.simulate.Source(**place, spectrum=photons, response=batx.response(**place))
+    aperture = batx.simulate.aperture()
+    events = batx.simulate.events(source, duration=60.0, seed=7, aperture=aperture)
+    weighted = events.bat.mask_weight(
+        0.4, -0.25, frame="tangent", aperture=aperture, normalisation="geometry"
+    )
+    result = weighted.bat.spectrum().bat.fit("powerlaw", energy=(15, 150))
+    names = [str(name) for name in result.parameter.values]
+    index, norm = names.index("index"), names.index("norm")
+    value, error = result.value.values, result.error.values
+    assert result.converged
+    assert error[index] < 0.05
+    assert abs(value[index] - 1.7) < 3 * error[index]
+    assert abs(value[norm] - 30) < 3 * error[norm]
+
+
 # --- bad input ---------------------------------------------------------------------------------------------
 
 

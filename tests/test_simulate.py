@@ -49,7 +49,7 @@ def slow_shadow(aperture: xr.Dataset, imx: float, imy: float, side: int = 16, se
     n_layer = int(np.clip(np.hypot(imx, imy) * a["maskcelz"] / 0.02 + 1, 1, 8))
     lit = np.zeros((173, 286))
     for layer in range(n_layer):
-        rise = top - layer * a["maskcelz"] / n_layer - a["detbatz"]
+        rise = top - (layer + 0.5) * a["maskcelz"] / n_layer - a["detbatz"]
         cell_x = np.floor((x + imx * rise - a["maskoffx"] - a["maskcell0x"]) / 0.5).astype(int)
         cell_y = np.floor((y + imy * rise - a["maskoffy"] - a["maskcell0y"]) / 0.5).astype(int)
         for j in row:
@@ -203,7 +203,8 @@ def test_illumination_against_the_slow_ray_tracer(imx: float, imy: float) -> Non
     mask = simulate.aperture(seed=8)
     slow = slow_shadow(mask, imx, imy)
     geometry = MaskGeometry.from_attrs(mask.attrs, mask["mask"].shape)
-    exact = illumination(mask["mask"].values, geometry, (imx * FAR, imy * FAR, FAR), unbalanced=True)
+    source = (imx * FAR, imy * FAR, FAR)
+    exact = illumination(mask["mask"].values, geometry, source, unbalanced=True, centred=True)
     assert np.abs(slow - exact)[DETECTOR].max() < 0.08
     assert np.abs((slow - exact)[DETECTOR].mean()) < 2e-4
 
@@ -241,7 +242,9 @@ def test_weights_recover_the_injected_counts(form: str, imx: float, imy: float) 
     ev = simulate.events(Source(20.0, imx=imx, imy=imy), DARK, aperture=mask, duration=5.0, seed=6, **QUIET)
     counts = image(ev, 1)
     corrections = ("forward", "unbalanced", "flatfield")
-    pattern = weight_map(mask["mask"].values, geometry, source, corrections=corrections, rebalance=False)[0]
+    pattern = weight_map(
+        mask["mask"].values, geometry, source, corrections=corrections, rebalance=False, centred=True
+    )[0]
     efficiency = (weight * pattern).sum()
     recovered, error = (weight * counts).sum(), np.sqrt((weight**2 * counts).sum())
     assert abs(recovered - 100.0 * efficiency) < 4 * error

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
+import batx
 from batx.attitudes import alignment_matrix, attitude_path, field_position, pointing
 from batx.errors import AttitudeError, BatxWarning, PositionError, ValueRangeError
 from batx.instrument import sky
@@ -274,3 +275,26 @@ def test_distortion_is_bilinear_and_keeps_its_edge() -> None:
     np.testing.assert_allclose(true, (0.2, 0.1), atol=1e-3)
     with pytest.raises(ValueRangeError, match="shape"):
         DistortionMap(np.zeros((3, 4)), (0, 0), (1, 1))
+
+
+def test_slews_of_a_real_day(shared: Path) -> None:
+    """In a slew the spacecraft is not settled, but for the ends; outside it nearly always is."""
+    rows = batx.open_dataset(shared / "data" / "attitude" / "attitude.fits.gz").load()
+    flags = batx.open_dataset(shared / "data" / "attitude" / "acs.fits.gz").load()
+    slews = rows.bat.gti_of_slews()
+    assert batx.check(slews) == [] and slews.sizes["gti"] == 28
+    inside = np.zeros(rows.sizes["time"], bool)
+    for start, stop in zip(slews.start.values, slews.stop.values, strict=True):
+        inside |= (rows.time.values > start) & (rows.time.values < stop)
+    settled = np.interp(rows.time, flags.time, flags.settled.astype(float))
+    assert settled[inside].mean() < 0.01 and settled[~inside].mean() > 0.75
+    assert (slews.stop - slews.start).values.min() > 20
+
+
+def test_no_slew_is_an_empty_list() -> None:
+    still = batx.simulate.attitude(0.0, 60.0, (150, 30, 40), seed=1)
+    found = batx.gti_of_slews(still)
+    assert batx.check(found) == [] and found.sizes["gti"] == 0
+    turn = batx.simulate.attitude(0.0, 60.0, (150, 30, 40), slews=[batx.simulate.Slew(20, 40, 152, 30, 40)])
+    assert batx.gti_of_slews(turn, angle=3.0).sizes["gti"] == 0
+    assert batx.gti_of_slews(turn).sizes["gti"] == 1

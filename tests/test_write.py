@@ -48,7 +48,7 @@ WRITTEN = [
     "housekeeping",
     "table",
 ]
-UNWRITTEN = ["fit", "image"]
+UNWRITTEN = ["fit", "image", "triggers"]
 LAYOUTS = json.loads((Path(__file__).parent / "reference" / "fits_layouts.json").read_text())
 
 

@@ -70,6 +70,10 @@ def debug_option() -> click.Option:
     )
 
 
+#: characters of a line where the output is no terminal
+_SHEET = 120
+
+
 def console(stderr: bool = False) -> Console:
     """Return the output, or the error stream."""
     from rich.console import Console
@@ -137,4 +141,7 @@ def sheet(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         made.add_column(heading, overflow="fold")
     for row in rows:
         made.add_row(*map(Text, row))
-    console().print(made)
+    screen = console()
+    if not screen.is_terminal:
+        screen.width = _SHEET
+    screen.print(made)

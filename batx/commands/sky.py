@@ -165,9 +165,12 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
     from batx.summary import describe_source
 
     number = catalog.sizes["source"]
+    if not number:
+        click.echo("no source found")
+        return
     rows = [describe_source(catalog, i) for i in range(min(number, most))]
     title = f"{number} source{'' if number == 1 else 's'}" + (f", the first {most}" if number > most else "")
-    sheet(title, list(rows[0]) if rows else [], [list(row.values()) for row in rows])
+    sheet(title, list(rows[0]), [list(row.values()) for row in rows])
 
 
 @click.command(cls=Command)
@@ -175,7 +178,8 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
 @click.option(
     "--events",
     type=EXISTING,
-    help="Event file or observation of a slew: images of --step s, added up over windows of all lengths.",
+    help="Event file or observation: images of --step s of its slews, or from --tstart to --tstop, added up "
+    "over windows of all lengths.",
 )
 @time_options
 @calibration_options
@@ -194,7 +198,7 @@ def _print_sources(catalog: xr.Dataset, most: int = 20) -> None:
     show_default=True,
     help="Least partial coding of pixels that count.",
 )
-@click.option("--time-bins", help="A map for each 'month', 'year' or number of seconds too (.nc, .zarr).")
+@click.option("--time-bins", help="A map for each 'month', 'year' or number of seconds too.")
 @click.option("--energy-sum", is_flag=True, help="Add a band more, the sum of all.")
 @click.option("--resume", type=NEW, help="Folder of partial sums: what is in it is not computed again.")
 @click.option(
@@ -290,6 +294,7 @@ def _slew(
     step(f"opening {source.name}")
     parts = open_parts(source, options)
     require_parts(parts, "events", "attitude", "aperture", task="the search of a slew")
+    limits = limits_of(options) or _slews(parts)
     step("searching the slew")
     tree = batx.slew_mosaic(
         parts["events"],
@@ -300,8 +305,21 @@ def _slew(
         pcode_min=options["pcode_min"],
         snr_min=options["snr"],
         **{name: parts.get(name) for name in ("attitude", "aperture", "alignment", "detector_mask")},
-        **limits_of(options),
+        **limits,
     )
     found = tree["candidates"].to_dataset().compute()
     seen = found["snr"].max("energy").values >= options["snr"]
     return batx.finalize(tree["best"].to_dataset()), distinct(found.isel(source=seen))
+
+
+def _slews(parts: dict[str, xr.Dataset]) -> dict[str, Any]:
+    """Return the good time of events in which the spacecraft slews, as an option; none if it does not."""
+    import batx
+
+    slews = batx.gti_intersection(batx.gti_of(parts["events"]), batx.gti_of_slews(parts["attitude"]))
+    if not slews.sizes["gti"]:
+        click.echo("no slew in the good time of the events: all of it is searched")
+        return {}
+    for start, stop in zip(slews["start"].values, slews["stop"].values, strict=True):
+        click.echo(f"slew from MET {start:.1f} to {stop:.1f}, {stop - start:.1f} s")
+    return {"gti": slews}

@@ -27,10 +27,16 @@ __all__ = ["duration"]
 @click.option("--false-rate", type=float, help="In place of --prior: how often noise may give a block.")
 @click.option("--txx", type=float, multiple=True, help="A further duration, per cent; may be repeated.")
 @click.option("--peak", type=float, default=1.0, show_default=True, help="Length of the peak interval, s.")
-@click.option("--bootstrap", is_flag=True, help="Errors from curves drawn anew.")
+@click.option(
+    "--method",
+    type=click.Choice(["tool", "bootstrap", "pulses"]),
+    default="tool",
+    show_default=True,
+    help="How errors are found; pulses count the faint tail too.",
+)
 @click.option("--compat", type=click.Choice(["heasoft"]), help="Behave as battblocks.")
 @result_options
-def duration(source: Path, energy: list[float], dt: float, bootstrap: bool, **options: Any) -> None:
+def duration(source: Path, energy: list[float], dt: float, method: str, **options: Any) -> None:
     """Find the blocks of constant rate of a burst, and its T90, T50, T100 and peak.
 
     SOURCE is a light curve, an event file or the directory of an observation. The output is the table of
@@ -55,7 +61,7 @@ def duration(source: Path, energy: list[float], dt: float, bootstrap: bool, **op
             background=subtract,
             peak=options["peak"],
             txx=options["txx"],
-            method="bootstrap" if bootstrap else "tool",
+            method=method,
             compat=how["compat"],
         )
         written = _write(lc, found, blocks, subtract, **results)

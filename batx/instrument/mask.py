@@ -178,12 +178,16 @@ class MaskGeometry:
         )
         return x, y
 
-    def sublayers(self, source: Any) -> np.ndarray:
-        """Return the Z of the 1 to 8 layers that stand for the thickness of the tiles, cm, top first."""
+    def sublayers(self, source: Any, centred: bool = False) -> np.ndarray:
+        """Return the Z of the 1 to 8 layers that stand for the thickness of the tiles, cm, top first.
+
+        The first is the top of the tiles, as in the tool, so that their mean is above the middle of the
+        tiles; with `centred` it is the middle.
+        """
         x, y, z = _point(source)
         slope = (np.hypot(x, y) + 50.0) / (z - 100.0)
         count = int(np.clip(slope * self.mask_cell[2] / _SUBLAYER_STEP + 1.0, 1.0, 8.0))
-        return self.mask_top - np.arange(count) * self.mask_cell[2] / count
+        return self.mask_top - (np.arange(count) + 0.5 * centred) * self.mask_cell[2] / count
 
     def field_radius(self, z: float = FAR) -> float:
         """Return a bound on ``hypot(imx, imy)`` of sources at height `z` that shine through the mask."""
@@ -236,7 +240,11 @@ def parse_corrections(corrections: str | Iterable[str]) -> frozenset[str]:
 
 
 def illumination(
-    mask: np.ndarray, geometry: MaskGeometry, source: Any, unbalanced: bool = False
+    mask: np.ndarray,
+    geometry: MaskGeometry,
+    source: Any,
+    unbalanced: bool = False,
+    centred: bool = False,
 ) -> np.ndarray:
     """Return which fraction of each detector a source lights through open, minus through closed, mask cells.
 
@@ -254,6 +262,9 @@ def illumination(
         ``(x, y, z)``, cm.
     unbalanced
         Count closed cells as 0: the result is the lit fraction, 0 to 1.
+    centred
+        Whether the layers are symmetric about the middle of the tiles, as shadows are; those of the tool
+        begin at their top.
 
     Returns
     -------
@@ -286,12 +297,13 @@ def illumination(
             f"which is at {geometry.mask_top} cm"
         )
     lit = np.zeros((NY, NX))
-    for layer in geometry.sublayers(source):
+    layers = geometry.sublayers(source, centred)
+    for layer in layers:
         ratio = (geometry.detector_top - layer) / (z - layer)
         columns = _overlaps(NX, *_axis(geometry, 0), 1.0 - ratio, x * ratio)
         rows = _overlaps(NY, *_axis(geometry, 1), 1.0 - ratio, y * ratio)
         _add_layer(cells, unbalanced, *columns, *rows, lit)
-    lit /= len(geometry.sublayers(source))
+    lit /= len(layers)
     lit[~DETECTOR] = 0.0
     return lit
 
@@ -325,6 +337,7 @@ def weight_map(
     rebalance: bool = True,
     gain: float = MASK_WEIGHT_GAIN,
     normalisation: str = "tool",
+    centred: bool = False,
 ) -> tuple[np.ndarray, float, int, float]:
     """Return the mask weight of every detector for a source.
 
@@ -348,6 +361,8 @@ def weight_map(
         masks; ``"geometry"``: what a source of 1 count per fully open detector leaves for this mask, source
         and `good`, so that the weighted counts of such a source are exactly 1 (`gain` has no part in it).
         Weights are 0 where the coded detectors are all lit alike.
+    centred
+        As for `illumination`.
 
     Returns
     -------
@@ -380,7 +395,7 @@ def weight_map(
         raise ValueRangeError(f"normalisation: found {normalisation!r}, expected 'tool' or 'geometry'")
     x, y, z = _point(source)
     usable = DETECTOR if good is None else DETECTOR & np.asarray(good, dtype=bool)
-    weight = illumination(mask, geometry, source, "unbalanced" in chosen)
+    weight = illumination(mask, geometry, source, "unbalanced" in chosen, centred)
     correction = _correction_map(geometry, (x, y, z), chosen)
     n_good = int(np.count_nonzero(usable))
     n_coded = _correct_and_balance(weight, usable, correction, rebalance)
@@ -388,7 +403,7 @@ def weight_map(
     if normalisation == "tool":
         response = weight_normalisation(geometry, z, gain)
     else:
-        shadow = illumination(mask, geometry, source, unbalanced=True)
+        shadow = illumination(mask, geometry, source, unbalanced=True, centred=centred)
         shadow *= correction if "forward" in chosen else 1.0 / correction
         response = _response(weight, shadow, n_coded)
     factors = {"pcode": pcode, "ndets": float(n_good), "maskwt": response}

@@ -5,7 +5,7 @@ A frame has one row for each cell of what is binned or listed. Its index holds t
 * light curve: time and energy, a MultiIndex of intervals; ``df["rate"].unstack("energy")`` has a column a
 band; * spectrum: energy (intervals; the channel number where there are no energies), below time if there
 are several; * good time: the interval from start to stop; * events, attitude, ray tracing, housekeeping:
-time; catalogue: name; table: number of the row.
+time; catalogue: name; triggers, table: number of the row.
 
 Intervals are closed on the left, as everywhere in batx. What has fewer axes than the frame is repeated (the
 exposure of a time bin, in every band); what has more has a column for each element, counted from 0
@@ -42,8 +42,11 @@ _ROWS = {
     "housekeeping": ("time",),
     "catalog": ("source",),
     "table": ("row",),
+    "triggers": ("trigger",),
     "lightcurve": ("[source]", "time", "energy"),
     "spectrum": ("[source]", "[time]", "channel"),
+    "periodogram": ("[frequency_dot]", "frequency", "[energy]"),
+    "pulse_profile": ("phase", "energy"),
 }
 #: dimension -> coordinates that may label it, best first, where that is not the one of its own name
 _LABELS = {"event": ("time",), "source": ("name",), "channel": ("energy", "channel")}
@@ -56,8 +59,8 @@ def to_pandas(ds: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     ds
-        A Dataset of kind events, gti, lightcurve, spectrum, attitude, ray_trace, housekeeping, catalog or
-        table. All of it is read into memory.
+        A Dataset of kind events, gti, lightcurve, spectrum, attitude, ray_trace, housekeeping, catalog,
+        triggers, periodogram, pulse_profile or table. All of it is read into memory.
 
     Returns
     -------
@@ -96,6 +99,7 @@ def to_pandas(ds: xr.Dataset) -> pd.DataFrame:
         else:
             made = _columns(name, variable, axes, {dim: ds.sizes[dim] for dim in axes})
             record["columns"] = list(made)
+            record["elements"] = [ds.sizes[dim] for dim in variable.dims if dim not in axes]
             columns |= made
             units |= {column: variable.attrs["units"] for column in made if "units" in variable.attrs}
     df = pd.DataFrame(columns, index=_index(ds, axes, labels))
@@ -342,10 +346,7 @@ def _from_columns(
         array = cells.values(df[columns[0]].to_numpy(), own, name)
     else:
         array = np.stack([cells.values(df[column].to_numpy(), own, column) for column in columns], axis=-1)
-    if len(others) > 1:
-        raise SchemaError(
-            f"variable '{name}': found dimensions {record['dims']}, expected one beyond the rows"
-        )
+        array = array.reshape(*array.shape[:-1], *record["elements"])
     return xr.Variable((*own, *others), _typed(array, record["dtype"])).transpose(*record["dims"])
 
 

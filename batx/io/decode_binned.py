@@ -100,6 +100,9 @@ def _band_values(hdu: Hdu) -> tuple[dict[str, xr.Variable], set[str]]:
             variables[name.lower()] = _banded(hdu, name, name.lower())
             used.add(name)
     main = "RATE" if "RATE" in used else "COUNTS"
+    if "BACKGROUND" in hdu.columns and hdu.column("BACKGROUND").shape == hdu.column(main).shape:
+        variables["background"] = _banded(hdu, "BACKGROUND", "background")
+        used.add("BACKGROUND")
     error = next((name for name in ("ERROR", f"{main}_ERR", "STAT_ERR") if name in hdu.columns), None)
     if error is not None:
         variables[f"{main.lower()}_err"] = _banded(hdu, error, f"{main.lower()}_err")

@@ -13,7 +13,7 @@ from batx.io.file import FitsFile, column_variable, table_variables
 from batx.io.fits import Hdu, lazy_variable
 from batx.io.header import keyword, time_zero
 from batx.io.identify import is_catalog_position, is_mission_bat
-from batx.io.lazy import ComputedArray
+from batx.io.lazy import ComputedArray, StackedArray
 from batx.schema import KINDS, build
 
 __all__ = [
@@ -29,6 +29,12 @@ __all__ = [
 
 #: first flags of ACS_DATA, in order (algorithms.md section 1, Attitude)
 ACS_FLAGS = ("ten_arcmin", "settled", "in_saa", "safe_hold")
+
+#: keywords of a HEALPix table that say how its cells are stored
+_OF_THE_CELLS = {"coordsys", "extname", "firstpix", "fluxunit", "indxschm", "lastpix", "obs_npix", "ordering"}
+_OF_THE_CELLS |= {"pixtype", "radesys"}
+#: maps of a mosaic that have bands
+_SUMMED = ("SUM_W", "SUM_WF", "FLUX", "FLUX_ERR", "SNR")
 
 
 def decode_events(file: FitsFile, hdu: Hdu) -> xr.Dataset:
@@ -156,7 +162,9 @@ def decode_catalog(file: FitsFile, hdu: Hdu) -> xr.Dataset:
 
 def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return a HEALPix map: a value per cell, with the numbering scheme in the attributes of `healpix`
-    (CF-1.13).
+    (CF-1.13) and the frame of its coordinates in those of the Dataset.
+
+    Columns of sums numbered as the bands of EBOUNDS are stacked, and the images of IMAGES are named.
 
     Raises
     ------
@@ -169,31 +177,69 @@ def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
         raise FileFormatError(
             f"{hdu.label}: found NSIDE={nside!r}, ORDERING={ordering!r}; a HEALPix map needs both"
         )
+    nside = int(nside)
     explicit = [name for name in ("PIXEL", "IPIX", "CELL_IDS") if name in hdu.columns]
-    variables: dict[str, Any] = {}
-    for name in hdu.columns:
-        if name not in explicit:
-            array = hdu.array(name)
-            size = int(np.prod(array.shape))
-            flat = ComputedArray(np.ravel, [array], (size,), array.dtype, rowwise=False)
-            target = "probability" if name.startswith("PROB") else name.lower()
-            attrs = {
-                "fits_name": name,
-                "units": "1" if target == "probability" else hdu.column(name).unit or "1",
-            }
-            variables[target] = lazy_variable(("cell",), flat, attrs)
-    cells = 12 * int(nside) ** 2
-    ids = hdu.values(explicit[0]).ravel() if explicit else np.arange(cells)
-    if any(variable.shape != ids.shape for variable in variables.values()):
+    ids = hdu.values(explicit[0]).ravel() if explicit else np.arange(12 * nside**2)
+    variables = _maps(file, hdu, [name for name in hdu.columns if name not in explicit])
+    if any(variable.shape[-1:] != ids.shape for variable in variables.values()):
         raise FileFormatError(
-            f"{hdu.label}: NSIDE={nside} needs {cells} values, found {hdu.rows} rows of another size"
+            f"{hdu.label}: NSIDE={nside} needs {12 * nside**2} values, found {hdu.rows} rows of another size"
         )
+    if any("energy" in variable.dims for variable in variables.values()):
+        bands = file.bands()
+        assert bands is not None  # or nothing would be stacked
+        variables |= bands.axis()
     scheme = "nested" if ordering.startswith("NEST") else ordering.lower()
-    grid = {
-        "grid_mapping_name": "healpix",
-        "refinement_level": int(np.log2(nside)),
-        "indexing_scheme": scheme,
-    }
-    variables["cell_ids"] = (("cell",), ids.astype(np.int64))
+    level = {"refinement_level": nside.bit_length() - 1} if nside & (nside - 1) == 0 else {}
+    grid = {"grid_mapping_name": "healpix", **level, "indexing_scheme": scheme}
+    variables["cell_ids"] = (("cell",), ids.astype(np.int64), {"standard_name": "healpix_index"})
     variables["healpix"] = ((), np.int8(0), grid)
-    return build("mosaic", variables, file.attrs(hdu))
+    attrs = {key: value for key, value in file.attrs(hdu).items() if key not in _OF_THE_CELLS}
+    if attrs.get("object") in ("PARTIAL", "FULLSKY"):  # the coverage, by an old convention
+        del attrs["object"]
+    frame = _frame(str(keyword(hdu, "COORDSYS", default="C")))
+    return build("mosaic", variables | _images(file, hdu), attrs | {"nside": nside, "frame": frame})
+
+
+def _maps(file: FitsFile, hdu: Hdu, columns: list[str]) -> dict[str, Any]:
+    """Return columns as maps over the cells, with bands where they are numbered."""
+    single = {name: ComputedArray(np.ravel, [hdu.array(name)], *_flat(hdu, name)) for name in columns}
+    bands = file.bands()
+    count = 0 if bands is None else len(bands)
+    stacked = {}
+    for name in _SUMMED if count else ():
+        numbered = [f"{name}_{band}" for band in range(1, count + 1)]
+        if all(column in single for column in numbered):
+            stacked[name] = StackedArray([single.pop(column) for column in numbered], (count,))
+    variables: dict[str, Any] = {}
+    for name, array in (single | stacked).items():
+        first = name if name in single else f"{name}_1"
+        target = "probability" if name.startswith("PROB") else name.lower()
+        attrs = {"fits_name": name, "units": hdu.column(first).unit or "1", "grid_mapping": "healpix"}
+        if target == "probability":
+            attrs["units"] = "1"
+        if target == "sum_w" and "FLUXUNIT" in hdu.header:
+            attrs["flux_units"] = str(hdu.header["FLUXUNIT"])
+        variables[target] = lazy_variable(("cell",) if name in single else ("energy", "cell"), array, attrs)
+    return variables
+
+
+def _flat(hdu: Hdu, name: str) -> tuple[tuple[int], np.dtype, bool]:
+    """Return shape and type of a column whose rows hold many cells each, end to end; not row by row."""
+    array = hdu.array(name)
+    return (int(np.prod(array.shape)),), array.dtype, False
+
+
+def _frame(system: str) -> str:
+    """Return the frame that COORDSYS names: a letter, or a word."""
+    word = system.strip().upper()
+    if word.startswith("G"):
+        return "galactic"
+    return "ecliptic" if word == "E" or word.startswith("ECL") else "icrs"
+
+
+def _images(file: FitsFile, hdu: Hdu) -> dict[str, Any]:
+    """Return the table of images that were added up, of the extension named as that of the cells."""
+    name = hdu.name.replace("HEALPIX", "IMAGES", 1)
+    tables = [other for other in file.hdus if other.name == name != hdu.name and other.type == "table"]
+    return dict(table_variables(tables[0], "mosaic", "image")) if tables else {}

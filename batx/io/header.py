@@ -89,8 +89,9 @@ def _obs_id(value: Any) -> str:
 def _mapped(hdu: Hdu) -> dict[str, Any]:
     header = hdu.header
     attrs: dict[str, Any] = _reference(header)
-    if str(header.get("TIMESYS", "")).strip().upper() == "TT":
-        attrs["time_scale"] = "tt"
+    scale = str(header.get("TIMESYS", "")).strip().lower()
+    if scale in ("tt", "tdb"):
+        attrs["time_scale"] = scale
     for key, value in header.items():
         name = _MAPPED.get(key)
         if name == "obs_id":

@@ -52,6 +52,7 @@ RAW_TYPES = {
 }
 _SCALE_ROWS = 2**16  # rows converted at a time where a temporary is needed
 _THREAD_BYTES = 2**22  # columns larger than this are read by several threads
+_FORGET_BYTES = 2**20  # images larger than this do not stay in memory when they have been copied
 
 
 class LazyArray(BackendArray, ABC):
@@ -151,7 +152,10 @@ class StridedArray(LazyArray):
             raw = raw[..., self.element]
         if self.order:
             raw = raw.transpose(self.order)
-        return self._convert(raw[key])
+        values = self._convert(raw[key])
+        if raw.nbytes > _FORGET_BYTES and raw.flags.contiguous:
+            self.source.forget(self.offset, raw.nbytes)
+        return values
 
     def _records(self) -> np.ndarray:
         if 0 in self.stored_shape:
@@ -208,7 +212,8 @@ def _is_unsigned(column: Column) -> bool:
 
 def _parts(raw: np.ndarray) -> list[Any]:
     """Return slices of the first axis, one for each thread that is worth starting."""
-    workers = min(4, os.cpu_count() or 1, int(raw.size * raw.itemsize // _THREAD_BYTES))
+    workers = int(raw.size * raw.itemsize // _THREAD_BYTES)
+    workers = min(4, os.cpu_count() or 1, workers) if workers > 1 else 1
     if raw.ndim == 0 or workers < 2 or len(raw) < workers:
         return [...]
     edges = np.linspace(0, len(raw), workers + 1).astype(int)
@@ -341,12 +346,13 @@ class StackedArray(LazyArray):
     def _take(self, key: tuple[Any, ...]) -> np.ndarray:
         depth = len(self.leading)
         wanted = np.arange(len(self.parts)).reshape(self.leading)[key[:depth]]
-        inner = [self.parts[i]._take(key[depth:]) for i in wanted.ravel()]
-        shape = (*wanted.shape, *(inner[0].shape if inner else self._empty(key[depth:])))
-        return np.array(inner, self.dtype).reshape(shape)
-
-    def _empty(self, key: tuple[Any, ...]) -> tuple[int, ...]:
-        return np.broadcast_to(0, self.parts[0].shape)[key].shape
+        if wanted.size == 1:
+            only = self.parts[wanted.item()]._take(key[depth:])
+            return only.astype(self.dtype, copy=False).reshape(*wanted.shape, *only.shape)
+        out = np.empty((wanted.size, *np.broadcast_to(0, self.parts[0].shape)[key[depth:]].shape), self.dtype)
+        for target, number in zip(out, wanted.ravel(), strict=True):
+            target[...] = self.parts[number]._take(key[depth:])
+        return out.reshape(*wanted.shape, *out.shape[1:])
 
 
 class ComputedArray(LazyArray):

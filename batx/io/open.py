@@ -7,11 +7,19 @@ from typing import Any
 
 import xarray as xr
 
+from batx.errors import FileFormatError
+
 __all__ = ["open_dataset", "open_datatree"]
 
 
 def open_dataset(
-    path: str | os.PathLike[str], chunks: Any = None, hdu: int | str | None = None, **kwargs: Any
+    path: str | os.PathLike[str],
+    chunks: Any = None,
+    hdu: int | str | None = None,
+    *,
+    energy: Any = None,
+    t0: Any = None,
+    **kwargs: Any,
 ) -> xr.Dataset:
     """Open a file as the kind of data that it is about; energies and good times of a FITS file are merged in.
 
@@ -22,12 +30,19 @@ def open_dataset(
     Parameters
     ----------
     path
-        A FITS file, plain or gzipped; or a netCDF file or Zarr directory.
+        A FITS file, plain or gzipped; a netCDF file or Zarr directory; or, with `energy`, a table in text.
     chunks
         `None` for lazy NumPy-backed variables (read once, when used); ``{}`` for dask arrays with chunks of
         about a million rows; or chunks as xarray takes them.
     hdu
         Number or EXTNAME of the HDU to open instead of the principal one.
+    energy
+        For tables of numbers without a header, such as the light curves in text on the pages of bursts: the
+        bands as edges or pairs (keV). Columns are the centre of a bin (s), then mask-weighted rate and error
+        of each band; bins have one width, rows may be missing.
+    t0
+        For tables: the zero of their times, MET or a date; it becomes the trigger time. By default they are
+        MET.
     **kwargs
         Passed to `xarray.open_dataset`, for example ``drop_variables``.
 
@@ -42,7 +57,7 @@ def open_dataset(
     MissingFileError
         If there is no such file.
     FileFormatError
-        If it is not FITS, is corrupt or cut short, or has no data.
+        If it is not FITS, is corrupt or cut short, has no data, or is a table without `energy`.
     MissingKeywordError, MissingVariableError
         If the product lacks a keyword or column without which its numbers mean nothing.
 
@@ -62,7 +77,15 @@ def open_dataset(
     """
     from batx.io.engine import BatxBackendEntrypoint
     from batx.io.store import is_store, open_store
+    from batx.io.text import is_text, read_text
 
+    if energy is not None:
+        return read_text(path, energy, t0)
+    if is_text(path):
+        raise FileFormatError(
+            f"{os.fspath(path)}: found a table of numbers, which does not say its energies; if it is a light "
+            "curve, give its bands: batx.open_dataset(path, energy=[15, 25, 50, 100, 350], t0=trigger_time)"
+        )
     if is_store(path):
         return open_store(path, chunks)
     return xr.open_dataset(path, engine=BatxBackendEntrypoint, chunks=chunks, hdu=hdu, **kwargs)

@@ -106,6 +106,16 @@ class Source:
                 self._inflated = buffer
             return buffer
 
+    def forget(self, start: int, length: int) -> None:
+        """Let go of the memory that shows a range of the file; it is read again when it is used again.
+
+        A large image is copied once, and the pages of a mapping count as memory of the process.
+        """
+        mapped = self._mapped() if self._mapped is not None else self._inflated
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            first = start - start % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, first, start + length - first)
+
 
 def _reopen(path: str, size: int) -> Source:
     """Return the source of a file in another process; refuse one that is not the file it was."""

@@ -39,6 +39,8 @@ _KINDS = (
 )
 
 
+#: kinds of which a tree of several can be written
+_TREES = {"gti", "mosaic", "mosaic_image"}
 _FORMS = {"detector_plane": ("dpi", "dph", "dpitab"), "detector_mask": ("flags",)}
 
 
@@ -62,7 +64,8 @@ def to_fits(
     Parameters
     ----------
     ds
-        A tree of intervals, as of `batx.duration_gti`, or a Dataset of kind events, gti, lightcurve,
+        A tree of intervals, as of `batx.duration_gti`, or of mosaics, as of `batx.mosaic` with groups of
+        times (an extension for each), or a Dataset of kind events, gti, lightcurve,
         spectrum, response, detector_plane (counts, rates or weights), detector_mask, detector_table,
         aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, housekeeping, catalog or
         table, for one source. Events are read and written
@@ -111,7 +114,7 @@ def to_fits(
     from batx.io.write_events import can_stream, write_events
 
     if isinstance(ds, xr.DataTree):
-        return _write_intervals(ds, Path(path), overwrite)
+        return _write_tree(ds, Path(path), overwrite)
     kind = require_kind(ds, *_KINDS, operation="to_fits")
     if kind == "detector_plane" and ("counts" in ds or "rate" in ds):
         ds = ds.drop_dims("source", errors="ignore")  # what cleaning adds: rates of the sources
@@ -135,16 +138,19 @@ def to_fits(
     return Path(path)
 
 
-def _write_intervals(tree: xr.DataTree, path: Path, overwrite: bool) -> Path:
-    """Write an extension for each node, named as the node in capitals."""
-    from batx.io import write_products as products
-
+def _write_tree(tree: xr.DataTree, path: Path, overwrite: bool) -> Path:
+    """Write the nodes of a tree one after the other: intervals under their names, or the maps of a mosaic."""
     nodes = {name: node.to_dataset() for name, node in tree.children.items()}
-    if tree.has_data or not nodes or any(identify(node) != "gti" for node in nodes.values()):
+    kinds = {identify(node) for node in nodes.values()}
+    if tree.has_data or len(kinds) != 1 or not kinds <= _TREES:
         require_kind(tree, *_KINDS, operation="to_fits")
-    named = [ds.assign_attrs(extname=name.upper()) for name, ds in nodes.items()]
-    hdus = [hdu for ds in named for hdu in products.gti_hdus(ds)]
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    (kind,) = kinds
+    hdus: list[Any] = []
+    for name, ds in nodes.items():
+        validate(ds, kind)
+        made = _hdus(ds.assign_attrs(extname=name.upper()) if kind == "gti" else ds, str(kind), None, None)
+        hdus += [hdu for hdu in made if not hdus or hdu.name not in ("PRIMARY", "EBOUNDS")]
+    with atomic_path(path, overwrite=overwrite, inputs=input_files(tree)) as temporary:
         _write(hdus, temporary, path.suffix == ".gz")
     return path
 

@@ -6,6 +6,7 @@ for mosaics on FITS images an image extension for each plane.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import xarray as xr
 
 from batx.errors import KindError
 from batx.io.write_header import Cards, make_header, primary_header, time_cards
-from batx.io.write_table import Col, table_hdu
+from batx.io.write_table import Col, table_hdu, variable_column
 
 __all__ = ["healpix_hdus", "mosaic_image_hdus"]
 
@@ -27,15 +28,34 @@ _FRAMES = {"icrs": ("C", "ICRS"), "galactic": ("G", "GALACTIC")}
 def healpix_hdus(ds: xr.Dataset) -> list[Any]:
     """Return a mosaic on HEALPix cells: cells and maps as columns, a probability over the full sphere.
 
-    A map with several bands has a column for each, numbered from 1.
-
-    Raises
-    ------
-    KindError
-        If the mosaic has several times.
+    A map with several bands has a column for each, numbered from 1. Each time has an extension of its own,
+    named after its group, with the cells and images that it has; IMAGES is the table of images.
     """
-    _refuse_times(ds)
-    ds = ds.compute()
+    hdus = []
+    for suffix, part in _single_times(ds):
+        hdus += [_cells_hdu(part, suffix), *_images_hdus(part, suffix)]
+    return hdus + _bounds(ds)
+
+
+def _single_times(ds: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield the parts of a mosaic that have one time, each with what is added to the names of extensions."""
+    if "time" not in ds.dims:
+        yield "", ds.compute()
+        return
+    for number in range(ds.sizes["time"]):
+        part = ds.isel(time=number).compute()
+        if "cell" in part.dims and "n_images" in part:
+            part = part.isel(cell=part["n_images"].values > 0)
+        if "member" in part:
+            part = part.isel(image=part["member"].values)
+        name = str(part["group"].item()) if "group" in part.variables else str(number + 1)
+        attrs: dict[str, Any] = {"group": name}
+        if "time_bnds" in part.variables:
+            attrs |= dict(zip(("tstart", "tstop"), map(float, part["time_bnds"].values), strict=True))
+        yield f"_{name}", part.drop_vars("member", errors="ignore").assign_attrs(attrs)
+
+
+def _cells_hdu(ds: xr.Dataset, suffix: str) -> Any:
     nside, mapping = _nside(ds), ds["healpix"].attrs
     order = "NESTED" if mapping.get("indexing_scheme") == "nested" else "RING"
     cells = ds["cell_ids"].values
@@ -52,7 +72,7 @@ def healpix_hdus(ds: xr.Dataset) -> list[Any]:
         full = np.zeros(12 * nside**2)
         full[cells] = ds["probability"].values
         columns = [Col("PROB", full, "pix-1", "probability per pixel")]
-        cards |= {"INDXSCHM": "IMPLICIT", "OBJECT": "FULLSKY"}
+        cards |= {"INDXSCHM": "IMPLICIT", "OBJECT": ds.attrs.get("object", "FULLSKY")}
         cards |= {"FIRSTPIX": 0, "LASTPIX": len(full) - 1}
     else:
         columns = [Col("PIXEL", cells.astype(np.int64), None, "number of the pixel")]
@@ -60,10 +80,22 @@ def healpix_hdus(ds: xr.Dataset) -> list[Any]:
         for name in (*(name for name in _MAPS if name in ds), *(n for n in others if n not in _MAPS)):
             target = "PROB" if name == "probability" else str(ds[name].attrs.get("fits_name", name.upper()))
             columns += _columns(ds[name], target)
-        cards |= {"INDXSCHM": "EXPLICIT", "OBJECT": "PARTIAL", "OBS_NPIX": len(cells)}
+        cards |= {"INDXSCHM": "EXPLICIT", "OBJECT": ds.attrs.get("object", "PARTIAL"), "OBS_NPIX": len(cells)}
+        if "flux_units" in ds.get("sum_w", xr.DataArray()).attrs:
+            cards["FLUXUNIT"] = (ds["sum_w"].attrs["flux_units"], "unit of the flux that was added up")
     cards |= time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
-    hdus = [table_hdu("HEALPIX", columns, cards, ds.attrs, drop=("NSIDE", "FRAME"), history=True)]
-    return hdus + _bounds(ds, cards)
+    drop = ("NSIDE", "FRAME")
+    return table_hdu(f"HEALPIX{suffix}", columns, cards, ds.attrs, drop=drop, history=True)
+
+
+def _images_hdus(ds: xr.Dataset, suffix: str) -> list[Any]:
+    """Return the table of the images that were added up, without reasons for what cuts left out."""
+    if "image_id" not in ds:
+        return []
+    used = ds.isel(image=ds["image_used"].values) if "image_used" in ds else ds
+    names = [name for name in ("image_id", "image_exposure", "image_start", "image_stop") if name in ds]
+    columns = [variable_column(used, name, name.upper()) for name in names]
+    return [table_hdu(f"IMAGES{suffix}", columns, {}, {})]
 
 
 def _columns(array: xr.DataArray, name: str) -> list[Col]:
@@ -74,15 +106,22 @@ def _columns(array: xr.DataArray, name: str) -> list[Col]:
 
 
 def mosaic_image_hdus(ds: xr.Dataset) -> list[Any]:
-    """Return a mosaic on FITS images: an extension for each map, facet and band, with its coordinates."""
+    """Return a mosaic on FITS images: an extension for each time, map, facet and band, with coordinates."""
     from astropy.io import fits
 
-    _refuse_times(ds)
-    ds = ds.compute()
-    headers = [str(text) for text in np.atleast_1d(ds["wcs"].values)]
-    bounds = ds["energy_bnds"].values if "energy_bnds" in ds.variables else None
     times = time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
     hdus: list[Any] = [fits.PrimaryHDU(header=primary_header(make_header(times, ds.attrs)))]
+    for suffix, part in _single_times(ds):
+        hdus += _plane_hdus(part, suffix)
+    return hdus
+
+
+def _plane_hdus(ds: xr.Dataset, suffix: str) -> list[Any]:
+    from astropy.io import fits
+
+    hdus = []
+    headers = [str(text) for text in np.atleast_1d(ds["wcs"].values)]
+    bounds = ds["energy_bnds"].values if "energy_bnds" in ds.variables else None
     for name in _MAPS:
         if name not in ds:
             continue
@@ -92,10 +131,13 @@ def mosaic_image_hdus(ds: xr.Dataset) -> list[Any]:
             for band, values in enumerate(plane.values if banded else [plane.values]):
                 header = fits.Header.fromstring(text)
                 header["BUNIT"] = str(plane.attrs.get("units", ""))
+                header.update(
+                    {name.upper(): ds.attrs[name] for name in ("tstart", "tstop") if name in ds.attrs}
+                )
                 if banded and bounds is not None:
                     header["E_MIN"], header["E_MAX"] = bounds[band]
                 parts = [name.upper()] + [f"C{facet}"] * (len(headers) > 1) + [f"{band + 1}"] * banded
-                hdus.append(fits.ImageHDU(values, header, name="_".join(parts)))
+                hdus.append(fits.ImageHDU(values, header, name="_".join(parts) + suffix))
     return hdus
 
 
@@ -107,14 +149,7 @@ def _nside(ds: xr.Dataset) -> int:
     return int(nside)
 
 
-def _refuse_times(ds: xr.Dataset) -> None:
-    if "time" in ds.dims:
-        raise KindError(
-            f"to_fits writes a mosaic of one time; found {ds.sizes['time']}: choose one with .isel(time=0)"
-        )
-
-
-def _bounds(ds: xr.Dataset, cards: Cards) -> list[Any]:
+def _bounds(ds: xr.Dataset) -> list[Any]:
     """Return the table of bands, numbered as the columns."""
     if "energy_bnds" not in ds.variables:
         return []

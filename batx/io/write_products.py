@@ -166,17 +166,18 @@ def _channel_type(channel: np.ndarray) -> type:
 def _flux_cards(ds: xr.Dataset, hduclas1: str, hduclas3: str) -> Cards:
     """Return what OGIP and the BAT tools say of how rates were made."""
     weighted = ds.attrs.get("weighting") == "mask"
+    net = weighted or (hduclas1 == "LIGHTCURVE" and "background" in ds.variables)
     recorded = ds.attrs.get("hduclas2") if ds.attrs.get("hduclas1") == hduclas1 else None
     cards: Cards = {
         "HDUCLASS": "OGIP",
         "HDUCLAS1": hduclas1,
         "HDUCLAS2": ("NET", "background is subtracted")
-        if weighted
+        if net
         else recorded or ("TOTAL", "source and background"),
         "HDUCLAS3": hduclas3,
     }
     if ds.attrs.get("instrument", "BAT") == "BAT":
-        cards["BACKAPP"] = (weighted or bool(ds.attrs.get("backapp", 0)), "is background subtracted?")
+        cards["BACKAPP"] = (net or bool(ds.attrs.get("backapp", 0)), "is background subtracted?")
         cards["FLUXMETH"] = "WEIGHTED" if weighted else "RAW"
     return cards
 
@@ -286,7 +287,9 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     """Return RATE, EBOUNDS and STDGTI (OGIP 93-003).
 
     Bins of equal width have their start in TIME and the width in the keyword TIMEDEL (TIMEPIXR 0); others
-    have their centre in TIME and the width in the column TIMEDEL (TIMEPIXR 0.5).
+    have their centre in TIME and the width in the column TIMEDEL (TIMEPIXR 0.5). The covariance of a
+    background that was taken off has no place: errors of sums of what is read back leave out what the bins
+    have in common.
     """
     bounds, bands = ds["time_bnds"].values, ds["energy_bnds"].values
     width = _uniform_width(bounds)
@@ -311,8 +314,10 @@ def lightcurve_hdus(ds: xr.Dataset) -> list[Any]:
     columns.append(variable_column(ds, "fracexp", "FRACEXP"))
     if width is None:
         columns.append(Col("TIMEDEL", bounds[:, 1] - bounds[:, 0], "s", "width of bin"))
-    done = ("time", "time_bnds", value, f"{value}_err", "totcounts", "fracexp", "exposure")
-    columns += columns_along(ds, "time", skip=done)
+    done = ("time", "time_bnds", value, f"{value}_err", "totcounts", "fracexp", "exposure", "background")
+    if "background" in ds:
+        columns.append(_bands_column(ds, "background", "BACKGROUND"))
+    columns += columns_along(ds, "time", skip=(*done, "background_design"))
     times = time_cards(ds.attrs, *span(ds))
     cards: Cards = {
         **_flux_cards(ds, "LIGHTCURVE", value.upper().rstrip("S")),

@@ -64,8 +64,8 @@ def tbabs(energy: np.ndarray, abundances: str = "wilm") -> np.ndarray:
     """Return the cross section of gas, molecules and grains per hydrogen atom in 1e-22 cm**2.
 
     XSPEC's ``tbabs`` has fine structure at the K edges of oxygen and neon and the L edges of iron, which is
-    not here: within 1.2e-4 of it from 0.9 to 10 keV and within 0.2 % from 0.2 keV, but for 0.52-0.58, 0.70-0.78
-    and 0.85-0.88 keV, where they differ by up to 19 % in a bin of 2 % width.
+    not here: within 1.2e-4 of it from 0.9 to 10 keV and within 0.2 % from 0.2 keV, but for 0.52-0.58,
+    0.70-0.78 and 0.85-0.88 keV, where they differ by up to 19 % in a bin of 2 % width.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def _computed(make: _Maker, energy: bytes, abundances: str) -> np.ndarray:
 
 
 def _gas(energy: np.ndarray, abundance: dict[str, float]) -> np.ndarray:
-    return sum(number * atom(element, energy) for element, number in abundance.items())
+    return np.sum([number * atom(element, energy) for element, number in abundance.items()], axis=0)
 
 
 def _wilms(energy: np.ndarray, abundance: dict[str, float]) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 from numba import njit
 
 __all__ = [
-    "OUTSIDE",
     "add_exposure",
     "add_weighted_after",
     "add_weighted_before",
@@ -19,9 +18,6 @@ __all__ = [
     "pixel_of",
     "shows_any",
 ]
-
-#: place of a cell that an image does not show
-OUTSIDE = -1
 
 
 @njit(cache=True, nogil=True)
@@ -70,25 +66,34 @@ def shows_any(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> 
 
 
 @njit(cache=True, nogil=True)
-def locate(vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower-left pixel of the four around each direction, and how far it is from there.
+def locate(
+    vectors: np.ndarray, homography: np.ndarray, nx: int, ny: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which of the directions (n, 3) an image shows, the lower-left pixel of the four around each of
+    these, and how far it is from there.
 
     Returns
     -------
+    cells : numpy.ndarray
+        (m,) int64, increasing numbers of the directions.
     corner : numpy.ndarray
-        (n, 2) int32, (ix, iy) with 0 <= ix <= nx - 2; `OUTSIDE` where the image does not show the direction.
+        (m, 2) int32, (ix, iy) with 0 <= ix <= nx - 2.
     fraction : numpy.ndarray
-        (n, 2) in pixels, 0 to 1.
+        (m, 2) in pixels, 0 to 1.
     """
-    corner = np.full((len(vectors), 2), OUTSIDE, np.int32)
-    fraction = np.zeros((len(vectors), 2))
+    cells = np.empty(len(vectors), np.int64)
+    corner = np.empty((len(vectors), 2), np.int32)
+    fraction = np.empty((len(vectors), 2))
+    shown = 0
     for i in range(len(vectors)):
         x, y, depth = pixel_of(vectors[i], homography)
         if depth > 0.0 and 0.0 <= x <= nx - 1 and 0.0 <= y <= ny - 1:
             ix, iy = min(int(x), nx - 2), min(int(y), ny - 2)
-            corner[i, 0], corner[i, 1] = ix, iy
-            fraction[i, 0], fraction[i, 1] = x - ix, y - iy
-    return corner, fraction
+            cells[shown] = i
+            corner[shown, 0], corner[shown, 1] = ix, iy
+            fraction[shown, 0], fraction[shown, 1] = x - ix, y - iy
+            shown += 1
+    return cells[:shown], corner[:shown], fraction[:shown]
 
 
 @njit(cache=True, nogil=True)
@@ -96,6 +101,7 @@ def add_weighted_after(
     flux: np.ndarray,
     noise: np.ndarray,
     usable: np.ndarray,
+    cells: np.ndarray,
     corner: np.ndarray,
     fraction: np.ndarray,
     sum_w: np.ndarray,
@@ -110,17 +116,15 @@ def add_weighted_after(
         (ny, nx); pixels where either is not finite, or the noise not positive, are not usable.
     usable
         (ny, nx) bool, further condition.
-    corner, fraction
+    cells, corner, fraction
         From `locate`.
     sum_w, sum_wf
-        (n,) added to in place.
+        Of all cells, added to in place at `cells`.
     share
-        (n,) set to 1 at the cells that are added to.
+        (m,) set to 1 for the cells that are added to.
     """
-    for i in range(len(corner)):
+    for i in range(len(cells)):
         ix, iy = corner[i, 0], corner[i, 1]
-        if ix < 0:
-            continue
         f = 0.0
         s = 0.0
         good = True
@@ -136,8 +140,8 @@ def add_weighted_after(
                 s += w * sk
         if good:
             weight = 1.0 / (s * s)
-            sum_w[i] += weight
-            sum_wf[i] += f * weight
+            sum_w[cells[i]] += weight
+            sum_wf[cells[i]] += f * weight
             share[i] = 1.0
 
 
@@ -146,6 +150,7 @@ def add_weighted_before(
     flux: np.ndarray,
     noise: np.ndarray,
     usable: np.ndarray,
+    cells: np.ndarray,
     corner: np.ndarray,
     fraction: np.ndarray,
     sum_w: np.ndarray,
@@ -157,10 +162,8 @@ def add_weighted_before(
     As `add_weighted_after`, but `share` becomes the interpolated fraction of usable pixels, where that is
     larger than it was.
     """
-    for i in range(len(corner)):
+    for i in range(len(cells)):
         ix, iy = corner[i, 0], corner[i, 1]
-        if ix < 0:
-            continue
         total = 0.0
         total_f = 0.0
         part = 0.0
@@ -175,8 +178,8 @@ def add_weighted_before(
                     total_f += fk * weight
                     part += w
         if part > 0.0:
-            sum_w[i] += total
-            sum_wf[i] += total_f
+            sum_w[cells[i]] += total
+            sum_wf[cells[i]] += total_f
             share[i] = max(share[i], part)
 
 
@@ -185,6 +188,7 @@ def add_exposure(
     pcode: np.ndarray,
     usable: np.ndarray,
     seconds: float,
+    cells: np.ndarray,
     corner: np.ndarray,
     fraction: np.ndarray,
     share: np.ndarray,
@@ -202,14 +206,14 @@ def add_exposure(
         (ny, nx) bool; the coding of other pixels counts as 0.
     seconds
         Exposure of the image.
-    corner, fraction
+    cells, corner, fraction
         From `locate`.
     share
-        (n,) fraction of the image that each cell has got.
+        (m,) fraction of the image that each of these cells has got.
     exposure, pcode_exposure, n_images
-        (n,) added to in place.
+        Of all cells, added to in place at `cells`.
     """
-    for i in range(len(corner)):
+    for i in range(len(cells)):
         if share[i] <= 0.0:
             continue
         ix, iy = corner[i, 0], corner[i, 1]
@@ -220,6 +224,6 @@ def add_exposure(
                 w = wy * (fraction[i, 0] if k else 1.0 - fraction[i, 0])
                 if w > 0.0 and usable[iy + j, ix + k]:
                     coding += w * pcode[iy + j, ix + k]
-        exposure[i] += seconds * share[i]
-        pcode_exposure[i] += seconds * coding
-        n_images[i] += 1
+        exposure[cells[i]] += seconds * share[i]
+        pcode_exposure[cells[i]] += seconds * coding
+        n_images[cells[i]] += 1

@@ -18,7 +18,7 @@ __all__ = [
     "crossing",
     "holding",
     "interval",
-    "peak_bin",
+    "peak_rise",
     "rise",
 ]
 
@@ -164,18 +164,22 @@ def below_edge(time: float, lower: np.ndarray, width: np.ndarray) -> bool:
     return bool(-SAME_TIME * width[index] < time - lower[index] < 0.0)
 
 
-def peak_bin(cumulative: np.ndarray, centres: np.ndarray, width: float) -> tuple[int, int, int]:
-    """Return the bin around which `cumulative` rises most in `width`, and those at the ends of the rise.
+def peak_rise(
+    cumulative: np.ndarray, centres: np.ndarray, first: int, last: int, width: float
+) -> tuple[int, int]:
+    """Return the bins between whose ends `cumulative` rises most, about `width` apart.
 
-    The ends are the last centres not after half of `width` before and after that of the bin; the first may be
-    −1.
+    For a bin k from `first` to `last` these are the last ones with centres not after half of `width` before
+    and after that of k, but none outside of `first` to `last`. Of equal rises the first is taken.
     """
+    times = centres[first : last + 1]
     tolerance = SAME_TIME * width
-    before = np.searchsorted(centres, centres - 0.5 * width + tolerance, side="right") - 1
-    after = np.searchsorted(centres, centres + 0.5 * width + tolerance, side="right") - 1
-    total = np.concatenate([[0.0], cumulative])
-    k = int(np.argmax(total[after + 1] - total[before + 1]))
-    return k, int(before[k]), int(after[k])
+    before = np.searchsorted(times, times - 0.5 * width + tolerance, side="right") - 1
+    after = np.searchsorted(times, times + 0.5 * width + tolerance, side="right") - 1
+    before = np.maximum(before, 0) + first
+    after = after + first
+    k = int(np.argmax(cumulative[after] - cumulative[before]))
+    return int(before[k]), int(after[k])
 
 
 @njit(cache=True, nogil=True)

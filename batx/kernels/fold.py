@@ -15,8 +15,8 @@ _SPARSE_BELOW = 0.3
 def packed(matrix: Any) -> Any:
     """Return a response (energy, channel) in the form that folds fastest.
 
-    It is a float64 array, or a ``scipy.sparse.csc_array`` where less than 30 % of the elements are in use
-    (the redistribution of an X-ray telescope: 5 to 20 %).
+    It is a float64 array with the energies next to each other in memory, or a ``scipy.sparse.csc_array``
+    where less than 30 % of the elements are in use.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def packed(matrix: Any) -> Any:
     array([[1., 2.],
            [3., 4.]])
     """
-    values = np.ascontiguousarray(matrix, np.float64)
+    values = np.asfortranarray(matrix, np.float64)
     if np.count_nonzero(values) < _SPARSE_BELOW * values.size:
         from scipy.sparse import csc_array
 

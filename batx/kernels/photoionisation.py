@@ -63,7 +63,7 @@ _SHELLS: dict[str, tuple[tuple[float, ...], ...]] = {
            (5, 82.0, 88.96, 43.51, 19.42, 7.372, 0.2566), (6, 17.0, 6.063, 1186.0, 6.823, 22.23, 0.006227),
            (7, 7.637, 14.68, 1.437, 741.1, 4.342, 0.03908)),
 }
-#: element: (threshold, end in eV, E0, sigma0, y_a, P, y_w, y_0, y_1) of all electrons outside the inner shells
+#: element: (threshold, end in eV, E0, sigma0, y_a, P, y_w, y_0, y_1) of electrons outside inner shells
 _OUTER: dict[str, tuple[float, ...]] = {
     "H": (13.6, np.inf, 0.4298, 54750.0, 32.88, 2.963, 0.0, 0.0, 0.0),
     "He": (24.59, np.inf, 13.61, 949.2, 1.469, 3.188, 2.039, 0.4434, 2.136),
@@ -75,9 +75,7 @@ _OUTER: dict[str, tuple[float, ...]] = {
 # fmt: on
 
 #: energies (keV) from 0.1 keV at which a cross section jumps
-THRESHOLDS = tuple(
-    sorted({row[1] / 1e3 for rows in _SHELLS.values() for row in rows if row[1] > 100.0})
-)
+THRESHOLDS = tuple(sorted({row[1] / 1e3 for rows in _SHELLS.values() for row in rows if row[1] > 100.0}))
 
 
 def atom(element: str, energy: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sums of neighbouring bins, on plain arrays."""
+"""Sums of neighbouring bins, and which bins cover the same time, on plain arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-__all__ = ["Overlaps", "overlaps", "sum_bins"]
+__all__ = ["Overlaps", "keep_disjoint", "overlaps", "sum_bins"]
 
 
 class Overlaps(NamedTuple):
@@ -75,3 +75,52 @@ def _add(rows: np.ndarray, old: np.ndarray, new: np.ndarray, fraction: np.ndarra
     for row in range(rows.shape[0]):
         for k in range(old.size):
             sums[row, new[k]] += fraction[k] * rows[row, old[k]]
+
+
+@njit(cache=True, nogil=True)
+def keep_disjoint(
+    lower: np.ndarray, upper: np.ndarray, exposure: np.ndarray, tolerance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which bins to keep so that none overlap, and which bins are the same twice.
+
+    Of the same bin twice the one with more exposure is kept, or else the first; of bins that overlap in part
+    the one that begins first.
+
+    Parameters
+    ----------
+    lower, upper
+        Edges (bin,), the lower ones in order.
+    exposure
+        (bin,) s.
+    tolerance
+        (bin,) Edges closer than this (s) are the same.
+
+    Returns
+    -------
+    kept : numpy.ndarray
+        (bin,) bool.
+    twin : numpy.ndarray
+        (bin,) number of the bin that has the same edges as this one, which is not kept; -1 for others.
+
+    Examples
+    --------
+    >>> edges = np.array([0.0, 0.0, 0.5, 1.0])
+    >>> keep_disjoint(edges, edges + 1, np.array([0.9, 1.0, 1.0, 1.0]), np.full(4, 1e-6))
+    (array([False,  True, False,  True]), array([ 1, -1, -1, -1]))
+    """
+    kept = np.ones(lower.size, dtype=np.bool_)
+    twin = np.full(lower.size, -1, dtype=np.int64)
+    last = 0
+    for k in range(1, lower.size):
+        if lower[k] >= upper[last] - tolerance[k]:
+            last = k
+            continue
+        same = abs(lower[k] - lower[last]) <= tolerance[k] and abs(upper[k] - upper[last]) <= tolerance[k]
+        drop, stay = k, last
+        if same and exposure[k] > exposure[last]:
+            drop, stay = last, k
+        kept[drop] = False
+        if same:
+            twin[drop] = stay
+        last = stay
+    return kept, twin

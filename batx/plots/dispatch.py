@@ -32,6 +32,9 @@ _PICTURES = {
     "mosaic": "batx.plots.mosaic:plot_mosaic",
     "mosaic_image": "batx.plots.mosaic:plot_mosaic_image",
     "image": "batx.plots.image:plot_image",
+    "fit": "batx.plots.fit:plot_fit",
+    "periodogram": "batx.plots.periodogram:plot_periodogram",
+    "pulse_profile": "batx.plots.periodogram:plot_pulse_profile",
 }
 _REMEDY = {"events": "; bin them first, for example ds.bat.lightcurve(dt=1.0).bat.plot()"}
 
@@ -43,7 +46,8 @@ def plot(ds: xr.Dataset, ax: Any = None, **options: Any) -> Axes | np.ndarray:
     ----------
     ds
         Dataset of kind lightcurve, spectrum, detector_plane, detector_mask, attitude, ray_trace, glitches,
-        gti, aperture, sky_image, mosaic, mosaic_image or image. Lazy values are computed.
+        gti, aperture, sky_image, mosaic, mosaic_image, image, fit, periodogram or pulse_profile. Lazy values
+        are computed.
     ax
         `None` for a new pyplot figure; matplotlib Axes, or an array of them, to draw in; or a Figure or
         SubFigure to lay the panels out in, which leaves pyplot alone.

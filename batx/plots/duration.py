@@ -29,6 +29,8 @@ __all__ = ["plot_duration"]
 
 _BACKGROUND = "#eef1f4"
 _T90, _T50 = "#fde5c0", "#f7c873"
+#: parts of the fluence at which T90 and T50 begin and end
+_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def plot_duration(
@@ -161,11 +163,10 @@ def _bins_per_block(ds: xr.Dataset, blocks: xr.Dataset) -> np.ndarray | float:
 def _draw_fraction(panel: Axes, curve: xr.Dataset, axis: TimeAxis) -> None:
     """Draw the cumulative fluence, its error, and the levels of T90 and T50."""
     x, y, error = axis(curve["time"].values), curve["fraction"].values, curve["fraction_err"].values
-    panel.fill_between(
-        x, y - error, y + error, step="post", color=PALETTE[1], alpha=0.25, linewidth=0, zorder=2
-    )
-    panel.step(x, y, where="post", color=PALETTE[1], linewidth=1.0, zorder=3)
-    for level in (0.05, 0.25, 0.75, 0.95):
-        panel.axhline(level, color="#999999", linewidth=0.5, zorder=1)
+    panel.fill_between(x, y - error, y + error, color=PALETTE[1], alpha=0.25, linewidth=0, zorder=2)
+    panel.plot(x, y, color=PALETTE[1], linewidth=1.0, zorder=3)
+    panel.set_yticks(_LEVELS, [f"{100 * level:.0f} %" for level in _LEVELS])
+    panel.yaxis.minorticks_off()
+    panel.grid(axis="y", color="#999999", linewidth=0.5, zorder=1)
     panel.set_ylim(-0.08, 1.08)
-    panel.set_ylabel("Fraction\nof fluence")
+    panel.set_ylabel("Fluence")

@@ -175,14 +175,14 @@ def _issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
                 "data_vars", f"{sorted(map(str, ds.data_vars))}", f"at least one of {', '.join(group)}"
             )
     for name in ds.variables:
-        bounds = ds[name].attrs.get("bounds")
+        bounds = ds.variables[name].attrs.get("bounds")
         if bounds is not None and bounds not in ds.variables:
             yield Issue(f"{name}.attrs['bounds']", repr(bounds), "the name of a variable of the Dataset")
     yield from _attribute_issues(ds, kind)
 
 
 def _variable_issues(ds: xr.Dataset, spec: Variable) -> Iterator[Issue]:
-    array = ds[spec.name]
+    array = ds.variables[spec.name]
     path = f"{'coords' if spec.name in ds.coords else 'data_vars'}['{spec.name}']"
     if spec.coord != (spec.name in ds.coords):
         yield Issue(path, "a data variable" if spec.coord else "a coordinate", "the other of the two")
@@ -191,7 +191,7 @@ def _variable_issues(ds: xr.Dataset, spec: Variable) -> Iterator[Issue]:
     for dim in array.dims:
         if dim in _SIZES and array.sizes[dim] != _SIZES[dim]:
             yield Issue(f"{path}.sizes['{dim}']", f"{array.sizes[dim]}", f"{_SIZES[dim]}")
-    if _is_quantity(array.variable):
+    if _is_quantity(array):
         yield Issue(path, "an astropy Quantity", "plain numbers with attrs['units']")
     wanted = _DTYPE_KINDS.get(spec.dtype)
     if wanted and array.dtype.kind not in wanted:
@@ -220,7 +220,7 @@ def _attribute_issues(ds: xr.Dataset, kind: Kind) -> Iterator[Issue]:
             yield Issue(path, repr(value), " or ".join(map(repr, spec.values)))
     if ds.attrs.get("batx_kind", kind.name) != kind.name:
         yield Issue("attrs['batx_kind']", repr(ds.attrs["batx_kind"]), repr(kind.name))
-    for owner, attrs in [("", ds.attrs), *((f"{name}.", ds[name].attrs) for name in ds.variables)]:
+    for owner, attrs in [("", ds.attrs), *((f"{name}.", ds.variables[name].attrs) for name in ds.variables)]:
         for key, value in attrs.items():
             if not storable(value):
                 yield Issue(

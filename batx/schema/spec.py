@@ -114,6 +114,15 @@ GTI_VARIABLES = (
 )
 """Good time carried by events and by everything binned from them."""
 
+TRACE_VARIABLES = (
+    Variable("trace_time", ("[source]", "trace"), "s", "from when on the source is here (MET)", "real"),
+    Variable("trace_imx", ("[source]", "trace"), "1", "tangent-plane position X/Z of the source"),
+    Variable("trace_imy", ("[source]", "trace"), "1", "tangent-plane position Y/Z of the source"),
+    Variable("trace_pcode", ("[source]", "trace"), "1", "partial coding fraction"),
+    Variable("trace_norm", ("[source]", "trace"), "1", "mask weight normalisation (MSKWTSQF)"),
+)
+"""Way of the source through the field, carried by weighted events and their spectra."""
+
 COMMON_ATTRIBUTES = (
     Attribute("Conventions", "metadata conventions of the object", required=True),
     Attribute("batx_kind", "kind of data", required=True),
@@ -124,7 +133,7 @@ COMMON_ATTRIBUTES = (
     Attribute("object", "target name"),
     Attribute("mjdref_int", "integer part of the MJD of MET 0", (int, float)),
     Attribute("mjdref_frac", "fractional part of the MJD of MET 0 (TT)", (int, float)),
-    Attribute("time_scale", "scale of MET", values=("tt",)),
+    Attribute("time_scale", "scale of MET; tdb at the barycentre", values=("tt", "tdb")),
     Attribute("utcf", "UTC correction factor in seconds (UTCFINIT)", (int, float)),
     Attribute("trigger_time", "trigger time (MET s)", (int, float)),
     Attribute("history", "one line a processing step"),

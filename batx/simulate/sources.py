@@ -163,12 +163,14 @@ class Telescope:
         """Return the relative counts of every detector, 1 for one that is fully lit and faces the source.
 
         Lit fraction times the projected area of the detector with its side walls (the flat-field factor of
-        algorithms 2.1, steps 1 and 2).
+        algorithms 2.1, steps 1 and 2). The layers of the mask are symmetric about the middle of the tiles, so
+        that the shadow falls where that of a solid tile does.
         """
         mask = self.aperture["mask"].values
         corrections = ("forward", "unbalanced", "flatfield")
         source = (imx * FAR, imy * FAR, FAR)
-        return weight_map(mask, self._geometry(), source, corrections=corrections, rebalance=False)[0]
+        geometry = self._geometry()
+        return weight_map(mask, geometry, source, corrections=corrections, rebalance=False, centred=True)[0]
 
     def field_radius(self) -> float:
         """Return the distance on the tangent plane beyond which a source lights no detector."""

@@ -1,4 +1,4 @@
-"""Find the numbers of the glitch score, and measure how often it errs (algorithms 2.10).
+"""Find the numbers of the glitch score, and measure how often it errs (algorithms 2.11).
 
 Run ``python benchmarks/train_glitch_score.py IMAGES.npz MASK [--write]``: the labelled images (arrays
 ``glitch_full`` and ``grb_full``, 64 ms, 173 x 286), a detector mask of the time, and whether to write

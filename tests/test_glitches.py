@@ -292,7 +292,7 @@ def roc_area(score: np.ndarray, label: np.ndarray) -> float:
 
 
 def test_score_on_real_images(shared):
-    """What is packaged was found from these; figures of images held out are in algorithms 2.10."""
+    """What is packaged was found from these; figures of images held out are in algorithms 2.11."""
     with np.load(shared / "data" / "dpis" / "real_64ms_dpis.npz") as file:
         images = np.concatenate([file["glitch_full"], file["grb_full"]])
     label = np.arange(len(images)) < 45
@@ -312,23 +312,23 @@ def test_training_on_held_out_images(shared):
         import train_glitch_score as training
     finally:
         sys.path.pop(0)
-    training.SEEDS = 1
+    training.SEEDS, training.THINNINGS = 1, 5
     with np.load(shared / "data" / "dpis" / "real_64ms_dpis.npz") as file:
         images = np.concatenate([file["glitch_full"], file["grb_full"]]).astype(np.int64)
     label = np.arange(len(images)) < 45
     real = training.Real.of(images, label)
     mask = batx.open_dataset(shared / "data" / "attitude" / "detmask.fits.gz")["good"].values
     states = training.States.of(mask, images[:45])
-    training.N_PLACES = 150
+    training.N_PLACES = 100
     coding, light = training.places(np.random.default_rng(5))
-    bursts = training.simulated(1500, 1, states, coding, light, glitch=False)
-    glitches = training.simulated(500, 2, states, coding, light, glitch=True)
+    bursts = training.simulated(800, 1, states, coding, light, glitch=False)
+    glitches = training.simulated(300, 2, states, coding, light, glitch=True)
     (found,) = training.measure(real, bursts, glitches, np.zeros(144, bool))
     assert found.area >= 0.99
     assert found.thinned >= 0.98
     assert found.thinned_after >= 0.98
-    # some 80 bursts in each bin of coding: 5 % and what that may scatter
-    assert all(part.max() <= 0.08 and part.mean() <= 0.03 for part in found.by_coding.values())
+    # some 40 bursts in each bin of coding: 5 % and what that may scatter
+    assert all(part.max() <= 0.12 and part.mean() <= 0.03 for part in found.by_coding.values())
 
 
 def test_sandwiches_hold_all_cells():
@@ -421,3 +421,16 @@ def test_command_on_a_file(surged: xr.Dataset, tmp_path):
     assert again.exit_code == 1 and "exists" in again.output
     empty = CliRunner().invoke(main, ["glitches", str(path), "--since", "2021-01-01"])
     assert empty.exit_code == 1 and "no event file" in empty.output
+
+
+def test_pattern_of_a_simulated_glitch():
+    left, right = (Glitch(0.0, rows=(2, 5), reach=8.0, column=c).pattern() for c in (0, 15))
+    lit = np.flatnonzero(left.any(axis=1))
+    assert lit.min() == 22 and lit.max() == 51
+    assert left[22, 0] == pytest.approx(np.e * left[22, 8]) and left[22, 20] > 0
+    np.testing.assert_allclose(right[:, ::-1], left)
+    scattered = [Glitch(0.0, scatter=1.2, seed=s).pattern() for s in (1, 1, 2)]
+    np.testing.assert_array_equal(scattered[0], scattered[1])
+    assert not np.array_equal(scattered[0], scattered[2])
+    inside = scattered[0][scattered[0] > 0]
+    assert inside.size == 2048 and np.log(inside).std() == pytest.approx(1.2, rel=0.05)

@@ -1,7 +1,7 @@
 """How counts lie on the detector plane: sums over sandwiches, and numbers that tell a glitch from a burst.
 
 A sandwich is an array of 16 x 8 detectors; there are 16 x 16. Images have the shape ``(n, 173, 286)``.
-Formulae: algorithms, section 2.10.
+Formulae: algorithms, section 2.11.
 """
 
 from __future__ import annotations

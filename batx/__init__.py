@@ -60,6 +60,8 @@ _PUBLIC = {
     "detect": "batx.sources",
     "photometry": "batx.sources",
     "at": "batx.sources",
+    "combine_spectra": "batx.spectrum_sums",
+    "spectrum_table": "batx.spectrum_sums",
     "fit_series": "batx.resolved_fits",
     "peak_energy": "batx.resolved_fits",
     "upper_limit": "batx.limits",

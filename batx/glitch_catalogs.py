@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from batx.errors import BatxError, EmptySelectionError, ValueRangeError
@@ -76,8 +77,8 @@ class EventSource:
         made = glitches(events, **options)
         obs_id = self.obs_id or str(made["observation"].values[0])
         for name in ("obs_id", "observation", "gti_obs_id"):
-            made[name] = made[name].copy(data=[obs_id] * made[name].size)
-        made["file"] = made["file"].copy(data=[self.name])
+            made[name] = made[name].copy(data=np.full(made[name].size, obs_id))
+        made["file"] = made["file"].copy(data=np.array([self.name]))
         return made.drop_attrs(deep=False).assign_attrs(
             {key: value for key, value in made.attrs.items() if key not in _OF_ONE}
         )
@@ -139,8 +140,8 @@ def glitch_catalog(
 
     Notes
     -----
-    While rows are being written, which takes some tens of milliseconds, a reader can find some without
-    content; ``attrs["rows"]`` is the number of complete ones along observation, glitch and gti.
+    `batx.open_dataset` shows complete rows only, also while others are being written, and after the run was
+    killed. One run at a time may write to a store.
 
     Examples
     --------

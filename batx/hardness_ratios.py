@@ -77,6 +77,8 @@ def hardness(
         If there are fewer than two bands, or several sources.
     RebinError
         If the background has other bins or bands.
+    MissingVariableError
+        If the light curve lacks bounds or exposure.
     EmptySelectionError
         If no bin is left, or no burst is found that tells where the background is.
     ValueRangeError

@@ -71,13 +71,14 @@ def z_search(
     energy
         For events: bands as edges or pairs in keV; by default one, 15-350 keV.
     gti
-        Further good-time intervals.
+        Further good-time intervals; of a light curve the bins count that are good as a whole.
     baseline
         Spacing (s) of the knots of a cubic spline that describes slow changes of the rate, such as particle
         ramps, and is taken off; `None`: the rate is constant. Frequencies begin at 1 / `baseline`.
     noise
         ``"measured"``: the noise is that of the differences of neighbouring bins, at least counting noise (in
-        raw rates above 100 keV it is 1.4 times that); ``"counting"``: that of counts, or of the errors.
+        raw rates above 100 keV it is 1.4 times that); ``"counting"``: that of counts, or of the errors. That
+        of weighted events is always that of their weights.
     weighting
         For events: ``"mask"``, ``"none"`` or ``"auto"``, as in `batx.lightcurve`.
     oversample

@@ -74,6 +74,8 @@ def fit_pulses(
     ------
     KindError
         If there are several bands or sources.
+    MissingVariableError
+        If the light curve lacks bounds or exposure.
     EmptySelectionError
         If no burst is found and no `interval` given, no pulse is significant, or there are too few bins.
     ValueRangeError

@@ -15,6 +15,8 @@ N_BINS, START = 600, 250.0
 FINE = 20
 TIMES = (np.arange(N_BINS * FINE) + 0.5) / FINE
 SNRS = (60.0, 150.0, 20.0)
+#: of the figures in the documentation; nothing was tuned on bursts of this seed
+SEED = 77
 N_SAMPLES = {"tool": 2, "bootstrap": 100, "pulses": 300}
 
 
@@ -81,7 +83,7 @@ def measured(rate: np.ndarray, methods: list[str], seed: tuple[int, int]) -> lis
     """
     import batx
 
-    lc = light_curve(rate, np.random.default_rng(seed))
+    lc = light_curve(rate, np.random.default_rng([SEED, *seed]))
     blocks = batx.bayesian_blocks(lc)
     truth, rows = true_t90(rate), []
     for method in methods:
@@ -100,7 +102,7 @@ def main(n_bursts: int, methods: list[str]) -> None:
     """Print bias, error and coverage of each method for each sort of burst."""
     for snr in SNRS:
         for shape in (fred, gaussian, several):
-            random = np.random.default_rng(int(snr))
+            random = np.random.default_rng([SEED, int(snr)])
             rates = [scaled(shape(random), snr) for _ in range(n_bursts)]
             found = np.array([measured(rate, methods, (int(snr), k)) for k, rate in enumerate(rates)])
             for method, (apart, error, likely, nearly) in zip(methods, found.transpose(1, 2, 0), strict=True):

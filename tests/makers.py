@@ -230,6 +230,49 @@ def weight_image() -> xr.Dataset:
     return build("detector_plane", {"weight": _rng().normal(0.0, 1e-4, (N_DETY, N_DETX))}, ATTRS)
 
 
+def glitches() -> xr.Dataset:
+    """Two glitches of three observations searched."""
+    rng = _rng()
+    peak = T0 + np.array([20.0, 120.0])
+    names = np.array(["00012345000", "00012345000", "00012345001"])
+    image = rng.poisson(0.01, (2, N_DETY, N_DETX)).astype(np.uint16) * (DETID >= 0)
+    return build(
+        "glitches",
+        {
+            "time": peak + 0.008,
+            "time_bnds": np.stack([peak - 0.024, peak + 0.040], axis=1),
+            "obs_id": names[[0, 2]],
+            "glitch_start": peak - 0.024,
+            "glitch_stop": peak + np.array([0.040, 0.072]),
+            "snr_low": np.array([12.5, 30.1]),
+            "snr_high": np.array([0.4, -1.2]),
+            "counts_low": np.array([140.0, 300.0]),
+            "counts_high": np.array([30.0, 55.0]),
+            "expected_low": np.array([50.0, 100.0]),
+            "expected_high": np.array([28.0, 60.0]),
+            "score": np.array([0.8, 0.99]),
+            "image": image,
+            "energy": np.array([32.5, 200.0]),
+            "energy_bnds": np.array([[15.0, 50.0], [50.0, 350.0]]),
+            "sandwich": rng.poisson(2.0, (2, 2, 16, 16)).astype(np.uint16),
+            "channel_energy": _channels()["energy"],
+            "channel_energy_bnds": _channels()["energy_bnds"],
+            "spectrum": rng.poisson(5.0, (2, 80)).astype(np.int32),
+            "observation": names,
+            "file": np.array(["a.evt", "b.evt", "a.evt"]),
+            "observation_start": T0 + np.array([0.0, 50.0, 100.0]),
+            "observation_stop": T0 + np.array([50.0, 100.0, 200.0]),
+            "exposure": np.array([50.0, 50.0, 99.5]),
+            "n_events": np.array([1000, 900, 2000]),
+            "n_detectors": np.array([30000, -1, 30000]),
+            "n_glitches": np.array([1, 0, 1]),
+            "gti_obs_id": names[[0, 2]],
+            **_gti(),
+        },
+        {key: value for key, value in ATTRS.items() if key not in ("obs_id", "trigger_time")},
+    )
+
+
 def detector_table() -> xr.Dataset:
     rng = _rng()
     shape = (N_DETY, N_DETX)
@@ -698,6 +741,7 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "detector_mask": detector_mask,
     "detector_plane": detector_plane,
     "detector_table": detector_table,
+    "glitches": glitches,
     "lightcurve": lightcurve,
     "spectrum": spectrum,
     "periodogram": periodogram,

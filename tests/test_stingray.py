@@ -89,6 +89,7 @@ def test_objects_of_others():
 
 
 BARE = stingray.Lightcurve([0.5, 1.5], [3, 4], dt=1.0)
+SWAPPED = counts_curve(np.ones(3), LOWER[[1, 0, 2]], WIDTH)
 UNEVEN = make("lightcurve_counts").isel(energy=[0])
 
 
@@ -98,7 +99,7 @@ UNEVEN = make("lightcurve_counts").isel(energy=[0])
         (lambda: make("lightcurve").bat.to_stingray(), KindError, "one band"),
         (lambda: make("spectrum").bat.to_stingray(), KindError, "spectrum"),
         (lambda: UNEVEN.bat.to_stingray(), ValueRangeError, "different widths"),
-        (lambda: counts_curve(np.ones(3), LOWER[[1, 0, 2]], 0.25).bat.to_stingray(), ValueRangeError, "order"),
+        (lambda: SWAPPED.bat.to_stingray(), ValueRangeError, "order"),
         (lambda: batx.from_stingray(3), KindError, "found int"),
         (lambda: batx.from_stingray(stingray.EventList()), MissingVariableError, "no times"),
         (lambda: batx.from_stingray(BARE), MissingVariableError, "its band"),
@@ -170,7 +171,7 @@ def test_events_and_bins_agree_and_bands_have_an_axis():
     assert binned.bat.power_spectrum(segment=50.0, noise="counting")["power"].values == pytest.approx(
         found["power"].values
     )
-    best = float(found["frequency"][int(found["power"].sum("energy").argmax())])
+    best = float(found["frequency"][found["power"].sum("energy").values.argmax()])
     assert best == pytest.approx(FREQUENCY, abs=0.01)
     assert float(found["false_alarm"].min()) < 1e-6
     assert float(found["power"].max()) > float(found["threshold"].max())

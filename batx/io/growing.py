@@ -1,12 +1,14 @@
 """A Zarr store that grows by rows, along several dimensions, and is whole again after an interruption.
 
 The attribute ``rows`` of the store says how many rows of each dimension are complete. It is written last, in
-one go; what an interruption left behind it is cut off when the store is opened to go on.
+one go: `batx.io.store.open_store` shows these only, and what an interruption left behind them is cut off when
+the store is opened to go on.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,11 @@ import xarray as xr
 
 from batx.errors import FileFormatError, ValueRangeError
 from batx.io.atomic import atomic_path
-from batx.io.store import is_store
+from batx.io.store import GROWS, ROWS, is_store
 
 __all__ = ["GrowingStore"]
 
-_ROWS, _SETTINGS = "rows", "settings"
+_SETTINGS = "settings"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class GrowingStore:
             If a new one cannot be written.
         """
         store = cls(Path(path).expanduser().absolute(), tuple(dims))
+        for left in store.path.parent.glob(f".{store.path.name}.*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
         if store.path.exists():
             store._mend(settings)
         elif empty is not None:
@@ -70,7 +74,7 @@ class GrowingStore:
 
     def rows(self) -> dict[str, int]:
         """Return the number of complete rows of each dimension."""
-        return dict(zip(self.dims, map(int, self._group().attrs[_ROWS]), strict=True))
+        return dict(zip(self.dims, map(int, self._group().attrs[ROWS]), strict=True))
 
     def append(self, *parts: xr.Dataset) -> None:
         """Add the rows of Datasets with the same variables; what does not grow is left as it is."""
@@ -83,12 +87,12 @@ class GrowingStore:
                 values = np.concatenate([ds[name].transpose(*order).values for ds in parts])
                 array.resize((after[dim], *array.shape[1:]))
                 array[before[dim] :] = values.astype("T") if values.dtype.kind in "USO" else values
-        group.attrs[_ROWS] = [after[dim] for dim in self.dims]
+        group.attrs[ROWS] = [after[dim] for dim in self.dims]
 
     def _create(self, settings: str, empty: xr.Dataset) -> None:
         """Write a store with one row of each dimension, from which types are known, and cut that off."""
         one = _one_row(empty, self.dims).drop_encoding()
-        one.attrs |= {_ROWS: [0] * len(self.dims), _SETTINGS: settings}
+        one.attrs |= {GROWS: list(self.dims), ROWS: [0] * len(self.dims), _SETTINGS: settings}
         chunks = {
             name: {"chunks": (_rows_in_chunk(variable), *variable.shape[1:])}
             for name, variable in one.variables.items()
@@ -101,7 +105,7 @@ class GrowingStore:
     def _mend(self, settings: str) -> None:
         """Cut off what is not complete."""
         attrs = self._group().attrs if is_store(self.path) else {}
-        if _ROWS not in attrs or len(attrs[_ROWS]) != len(self.dims):
+        if ROWS not in attrs or tuple(attrs[GROWS]) != self.dims:
             raise FileFormatError(
                 f"{self.path}: found something that is no store to go on with; give a new path, or remove it"
             )

@@ -11,8 +11,8 @@ __all__ = ["End", "Search"]
 
 #: no limit is as far away as this
 _FAR = 1e20
-#: a distance from the minimum in the function that is near enough: 0.001 standard deviations
-_NEAR = 1e-6
+#: a distance from the minimum in the function that is near enough: 0.0045 standard deviations
+_NEAR = 2e-5
 
 
 class End(NamedTuple):

@@ -239,11 +239,12 @@ def gaunt_factor(x: np.ndarray, kt: float, charge: int, born: np.ndarray, smooth
     """Return the free-free Gaunt factor averaged over velocities, at x = E/kT for a bare nucleus.
 
     With g = 13.58 eV · 1000 Z² / kT: below g = 1 the Born approximation, `born` = √3/π exp(x/2) K0(x/2);
-    above it, times quadratic polynomials in x that follow the tables of Karzas & Latter (1961), linear between
-    their temperatures (Kellogg, Baldwin & Koch 1975, ApJ 199, 299); above g = 100 the table of Kurucz (1970),
-    linear in the logarithms and 0 outside of it. Where one of these follows another they differ, by up to
-    3e-3 between polynomials and several per cent at g = 1 and 100. With `smooth` they are mixed there (5 % in
-    x to both sides, g from 0.9 to 1 and from 80 to 100), since fits get caught at jumps; XSPEC does not.
+    above it, times quadratic polynomials in x that follow the tables of Karzas & Latter (1961), linear
+    between their temperatures (Kellogg, Baldwin & Koch 1975, ApJ 199, 299); above g = 100 the table of Kurucz
+    (1970), linear in the logarithms and 0 outside of it. Where one of these follows another they differ, by
+    up to 3e-3 between polynomials and several per cent at g = 1 and 100. With `smooth` they are mixed there
+    (5 % in x to both sides, g from 0.9 to 1 and from 80 to 100), since fits get caught at jumps; XSPEC does
+    not mix them.
     """
     g = 13.58 * charge * charge / kt
     if g > 100.0:

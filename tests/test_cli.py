@@ -381,6 +381,13 @@ def test_mosaic_of_files(sky_files, tmp_path):
     np.testing.assert_array_equal(batx.open_dataset(out)["sum_w"], made["sum_w"])
 
 
+def test_mosaic_of_images_without_a_pixel(sky_files, tmp_path):
+    image = batx.open_dataset(sky_files[0]).load()
+    batx.to_netcdf(image.assign(rate=image["rate"] * np.nan), tmp_path / "empty.nc")
+    result = run("mosaic", tmp_path / "empty.nc", "--nside", 32, "--scheduler", "threads")
+    assert result.exit_code == 1 and "none of 1 files has a pixel" in result.stderr
+
+
 def test_mosaic_of_time_groups(sky_files, tmp_path):
     out = tmp_path / "mosaic.nc"
     options = ("--nside", 64, "--scheduler", "threads", "--time-bins", 5)

@@ -90,7 +90,7 @@ def variability(
     S the mean over a window as long as the brightest parts of the burst that hold `fraction` of its fluence.
     That time is taken from the blocks of each band: the brightest of single bins are those of the highest
     noise. At a signal-to-noise of 50 it is then right to 1 %, at 10 it is too long by up to a half, which
-    changes the result by less than 0.3 of its error. Errors are of the noise at this window, and of the noise
+    changes the result by about a quarter of its error. Errors are of the noise at this window, and of the noise
     only: they do not say how another burst of the same process would differ. Formulae: algorithms 2.11.
 
     Examples

@@ -155,8 +155,8 @@ def hardness(n: int) -> None:
                 found.append(np.abs(one.hardness - value) < one.hardness_err)
         means = [float(np.mean(found[k::4])) for k in range(4)]
         print(
-            f"rates of {soft:4.1f} and {hard:4.1f} errors: Fieller {means[0]:.3f}, first order {means[1]:.3f}; "
-            f"ratio {means[2]:.3f}, {means[3]:.3f}",
+            f"rates of {soft:4.1f} and {hard:4.1f} errors: Fieller {means[0]:.3f}, first order "
+            f"{means[1]:.3f}; ratio {means[2]:.3f}, {means[3]:.3f}",
             flush=True,
         )
 
@@ -221,8 +221,8 @@ def pulses(n: int) -> None:
             for name, (pull, held) in ((name, np.array(row).T) for name, row in rows.items())
         )
         print(
-            f"{'counts' if counted else 'rates '} snr {snr:4.0f} w {width:g} κ {asymmetry}: none {none}, several "
-            f"{several}; {text}",
+            f"{'counts' if counted else 'rates '} snr {snr:4.0f} w {width:g} κ {asymmetry}: none {none}, "
+            f"several {several}; {text}",
             flush=True,
         )
 

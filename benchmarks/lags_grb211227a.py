@@ -1,7 +1,7 @@
 """Lags and hardness of GRB 211227A from its light curve in text, as the tables of docs/how-to/lags.md.
 
-Run ``python benchmarks/lags_grb211227a.py GRB20211227_T84726_64ms_BAT.thr [PICTURES]``; with a folder, pictures
-are put there.
+Run ``python benchmarks/lags_grb211227a.py GRB20211227_T84726_64ms_BAT.thr [PICTURES]``; with a folder,
+pictures are put there.
 """
 
 from __future__ import annotations

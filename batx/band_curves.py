@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from batx.block_inputs import read_bins
-from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.errors import EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.met import to_met
 from batx.schema import KINDS, require_kind
 from batx.schema.axes import with_axes
@@ -33,6 +33,8 @@ __all__ = [
     "without_background",
 ]
 
+#: variables of a light curve beside its values
+NEEDED = ("time_bnds", "energy_bnds", "exposure")
 #: edges (keV) closer than this are the same
 SAME_EDGE = 1e-3
 
@@ -113,8 +115,14 @@ def read_bands(ds: xr.Dataset, operation: str, *, one: bool = False) -> Bands:
         Whether it takes a single band.
     """
     require_kind(ds, "lightcurve", operation=operation)
+    ds = with_axes(ds, KINDS["lightcurve"])
+    missing = [name for name in NEEDED if name not in ds.variables]
+    if missing:
+        raise MissingVariableError(
+            f"{operation}: the light curve has no {', '.join(missing)}; keep its variables, see batx.check"
+        )
     bins = read_bins(ds, "auto", operation)
-    energies = with_axes(ds, KINDS["lightcurve"])["energy_bnds"].transpose("energy", "bnds").values
+    energies = ds["energy_bnds"].transpose("energy", "bnds").values
     if one and len(energies) != 1:
         raise KindError(
             f"{operation}: found {len(energies)} bands, expected one; re-bin them "

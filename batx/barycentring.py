@@ -92,8 +92,8 @@ def barycenter(
     the part of TDB that depends on place, and the Shapiro delay of the Sun, θ between n and the direction
     from the Sun. Earth and Sun are those of `astropy` without files (ERFA ``epv00``, at most 13.4 km or 45
     µs off), TDB − TT is exact to 3 µs, the orbit to some km or 10 µs. The clock is the largest part: with
-    the UTCF of the file some 0.1 ms and its drift in an observation (below 0.5 ms a day), with the clock file
-    about 0.2 ms. No network is used. Source: algorithms 7.
+    a clock file about 0.2 ms, with the UTCF of the file some 0.3 ms and the drift since its start, which is
+    about 5 ms a day. No network is used. Source: algorithms 7.
 
     Examples
     --------

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.products import dataset_info, product
 from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
+from batx.commands.spectra import fit, limit, response
 from batx.commands.timing import duration
 from batx.errors import BatxError
 
@@ -37,6 +39,10 @@ main.add_command(image)
 main.add_command(mosaic)
 main.add_command(duration)
 main.add_command(trigger)
+main.add_command(fit)
+main.add_command(limit)
+main.add_command(response)
+main.add_command(glitches)
 
 
 @main.command()

@@ -15,10 +15,14 @@ __all__ = ["DURATION", "STEPS", "Demo", "run"]
 OBS_ID = "00012345000"
 RA, DEC = 165.0, 24.0
 DURATION = 120.0
-STEPS = 10
+STEPS = 11
 _SLEW = (70.0, 92.0)
 _STEADY = (140.0, 20.0)
 _BANDS = [15, 25, 50, 100, 350]
+_TARGET = (155.0, 22.0, 40.0)
+#: index, and energy in keV of the peak of E² N, of the burst's photons
+_SHAPE = (1.0, 180.0)
+_FIT = (15.0, 150.0)
 _TRIGGER = 30.0
 _START = 6e8
 
@@ -118,6 +122,16 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     images = events.bat.detector_plane(time=[start - 20.0, start, stop], energy=[15, 50, 150])
     demo.facts["spectrum"] = _counts(spectrum)
 
+    step("fits of the spectrum")
+    fitted = spectrum.bat.fit("peakpl", energy=_FIT, flux=_FIT)
+    demo.facts["fit"] = _fit(fitted)
+    edges = np.array([start, start + 3.0, start + 8.0, start + 14.0, stop])
+    series = weighted.bat.spectrum(time=edges).bat.fit_series("powerlaw", energy=_FIT, flux=_FIT)
+    demo.facts["in time"] = "index " + ", ".join(
+        f"{float(one.value):.2f} +- {float(one.error):.2f}" for one in _along(series, "index")
+    )
+    demo.facts["fluence"] = f"{float(series['fluence'].sum()):.3g} erg/cm2 in {_FIT[0]:g}-{_FIT[1]:g} keV"
+
     step("image of the sky, cleaned, and the position of the burst")
     plane = events.bat.detector_plane(tstart=start, tstop=stop, energy=[15, 150])
     sky = {**frame, "detector_mask": mask}
@@ -143,6 +157,8 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
         "blocks": blocks,
         "durations": durations,
         "spectrum": spectrum,
+        "fit": fitted,
+        "fit_series": series,
         "detector_plane": images,
         "detector_mask": mask,
         "ray_trace": trace,
@@ -178,7 +194,13 @@ def simulate(directory: Path, seed: int = 1) -> Path:
         directory,
         [
             Source(
-                0.4, ra=RA, dec=DEC, light_curve=pulses, spectrum=Cutoff(index=1.0, peak=180.0), name="burst"
+                0.4,
+                ra=RA,
+                dec=DEC,
+                light_curve=pulses,
+                spectrum=Cutoff(index=_SHAPE[0], peak=_SHAPE[1]),
+                response=_response(),
+                name="burst",
             ),
             Source(0.02, ra=_STEADY[0], dec=_STEADY[1], name="steady source"),
         ],
@@ -186,7 +208,7 @@ def simulate(directory: Path, seed: int = 1) -> Path:
         start=_START,
         duration=DURATION,
         trigger=_TRIGGER,
-        target=(155.0, 22.0, 40.0),
+        target=_TARGET,
         slews=[Slew(*_SLEW, RA, DEC, 40.0)],
         gti=[(_START, _START + 60.0), (_START + 63.5, _START + DURATION)],
         detectors=detector_table(hot=60, cold=30, seed=seed),
@@ -235,6 +257,31 @@ def _counts(spectrum: xr.Dataset) -> str:
     return f"{counts:.3f} +- {error:.3f} count per detector in {inner.sizes['channel']} channels"
 
 
+def _fit(found: xr.Dataset) -> str:
+    """Return index, peak energy and flux, with what was simulated."""
+    index, peak = (found.sel(parameter=name) for name in ("index", "e_peak"))
+    return (
+        f"index {float(index.value):.2f} +- {float(index.error):.2f} ({_SHAPE[0]:g} simulated), peak "
+        f"{float(peak.value):.0f} -{float(peak.error_low):.0f} +{float(peak.error_high):.0f} keV "
+        f"({_SHAPE[1]:g}), flux {float(found['flux']):.3g} erg/cm2/s"
+    )
+
+
+def _along(series: xr.Dataset, name: str) -> list[xr.Dataset]:
+    """Return a parameter at each time."""
+    return [series.sel(parameter=name).isel(time=number) for number in range(series.sizes["time"])]
+
+
+def _response() -> xr.Dataset:
+    """Return the response where the burst is in the field at first."""
+    import batx
+    from batx.simulate import alignment, attitude
+
+    pointing = attitude(_START, 1.0, _TARGET)
+    place = batx.field_position(pointing, RA, DEC, times=[_START], alignment=alignment())
+    return batx.response(imx=float(place["imx"][0]), imy=float(place["imy"][0]))
+
+
 def _duration_picture(directory: Path, lc: xr.Dataset, found: xr.Dataset, blocks: xr.Dataset) -> Path:
     from batx.plots.duration import plot_duration
     from batx.plots.page import save
@@ -255,6 +302,8 @@ def _pictures(directory: Path, products: dict[str, xr.Dataset], attitude: xr.Dat
         ("lightcurve_64ms", products["lightcurve_64ms"], {}),
         ("lightcurve_1s", products["lightcurve_1s"], {"utc_axis": True}),
         ("spectrum", products["spectrum"], {"energy": (15, 195)}),
+        ("fit", products["fit"], {}),
+        ("fit_unfolded", products["fit"], {"unfolded": True}),
         ("detector_plane", products["detector_plane"], {"detector_mask": mask}),
         ("detector_mask", mask, {}),
         ("ray_trace", products["ray_trace"], {}),

@@ -124,12 +124,12 @@ def duration(
 
     With ``method="pulses"`` T100 and as much again on either side is described by sums of pulses (Norris et
     al. 2005, ApJ 627, 324), drawn with the number of pulses from their posterior
-    (`batx.kernels.pulse_posterior`; counts by their Poisson likelihood). T90 and the like are the median of what these sums have in that
-    time, the error is half the width of the central 68 %, start and stop are medians. This counts what lies
-    beyond T100, so the light curve must be at 0 where the burst is not: if ``background1_rate`` or
-    ``background2_rate`` is not within its error, ask for `background`, whose two rates are then uncertain by
-    their errors. Light curves only, with at least 4 bins in T100; where T90 is only a few bins long, it rests
-    on the shape of the pulses as much as on the data.
+    (`batx.kernels.pulse_posterior`; counts by their Poisson likelihood). T90 and the like are the median of
+    what these sums have in that time, the error is half the width of the central 68 %, start and stop are
+    medians. This counts what lies beyond T100, so the light curve must be at 0 where the burst is not: if
+    ``background1_rate`` or ``background2_rate`` is not within its error, ask for `background`, whose two
+    rates are then uncertain by their errors. Light curves only, with at least 4 bins in T100; where T90 is
+    only a few bins long, it rests on the shape of the pulses as much as on the data.
 
     With ``compat="heasoft"``: blocks as in the tool; an interval that ends where it starts has duration 0 and
     no error (here: one bin); a time on an edge of bins that rounding puts before it is found too late.

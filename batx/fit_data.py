@@ -22,6 +22,8 @@ from batx.schema import require_kind
 
 __all__ = ["STATISTICS", "FitData", "fit_data"]
 
+#: attributes of a spectrum that its fit keeps
+_IDENTITY = ("telescope", "instrument", "object", "obs_id")
 STATISTICS = ("chi2", "cstat", "wstat", "pgstat", "gaussian")
 
 
@@ -57,6 +59,8 @@ class FitData:
         The energies that were asked for.
     files
         Paths of ``data``, ``response``, ``arf`` and ``background``, as far as they are files.
+    identity
+        Attributes that say what was observed, by which instrument.
     """
 
     label: str
@@ -75,6 +79,7 @@ class FitData:
     has_background: bool
     limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def net(self) -> np.ndarray:
@@ -192,6 +197,7 @@ def fit_data(
         has_background=other is not None,
         limits=None if energy is None else (float(energy[0]), float(energy[1])),
         files=_files(spectrum, response, background),
+        identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
     )
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 

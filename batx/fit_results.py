@@ -78,7 +78,13 @@ def _attrs(
         if entry.status
     ]
     statistics = [data.statistic for data in problem.data]
-    return {
+    first = problem.data[0].identity
+    identity = {
+        key: value
+        for key, value in first.items()
+        if all(data.identity.get(key) == value for data in problem.data)
+    }
+    return identity | {
         "model": problem.model.expression,
         "fit_statistic": statistics[0] if len(set(statistics)) == 1 else "+".join(statistics),
         "delta": float(delta),

@@ -77,6 +77,8 @@ def hardness(
         If there are fewer than two bands, or several sources.
     RebinError
         If the background has other bins or bands.
+    MissingVariableError
+        If the light curve lacks bounds or exposure.
     EmptySelectionError
         If no bin is left, or no burst is found that tells where the background is.
     ValueRangeError
@@ -96,7 +98,7 @@ def hardness(
     to ∓∞ where the denominator is not detected at `level`. As noise may be negative, so may rates, and
     differences may exceed ±1; the logarithm of a negative ratio is NaN.
 
-    Measured coverage: algorithms 2.10.
+    Measured coverage: algorithms 2.12.
 
     Examples
     --------

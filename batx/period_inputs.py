@@ -19,7 +19,7 @@ from batx.intervals import gti_arrays
 from batx.kernels import gti as intervals
 from batx.kernels.fourier import Frequencies
 from batx.kernels.periods import harmonic_power
-from batx.kernels.series import BinSeries, EventSeries, Lines, broken_line, dispersion
+from batx.kernels.series import BinSeries, EventSeries, Lines, dispersion, slow_line
 from batx.met import to_met
 from batx.products import weighting_of
 from batx.reduction import accepted_events, columns_of
@@ -34,6 +34,7 @@ __all__ = [
     "data_of",
     "epoch_of",
     "kept_attrs",
+    "nyquist",
     "powers",
     "read_timed",
     "require_frequencies",
@@ -42,10 +43,12 @@ __all__ = [
 NOISES = ("measured", "counting")
 #: frequencies summed at once
 CHUNK = 1 << 16
-#: bins of events in which their noise and a baseline are measured: at most so many, ...
-MAX_BINS = 1 << 22
-#: ... of so many events on the mean, and so many in the spacing of a baseline
-EVENTS_A_BIN, BINS_A_KNOT = 4.0, 16
+#: bins of events in which their noise is measured, in cycles of the fastest wave; at most so many bins
+PART_OF_A_CYCLE, MAX_BINS = 0.02, 1 << 22
+#: bins of events in the spacing of a baseline
+BINS_A_KNOT = 16
+#: rates below this part of their mean are weighed as if they were that
+LOWEST = 0.1
 
 
 @dataclass(frozen=True)
@@ -221,17 +224,22 @@ def require_frequencies(
             f"{operation}: found {frequency.min():g} Hz at the lowest, with a baseline of {baseline}"
             " s that takes such slow changes off; search above 1 / baseline, or lengthen it"
         )
-    step = timed.resolution or float(ds.attrs.get("timedel") or 0.0)
-    fastest = harmonics * float(frequency.max())
-    if step > 0 and fastest > 0.5 / step * (1.0 + 1e-9):
+    fastest, limit = harmonics * float(frequency.max()), nyquist(timed, ds)
+    if fastest > limit * (1.0 + 1e-9):
         raise ValueRangeError(
             f"{operation}: found {fastest:g} Hz as the highest frequency times harmonics, above the Nyquist "
-            f"frequency {0.5 / step:g} Hz of data in steps of {step:g} s; use finer bins, lower frequencies, "
-            "fewer harmonics or bins of phase"
+            f"frequency {limit:g} Hz of data in steps of {0.5 / limit:g} s; use finer bins, lower "
+            "frequencies, fewer harmonics or bins of phase"
         )
 
 
-def data_of(timed: Timed, *, baseline: Any, noise: str, fastest: float) -> list[Data]:
+def nyquist(timed: Timed, ds: xr.Dataset) -> float:
+    """Return the highest frequency that bins, or the clock of events, resolve, Hz; infinite if unknown."""
+    step = timed.resolution or float(ds.attrs.get("timedel") or 0.0)
+    return 0.5 / step if step > 0 else np.inf
+
+
+def data_of(timed: Timed, *, baseline: Any, noise: str, fastest: float, weighed: bool = True) -> list[Data]:
     """Return every band as the kernels take it.
 
     Parameters
@@ -239,11 +247,14 @@ def data_of(timed: Timed, *, baseline: Any, noise: str, fastest: float) -> list[
     timed
         From `read_timed`.
     baseline
-        `None` for a constant rate, or the spacing of the knots of a broken line, s.
+        `None` for a constant rate, or the spacing of the knots of a smooth line, s.
     noise
         ``"measured"`` or ``"counting"``.
     fastest
         Highest frequency of interest, Hz: the noise of events is measured on bins that are shorter.
+    weighed
+        Give counts the weight of their mean rate over the baseline: what is constant under a background that
+        changes is then found best, and the errors of what is found hold.
     """
     if noise not in NOISES:
         raise ValueRangeError(f"noise: found {noise!r}, expected one of {', '.join(map(repr, NOISES))}")
@@ -251,54 +262,57 @@ def data_of(timed: Timed, *, baseline: Any, noise: str, fastest: float) -> list[
     if spacing is not None and not spacing > 0:
         raise ValueRangeError(f"baseline: found {spacing} s, expected a positive length, or None")
     if timed.bins is not None:
-        return [_bin_data(timed, k, spacing, noise) for k in range(timed.bins.values.shape[1])]
-    return [_event_data(timed, k, spacing, noise, fastest) for k in range(len(timed.times))]
+        bands = range(timed.bins.values.shape[1])
+        return [_bin_data(timed, timed.bins, k, spacing, noise, weighed) for k in bands]
+    return [_event_data(timed, k, spacing, noise, fastest, weighed) for k in range(len(timed.times))]
 
 
-def _bin_data(timed: Timed, band: int, spacing: float | None, noise: str) -> Data:
-    bins = timed.bins
-    assert bins is not None
+def _bin_data(timed: Timed, bins: Bins, band: int, spacing: float | None, noise: str, weighed: bool) -> Data:
     time = bins.lower + 0.5 * bins.width - timed.epoch
     values = bins.values[:, band]
-    if bins.errors is None:
-        data, mean = values, bins.exposure
-    else:
-        mean = bins.errors[:, band] ** -2.0
-        data = values * mean
-    if bins.errors is None and not values.any():
+    counted = bins.errors is None
+    mean = bins.exposure if bins.errors is None else bins.errors[:, band] ** -2.0
+    data = values if counted else values * mean
+    if counted and not values.any():
         raise EmptySelectionError("the light curve has no counts at all in a band")
-    expected = mean * _line(time, data, mean, spacing).at(time)
-    variance = np.maximum(expected, 0.0) if bins.errors is None else mean
-    series = BinSeries(time, data, expected, mean, variance, bins.errors is None)
-    measured = dispersion(time, data - expected, variance, bins.width) if noise == "measured" else 1.0
-    return Data(series, max(measured, 1.0))
+    level = slow_line(time, data, mean, np.inf if spacing is None else spacing).at(time)
+    expected = mean * level
+    variance = np.maximum(expected, 0.0) if counted else mean
+    excess = dispersion(time, data - expected, variance, bins.width) if noise == "measured" else 1.0
+    series = BinSeries(time, data, expected, mean, variance, counted)
+    if counted and spacing is not None and weighed:
+        weight = _weight(level, data.sum() / mean.sum())
+        series = BinSeries(
+            time, weight * data, weight * expected, weight * mean, weight**2 * variance, counted=False
+        )
+    return Data(series, max(excess, 1.0))
 
 
-def _line(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: float | None) -> Lines:
-    if spacing is None:
-        spacing = np.inf
-    return broken_line(time, data, mean, spacing)
+def _weight(level: np.ndarray, mean: float) -> np.ndarray:
+    """Return the weight of counts where a rate of `level` is expected; `mean` is that of all."""
+    return mean / np.maximum(level, LOWEST * mean)
 
 
-def _event_data(timed: Timed, band: int, spacing: float | None, noise: str, fastest: float) -> Data:
+def _event_data(
+    timed: Timed, band: int, spacing: float | None, noise: str, fastest: float, weighed: bool
+) -> Data:
     time, weight = timed.times[band], timed.weights[band]
-    width = max(0.25 / fastest, EVENTS_A_BIN * timed.length / time.size, timed.length / MAX_BINS)
-    binned = _binned(time, weight, timed.good, width)
-    if spacing is None:
-        line = broken_line(*binned[:3], np.inf)
-        level = weight.sum() / np.sum(timed.good[1] - timed.good[0])
-        line = line._replace(value=np.array([level]))
-    else:
-        coarse = _binned(time, weight, timed.good, spacing / BINS_A_KNOT)
-        line = broken_line(*coarse[:3], spacing)
-    expected = line.within(*timed.good)
+    width = max(PART_OF_A_CYCLE / fastest, timed.length / MAX_BINS)
+    middle, data, exposure, widths = _binned(time, weight, timed.good, width)
+    mean = weight.sum() / np.sum(timed.good[1] - timed.good[0])
+    line = Lines(timed.good[0][:1], timed.good[1][-1:], np.array([mean]), np.zeros(1))
+    if spacing is not None:
+        line = slow_line(*_binned(time, weight, timed.good, spacing / BINS_A_KNOT)[:3], spacing)
     live = Lines(*timed.good, np.ones(timed.good[0].size), np.zeros(timed.good[0].size))
-    series = EventSeries(time, weight, live, expected, not timed.weighted)
-    if noise == "counting" or timed.weighted:
-        return Data(series, 1.0)
-    middle, data, exposure, widths = binned
-    variance = np.maximum(line.at(middle), 0.0) * exposure
-    return Data(series, max(dispersion(middle, data - variance, variance, widths), 1.0))
+    series = EventSeries(time, weight, live, line.within(*timed.good), not timed.weighted)
+    excess = 1.0
+    if noise == "measured" and not timed.weighted:
+        variance = np.maximum(line.at(middle), 0.0) * exposure
+        excess = dispersion(middle, data - variance, variance, widths)
+    if spacing is not None and weighed and not timed.weighted:
+        expected = live._replace(value=mean * live.value)
+        series = EventSeries(time, _weight(line.at(time), mean), live, expected, counted=False)
+    return Data(series, max(excess, 1.0))
 
 
 def _binned(

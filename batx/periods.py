@@ -17,6 +17,7 @@ from batx.period_inputs import (
     Timed,
     data_of,
     kept_attrs,
+    nyquist,
     powers,
     read_timed,
     require_frequencies,
@@ -58,7 +59,8 @@ def z_search(
         A pair of lowest and highest frequency (Hz), between which a grid of steps of 1 / (`oversample` ·
         length of the data) is searched; or the frequencies themselves, one or at least three.
     harmonics
-        Number n of harmonics of Z² (default 2), or the most that H tries (default 20).
+        Number n of harmonics of Z² (default 2), or the most that H tries (default 20, or as many as there are
+        below the Nyquist frequency of the bins).
     test
         ``"z2"``, or ``"h"``: the best number of harmonics at each frequency.
     frequency_dot
@@ -69,13 +71,14 @@ def z_search(
     energy
         For events: bands as edges or pairs in keV; by default one, 15-350 keV.
     gti
-        Further good-time intervals.
+        Further good-time intervals; of a light curve the bins count that are good as a whole.
     baseline
-        Spacing (s) of the knots of a broken line that describes slow changes of the rate, such as particle
+        Spacing (s) of the knots of a cubic spline that describes slow changes of the rate, such as particle
         ramps, and is taken off; `None`: the rate is constant. Frequencies begin at 1 / `baseline`.
     noise
         ``"measured"``: the noise is that of the differences of neighbouring bins, at least counting noise (in
-        raw rates above 100 keV it is 1.4 times that); ``"counting"``: that of counts, or of the errors.
+        raw rates above 100 keV it is 1.4 times that); ``"counting"``: that of counts, or of the errors. That
+        of weighted events is always that of their weights.
     weighting
         For events: ``"mask"``, ``"none"`` or ``"auto"``, as in `batx.lightcurve`.
     oversample
@@ -125,12 +128,14 @@ def z_search(
     """
     if test not in ("z2", "h"):
         raise ValueRangeError(f"test: found {test!r}, expected 'z2' or 'h'")
-    default = HARMONICS if test == "z2" else MOST_HARMONICS
-    n = default if harmonics is None else int(harmonics)
-    if not 1 <= n <= MOST_HARMONICS:
+    if harmonics is not None and not 1 <= harmonics <= MOST_HARMONICS:
         raise ValueRangeError(f"harmonics: found {harmonics}, expected 1 to {MOST_HARMONICS}")
     timed = read_timed(ds, "z_search", energy=energy, epoch=epoch, gti=gti, weighting=weighting)
     grid, derivatives = _searched(timed, frequency, frequency_dot, oversample)
+    n = HARMONICS if harmonics is None else int(harmonics)
+    if test == "h" and harmonics is None:
+        below = nyquist(timed, ds) / np.nanmax(grid.values)
+        n = int(np.clip(below if np.isfinite(below) else MOST_HARMONICS, 1, MOST_HARMONICS))
     require_frequencies(ds, timed, grid.values, derivatives, baseline, n, "z_search")
     data = data_of(timed, baseline=baseline, noise=noise, fastest=n * grid.values.max())
     nested = np.stack([powers(data, grid, derivative, n) for derivative in derivatives])

@@ -31,6 +31,8 @@ __all__ = ["pulse_frequency", "pulse_profile"]
 STEPS, LONGEST_STEP, SHORTEST_STEP = 100, 2.0, 1e-4
 #: second differences of Z² are taken over so many errors
 DIFFERENCE = 0.5
+#: bins of phase with less than this part of the longest exposure have none, but for rounding
+UNEXPOSED = 1e-9
 
 
 def pulse_frequency(
@@ -115,6 +117,11 @@ def pulse_frequency(
         return powers(data, frequencies(values), derivative, harmonics)[..., -1].sum(axis=-1)
 
     around = total(near.values, slope)
+    if not around.max() > 1.0:
+        raise ValueRangeError(
+            f"pulse_frequency: found Z² of at most {around.max():.3g} within 1 / length of {start:.9g} Hz, "
+            "which is no maximum whose error could be told; search for the frequency first (z_search)"
+        )
     scale = _scale(data, around.max())[: 1 + derivative]
     first = np.array([near.values[around.argmax()], slope])[: 1 + derivative]
     best, covariance, power = _maximum(
@@ -299,7 +306,8 @@ def pulse_profile(
     require_frequencies(
         ds, timed, np.array([value]), np.array([slope]), baseline, 0.5 * n_bins, "pulse_profile"
     )
-    data = data_of(timed, baseline=baseline, noise=noise, fastest=0.5 * n_bins * value)
+    fastest = 0.5 * n_bins * value
+    data = data_of(timed, baseline=baseline, noise=noise, fastest=fastest, weighed=False)
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     weighted = timed.weighted or (timed.bins is not None and ds.attrs.get("weighting") == "mask")
     units = {"units": "count/s", **({"per": "detector"} if weighted else {})}
@@ -336,7 +344,7 @@ def _rates(
     """Return rate, error and sum of the data in each bin of phase."""
     sums = one.series.folded(frequency, derivative, n_bins)
     data, variance = one.series.measured(frequency, derivative, n_bins)
-    mean = np.where(sums.mean > 0, sums.mean, np.nan)
+    mean = np.where(sums.mean > UNEXPOSED * sums.mean.max(), sums.mean, np.nan)
     return one.series.level + sums.data / mean, np.sqrt(one.noise * variance) / mean, data
 
 

@@ -135,6 +135,7 @@ def _along(trace: xr.Dataset, spectrum: xr.Dataset | None, weights: Any) -> Plac
         coded &= trace["pcode"].values > 0
     if not (share[:, coded] > 0).any(axis=1).all():
         raise PositionError("response: the source is never in the field during the spectrum, or one of them")
+    coded &= (share != 0).any(axis=0)
     total = share.sum(axis=1, keepdims=True)
     if not (total > 0).all():
         raise ValueRangeError("response: the weights of the mean sum to 0 or less over a spectrum")

@@ -143,7 +143,7 @@ def sky_image(
     compat = compat_of(compat)
     stack = plane_stack(plane, operation="sky_image", background=background)
     if noise and stack.variance is None and not compat:
-        _require_raw(plane)
+        _require_raw(plane, stack)
     mask, geometry = mask_and_geometry(aperture, "sky_image")
     recipe = _Recipe(
         mask=mask.tobytes(),
@@ -155,7 +155,7 @@ def sky_image(
         distance=_distance(distance, geometry),
         threshold=_fraction(pcode_min),
         left_handed=_left(handedness),
-        gain=float(gain),
+        gain=_gain(gain),
         dtype=_precision(dtype),
         keep_all=compat is not None,
     )
@@ -185,8 +185,13 @@ def sky_image(
     return build("sky_image", variables, _attrs(plane, recipe, background))
 
 
-def _require_raw(plane: xr.Dataset) -> None:
-    """Raise an error if the values are what cleaning left, from which no noise follows."""
+def _require_raw(plane: xr.Dataset, stack: PlaneStack) -> None:
+    """Raise an error if the values are no counts of events, such as what cleaning left: no noise follows."""
+    if isinstance(stack.values, np.ndarray) and (stack.values < 0).any():
+        raise ValueRangeError(
+            f"sky_image: found negative {stack.quantity} and no 'variance', so the noise cannot be known; "
+            "give their variance (plane.assign(variance=...)), or noise=False"
+        )
     if str(plane.attrs.get("hduclas2", "")).upper() in ("RESIDUAL", "PREDICTED"):
         raise MissingVariableError(
             "sky_image: found a cleaned or modelled detector plane without 'variance', from which the noise "
@@ -438,6 +443,13 @@ def _attrs(plane: xr.Dataset, recipe: _Recipe, background: xr.Dataset | None) ->
         "bat_zobj": far,
         "history": "\n".join(filter(None, [str(kept.get("history", "")), line])),
     }
+
+
+def _gain(gain: Any) -> float:
+    value = float(to_value(gain, "1", "gain"))
+    if not -1 < value < np.inf:
+        raise ValueRangeError(f"gain: found {gain!r}, expected a number above -1")
+    return value
 
 
 def _whole(oversampling: Any) -> int:

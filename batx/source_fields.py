@@ -17,6 +17,7 @@ from batx.errors import (
     PositionError,
     ValueRangeError,
 )
+from batx.grids import warn
 from batx.instrument.distortion import DistortionMap
 from batx.positions import source_positions
 from batx.schema import identify, require_kind
@@ -30,7 +31,9 @@ __all__ = [
     "image_values",
     "places_on",
     "plane_scale",
+    "refuse_repeats",
     "targets_of",
+    "without_repeats",
 ]
 
 _PLANE = ("imy", "imx")
@@ -149,6 +152,7 @@ def image_fields(
     for number in range(flux.sizes.get("time", 1)):
         at_time = {"time": number} if "time" in flux.dims else {}
         values = _stacked(flux.isel(at_time))
+        _refuse_empty_bands(values, image, operation)
         finite = np.isfinite(values).all(axis=0)
         fraction = _stacked(coding.isel({dim: i for dim, i in at_time.items() if dim in coding.dims}))
         coded = np.nan_to_num(np.broadcast_to(fraction.min(axis=0), finite.shape))
@@ -168,6 +172,17 @@ def image_fields(
             usable=usable,
             counted=counted,
             scale=_noise_scale(chosen, coded, usable | counted, values.shape),
+        )
+
+
+def _refuse_empty_bands(values: np.ndarray, image: xr.Dataset, operation: str) -> None:
+    """Raise an error if some bands, but not all, have no finite pixel: no pixel would count in any band."""
+    empty = ~np.isfinite(values).any(axis=(1, 2))
+    if empty.any() and not empty.all():
+        bands = image["energy"].values[empty] if "energy" in image.variables else np.flatnonzero(empty)
+        raise EmptySelectionError(
+            f"{operation}: found no finite pixel in {empty.sum()} of {len(empty)} bands (at {bands.tolist()} "
+            "keV); leave them out with .isel(energy=...)"
         )
 
 
@@ -280,6 +295,40 @@ def catalog_targets(catalog: Any, operation: str) -> Targets:
         imy=unknown,
         error=np.where(error > 0, error, 0.0),
     )
+
+
+def _repeats(targets: Targets) -> np.ndarray:
+    """Return which targets are where an earlier one is."""
+    places = np.stack([targets.ra, targets.dec, targets.imx, targets.imy], axis=1)
+    _, first = np.unique(np.nan_to_num(places, nan=-1e9), axis=0, return_index=True)
+    again = np.ones(len(targets), bool)
+    again[first] = False
+    return again
+
+
+def without_repeats(targets: Targets, operation: str) -> Targets:
+    """Return targets without those that are where an earlier one is, with a warning.
+
+    Of two sources in one place only the sum of the rates can be known.
+    """
+    again = _repeats(targets)
+    if again.any():
+        warn(
+            f"{operation}: the catalogue has {again.sum()} source(s) in the place of an earlier one, the "
+            f"first is {targets.name[again][0]!r}; they are left out"
+        )
+    return targets.select(~again)
+
+
+def refuse_repeats(targets: Targets) -> None:
+    """Raise an error if a place is there twice: two sources in one place have no rates of their own."""
+    again = _repeats(targets)
+    if again.any():
+        raise PositionError(
+            f"photometry: {again.sum()} position(s) are there twice, the first is number "
+            f"{np.flatnonzero(again)[0]}; two sources in one place have no rates of their own: give each "
+            "once, or together=False"
+        )
 
 
 def targets_of(ra: Any, dec: Any, frame: str, operation: str) -> Targets:

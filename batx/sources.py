@@ -25,7 +25,9 @@ from batx.source_fields import (
     image_fields,
     image_values,
     places_on,
+    refuse_repeats,
     targets_of,
+    without_repeats,
 )
 from batx.source_fits import Settings, background_of, measure
 from batx.units import to_value
@@ -35,6 +37,8 @@ __all__ = ["at", "background_maps", "detect", "match", "photometry", "position_l
 
 #: full width at half maximum of a source in degrees, for shapes other than that of the mask
 TOOL_FWHM = 0.37413
+#: greatest width that can be asked for, degrees; the noise that pixels share is looked at that far away
+_WIDEST = 5.0
 
 
 def detect(
@@ -141,6 +145,11 @@ def detect(
     ValueRangeError
         If a parameter is out of range.
 
+    Warns
+    -----
+    BatxWarning
+        If `catalog` has a place twice; the first is kept.
+
     Notes
     -----
     Source: algorithms 2.4 (``batcelldetect``).
@@ -165,7 +174,7 @@ def detect(
         fit_positions=_window_of(fit_positions), both_signs=both_signs, edges=edges, fit_width=fit_width,
         fit_background=fit_background, oversampling=oversampling, tool=mode,
     )  # fmt: skip
-    targets = _none() if catalog is None else catalog_targets(catalog, "detect")
+    targets = _none() if catalog is None else without_repeats(catalog_targets(catalog, "detect"), "detect")
     fields = image_fields(image, pcode, pcode_min, bkg_pcode_min, "detect")
     lens = distortion_map(distortion)
     parts = [catalog_of(field, measure(field, targets, settings, lens)) for field in fields]
@@ -229,7 +238,8 @@ def photometry(
     Raises
     ------
     PositionError
-        If a position is malformed, or outside the image and `outside` is ``"raise"``.
+        If a position is malformed, there twice (unless each is fitted for itself), or outside the image and
+        `outside` is ``"raise"``.
     KindError, MissingVariableError, EmptySelectionError, ValueRangeError
         As for `detect`.
 
@@ -258,6 +268,8 @@ def photometry(
         fit_background=fit_background, oversampling=oversampling, tool=mode, find=False, together=together,
     )  # fmt: skip
     targets = targets_of(ra, dec, frame, "photometry")
+    if together:
+        refuse_repeats(targets)
     lens = distortion_map(distortion)
     parts = []
     for field in image_fields(image, pcode, pcode_min, bkg_pcode_min, "photometry"):
@@ -549,8 +561,11 @@ def _settings(
     if width is None and shape != "mask":
         width = TOOL_FWHM
     flat = float(to_value(top, "deg", "psf_top"))
-    if width is not None and not 0 <= flat < width:
-        raise ValueRangeError(f"found fwhm={width}, psf_top={flat} deg; expected a flat top below the width")
+    if width is not None and not 0 <= flat < width <= _WIDEST:
+        raise ValueRangeError(
+            f"found fwhm={width}, psf_top={flat} deg; expected a flat top below the width, and at most "
+            f"{_WIDEST:g} deg"
+        )
     return Settings(
         snr=float(snr), passes=passes, min_pixels=min_pixels, window=window,
         background_radius=int(background_radius), source_radius=int(source_radius), psf=shape, fwhm=width,

@@ -39,7 +39,7 @@ OFF_GRID = 0.05
 #: draws by which the number of false triggers is known to about 3 %
 DRAWS = 2000
 #: thresholds between which the number of false triggers is looked for; below, they are not apart
-LOWEST, HIGHEST = 3.0, 12.0
+LOWEST, HIGHEST = 2.5, 12.0
 #: counts of a band on either side by which its level is known
 KNOWN = 200.0
 #: the number of false triggers at the threshold is this close to what is asked, after so many steps at most

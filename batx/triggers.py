@@ -32,7 +32,7 @@ from batx.units import to_value
 __all__ = ["rate_trigger"]
 
 #: a trial is not looked at below this significance
-LEAST = 3.0
+LEAST = 2.5
 #: counts of background and independent trials from which the width of the noise is measured
 MEASURED_COUNTS, MEASURED_TRIALS = 20.0, 8.0
 #: the noise is taken to be wider than Poisson's if by this part and so many errors
@@ -64,7 +64,8 @@ def rate_trigger(
     ds
         Kind ``lightcurve``, raw counts or rates in equal bins, in one or more bands; gaps are allowed.
     false_rate
-        Fraction of curves of pure noise, as long as this one, that get a trigger. Default 0.01.
+        Fraction of curves of pure noise, as long as this one, that get a trigger. Default 0.01. No
+        threshold is below 2.5.
     false_per_day
         In place of `false_rate`: false triggers in a day of exposure.
     threshold
@@ -128,8 +129,8 @@ def rate_trigger(
     backgrounds do so on long timescales. The significances of each stretch without gaps, timescale and band
     are divided by their own robust width, ``noise_factor``, where it is above 1.02 by three times its error.
     It is measured with 20 counts and more in a foreground and 8 and more independent ones; elsewhere that of
-    the next timescale is taken. The false-alarm rate then supposes that the tail of this noise is as steep
-    as Poisson's.
+    the next timescale is taken. It is measured a second time without the triggers that are found. The
+    false-alarm rate then supposes that the tail of this noise is as steep as Poisson's.
 
     Examples
     --------
@@ -143,7 +144,7 @@ def rate_trigger(
     ...     "exposure": np.ones(400), "fracexp": np.ones(400)}, {"statistic": "poisson", "weighting": "none"})
     >>> found = rate_trigger(lc, longest=16)
     >>> found.start.values, found.timescale.values, found.snr.values.round(1)
-    (array([198.]), array([8.]), array([7.8]))
+    (array([198.]), array([8.]), array([10.6]))
     """
     asked = _limit(false_rate, false_per_day, threshold)
     if dispersion != "auto" and (isinstance(dispersion, str) or not 1.0 <= dispersion < np.inf):
@@ -164,8 +165,11 @@ def rate_trigger(
         )
     factor = _noise_factors(search.found, dispersion)
     rarity = None if asked[0] == "threshold" else _rarity(search, _number(asked, search.days), None, seed)
-    limit = asked[1] if rarity is None else rarity.threshold(_number(asked, search.days))
+    limit = asked[1] if rarity is None else max(rarity.threshold(_number(asked, search.days)), LEAST)
     rows = _above(search, factor, limit)
+    if rows["snr"].size and dispersion == "auto":
+        factor = _noise_factors([_found(stretches, bands, scale, rows) for scale in scales], dispersion)
+        rows = _above(search, factor, limit)
     if rarity is None and rows["snr"].size:
         rarity = _rarity(search, 0.0, limit, seed)
     number = np.zeros(0) if rarity is None else rarity.number(rows["snr"])
@@ -242,15 +246,18 @@ class _Search:
         return float(self.trials[0] * self.scales[0, 1] * self.slot) / 86400.0
 
 
-def _found(stretches: Sequence[Stretch], bands: Bands, scale: np.ndarray) -> _Found:
-    """Return the trials of one timescale."""
+def _found(
+    stretches: Sequence[Stretch], bands: Bands, scale: np.ndarray, known: dict[str, np.ndarray] | None = None
+) -> _Found:
+    """Return the trials of one timescale; the noise is measured off what is `known` of triggers."""
     length, step, guard, back = (int(value) for value in scale)
     places, width, candidates = [], [], []
     for number, one in enumerate(stretches):
         sums = bands.members.astype(np.float64) @ one.counts
         snr, background, alpha = kernel.excesses(sums, one.live, one.moment, length, step, guard, back)
         places.append(np.flatnonzero(np.isfinite(alpha)))
-        width.append(_widths(snr[:, places[-1]], background[:, places[-1]], step / length))
+        quiet = places[-1] if known is None else _quiet(places[-1], one, scale, known)
+        width.append(_widths(snr[:, quiet], background[:, quiet], step / length))
         band, k = np.nonzero(snr >= LEAST)
         first = k * step
         counts = sums[band, first + length] - sums[band, first]
@@ -261,6 +268,17 @@ def _found(stretches: Sequence[Stretch], bands: Bands, scale: np.ndarray) -> _Fo
             )
         )
     return _Found(places, np.stack(width), np.concatenate(candidates))
+
+
+def _quiet(
+    places: np.ndarray, stretch: Stretch, scale: np.ndarray, known: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return the trials of which neither foreground nor background overlaps a trigger."""
+    length, step, guard, back = scale
+    start, stop = (np.searchsorted(stretch.start, known[name]) for name in ("event_start", "event_stop"))
+    first = places * step - guard - back
+    end = places * step + length + guard + back
+    return places[np.searchsorted(stop, first, side="right") == np.searchsorted(start, end, side="left")]
 
 
 def _widths(snr: np.ndarray, background: np.ndarray, share: float) -> np.ndarray:

@@ -69,6 +69,8 @@ def variability(
     ------
     KindError
         If there are several sources.
+    MissingVariableError
+        If the light curve lacks bounds or exposure.
     EmptySelectionError
         If no burst is found and no `interval` given, it holds fewer than ten bins, or no band has a signal
         above its noise.
@@ -86,9 +88,10 @@ def variability(
     ``variability`` is that of Reichart et al. 2001, ApJ 552, 57, in the frame of the observer (without their
     scaling of times with redshift): Σ [(C − S)² − noise] / Σ [C² − noise] over the bins of the interval, with
     S the mean over a window as long as the brightest parts of the burst that hold `fraction` of its fluence.
-    That time is taken from the blocks of each band, in which noise shortens it less than in single bins.
-    Errors are of the noise at this window, and of the noise only: they do not say how another burst of the
-    same process would differ. Formulae: algorithms 2.10.
+    That time is taken from the blocks of each band: the brightest of single bins are those of the highest
+    noise. At a signal-to-noise of 50 it is then right to 1 %, at 10 it is too long by up to a half, which
+    changes the result by less than 0.3 of its error. Errors are of the noise at this window, and of the noise
+    only: they do not say how another burst of the same process would differ. Formulae: algorithms 2.12.
 
     Examples
     --------

@@ -230,6 +230,49 @@ def weight_image() -> xr.Dataset:
     return build("detector_plane", {"weight": _rng().normal(0.0, 1e-4, (N_DETY, N_DETX))}, ATTRS)
 
 
+def glitches() -> xr.Dataset:
+    """Two glitches of three observations searched."""
+    rng = _rng()
+    peak = T0 + np.array([20.0, 120.0])
+    names = np.array(["00012345000", "00012345000", "00012345001"])
+    image = rng.poisson(0.01, (2, N_DETY, N_DETX)).astype(np.uint16) * (DETID >= 0)
+    return build(
+        "glitches",
+        {
+            "time": peak + 0.008,
+            "time_bnds": np.stack([peak - 0.024, peak + 0.040], axis=1),
+            "obs_id": names[[0, 2]],
+            "glitch_start": peak - 0.024,
+            "glitch_stop": peak + np.array([0.040, 0.072]),
+            "snr_low": np.array([12.5, 30.1]),
+            "snr_high": np.array([0.4, -1.2]),
+            "counts_low": np.array([140.0, 300.0]),
+            "counts_high": np.array([30.0, 55.0]),
+            "expected_low": np.array([50.0, 100.0]),
+            "expected_high": np.array([28.0, 60.0]),
+            "score": np.array([0.8, 0.99]),
+            "image": image,
+            "energy": np.array([32.5, 200.0]),
+            "energy_bnds": np.array([[15.0, 50.0], [50.0, 350.0]]),
+            "sandwich": rng.poisson(2.0, (2, 2, 16, 16)).astype(np.uint16),
+            "channel_energy": _channels()["energy"],
+            "channel_energy_bnds": _channels()["energy_bnds"],
+            "spectrum": rng.poisson(5.0, (2, 80)).astype(np.int32),
+            "observation": names,
+            "file": np.array(["a.evt", "b.evt", "a.evt"]),
+            "observation_start": T0 + np.array([0.0, 50.0, 100.0]),
+            "observation_stop": T0 + np.array([50.0, 100.0, 200.0]),
+            "exposure": np.array([50.0, 50.0, 99.5]),
+            "n_events": np.array([1000, 900, 2000]),
+            "n_detectors": np.array([30000, -1, 30000]),
+            "n_glitches": np.array([1, 0, 1]),
+            "gti_obs_id": names[[0, 2]],
+            **_gti(),
+        },
+        {key: value for key, value in ATTRS.items() if key not in ("obs_id", "trigger_time")},
+    )
+
+
 def detector_table() -> xr.Dataset:
     rng = _rng()
     shape = (N_DETY, N_DETX)
@@ -645,6 +688,49 @@ def table() -> xr.Dataset:
     )
 
 
+def periodogram(n: int = 40) -> xr.Dataset:
+    rng = _rng()
+    dims, power = ("frequency", "energy"), rng.chisquare(4, (n, 4))
+    return build(
+        "periodogram",
+        {
+            "frequency": 0.05 + 0.001 * np.arange(n),
+            "frequency_dot": 0.0,
+            **_bands(),
+            "power": (dims, power),
+            "probability": (dims, np.exp(-0.5 * power)),
+            "false_alarm": (dims, -np.expm1(-n * np.exp(-0.5 * power))),
+            "harmonics": (dims, rng.integers(1, 5, (n, 4))),
+            "threshold": np.full(4, 25.0),
+            "noise": np.array([1.0, 1.0, 1.1, 1.4]),
+        },
+        {**ATTRS, "method": "h", "n_harmonics": 4, "level": 0.01, "epoch": T0 + 100.0},
+    )
+
+
+def pulse_profile(n: int = 16) -> xr.Dataset:
+    edges = np.linspace(0.0, 1.0, n + 1)
+    centre, bounds = _bounds(edges)
+    counts = _rng().poisson(1000.0 + 200.0 * np.sin(2 * np.pi * centre)[:, None], (n, 4))
+    return build(
+        "pulse_profile",
+        {
+            "phase": centre,
+            "phase_bnds": bounds,
+            **_bands(),
+            "rate": counts / 12.5,
+            "rate_err": np.sqrt(counts) / 12.5,
+            "counts": counts,
+            "exposure": np.full(n, 12.5),
+            "noise": np.ones(4),
+            "frequency": 0.1018,
+            "frequency_dot": 0.0,
+            "epoch": T0 + 100.0,
+        },
+        {**ATTRS, "statistic": "poisson", "weighting": "none"},
+    )
+
+
 MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "events": events,
     "gti": gti,
@@ -655,8 +741,11 @@ MAKERS: dict[str, Callable[[], xr.Dataset]] = {
     "detector_mask": detector_mask,
     "detector_plane": detector_plane,
     "detector_table": detector_table,
+    "glitches": glitches,
     "lightcurve": lightcurve,
     "spectrum": spectrum,
+    "periodogram": periodogram,
+    "pulse_profile": pulse_profile,
     "response": response,
     "sky_image": sky_image,
     "mosaic": mosaic,

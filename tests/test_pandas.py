@@ -29,6 +29,8 @@ TABLES = [
     "spectra",
     "catalog",
     "triggers",
+    "periodogram",
+    "pulse_profile",
     "housekeeping",
     "table",
 ]

@@ -523,6 +523,7 @@ def test_refusals(planes):
     refused(one.isel(detx=slice(100)), "detx=286")
     refused(one.expand_dims(source=2), "source")
     refused(one.drop_vars("exposure"), "exposure")
+    refused(one.assign(counts=-one["counts"]), "variance")
     refused(one.drop_vars("counts").assign(weight=one["counts"] * 1.0), "weights")
     refused(one, "aperture", aperture=one)
     refused(one, "open", aperture=APERTURE.assign(mask=APERTURE["mask"] * 0))
@@ -537,6 +538,7 @@ def test_refusals(planes):
         ("corrections", "flat", "flatfield"),
         ("dtype", "int32", "float32"),
         ("distance", 50.0, "mask"),
+        ("gain", float("nan"), "above -1"),
         ("compat", "idl", "heasoft"),
     ):
         refused(one, text, **{name: value})

@@ -15,6 +15,7 @@ from scipy.stats import norm
 import batx
 from batx import sky_coords
 from batx.errors import (
+    BatxWarning,
     EmptySelectionError,
     KindError,
     MissingVariableError,
@@ -644,11 +645,22 @@ def test_refusals():
     for options in (
         {"snr": 0}, {"passes": 0}, {"min_pixels": 0}, {"window": "ring"}, {"psf": "moffat"}, {"pcode_min": 2},
         {"source_radius": 40}, {"statistic": "cash"}, {"compat": "ftools"}, {"psf_top": 1.0, "fwhm": 0.3},
+        {"fwhm": 1000.0},
     ):  # fmt: skip
         with pytest.raises(ValueRangeError):
             image.bat.detect(**options)
     with pytest.raises(ValueRangeError, match="outside"):
         image.bat.photometry(0.0, 0.0, frame="tangent", outside="ignore")
+    with pytest.raises(PositionError, match="there twice, the first is number 2"):
+        image.bat.photometry([0.0, 0.01, 0.0], [0.0, 0.0, 0.0], frame="tangent")
+    alone = image.bat.photometry([0.0, 0.01, 0.0], [0.0, 0.0, 0.0], frame="tangent", together=False)
+    assert alone["rate"].values[0] == alone["rate"].values[2]
+    two = sky(bands=2)
+    with pytest.raises(EmptySelectionError, match="1 of 2 bands"):
+        two.assign(rate=two["rate"].where(two["energy"] < 30)).bat.detect()
+    twice = build("catalog", {"name": ["A", "B"], "ra": [83.6, 83.6], "dec": [22.0, 22.0]})
+    with pytest.warns(BatxWarning, match="the first is 'B'"):
+        assert image.bat.detect(catalog=twice, snr=20)["name"].values.tolist() == ["A"]
     with pytest.raises(ValueRangeError, match="sigma"):
         image.bat.upper_limit(0.0, 0.0, frame="tangent", sigma=0)
 

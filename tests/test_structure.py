@@ -30,6 +30,7 @@ LAYERS = (
     "io",
     "interop",
     "mosaics",
+    "glitch_catalogs",
     "simulate",
     "plots",
     "accessors",

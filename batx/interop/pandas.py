@@ -45,6 +45,8 @@ _ROWS = {
     "triggers": ("trigger",),
     "lightcurve": ("[source]", "time", "energy"),
     "spectrum": ("[source]", "[time]", "channel"),
+    "periodogram": ("[frequency_dot]", "frequency", "[energy]"),
+    "pulse_profile": ("phase", "energy"),
 }
 #: dimension -> coordinates that may label it, best first, where that is not the one of its own name
 _LABELS = {"event": ("time",), "source": ("name",), "channel": ("energy", "channel")}
@@ -58,7 +60,7 @@ def to_pandas(ds: xr.Dataset) -> pd.DataFrame:
     ----------
     ds
         A Dataset of kind events, gti, lightcurve, spectrum, attitude, ray_trace, housekeeping, catalog,
-        triggers or table. All of it is read into memory.
+        triggers, periodogram, pulse_profile or table. All of it is read into memory.
 
     Returns
     -------

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from batx.io.atomic import atomic_path, input_files
 from batx.schema import Issue
 from batx.schema.check import storable
 
-__all__ = ["is_store", "open_store", "open_store_tree", "to_netcdf", "to_zarr"]
+__all__ = ["GROWS", "ROWS", "is_store", "open_store", "open_store_tree", "to_netcdf", "to_zarr"]
 
 #: encodings that change how a file is stored but not what is read back from it
 _KEPT_NETCDF = ("zlib", "complevel", "shuffle", "fletcher32", "compression")
@@ -34,6 +35,11 @@ _RESERVED = (
     "missing_value",
     "scale_factor",
 )
+#: attributes of a store that grows: dimensions, and how many rows of each are complete
+GROWS, ROWS = "grows", "rows"
+
+#: strings of any length; xarray takes an empty array of plain objects for numbers
+_STRINGS = np.dtype("O", metadata={"element_type": str})
 _NAME = re.compile(r"[\w\x80-\U0010ffff][^/\x00]*(?<! )")
 
 
@@ -174,12 +180,49 @@ def open_store(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
     FileFormatError
         If it is no netCDF file and no Zarr directory, or is damaged.
     """
-    return _opened(xr.open_dataset, path, chunks)
+    if (rows := _growing_rows(Path(path))) is None:
+        return _opened(xr.open_dataset, path, chunks)
+    return _complete(path, rows, chunks)
 
 
 def open_store_tree(path: str | os.PathLike[str], chunks: Any = None) -> xr.DataTree:
     """Open a netCDF file or Zarr directory with all its groups as a DataTree; see `open_store`."""
-    return _opened(xr.open_datatree, path, chunks)
+    if _growing_rows(Path(path)) is None:
+        return _opened(xr.open_datatree, path, chunks)
+    return xr.DataTree(open_store(path, chunks))
+
+
+def _growing_rows(path: Path) -> dict[str, int] | None:
+    """Return the numbers of complete rows of a store that grows (`batx.io.growing`), `None` of another."""
+    if _store_engine(path) != "zarr":
+        return None
+    import zarr
+
+    attrs: dict[str, Any] = zarr.open_group(path, mode="r").attrs.asdict()
+    return dict(zip(attrs[GROWS], attrs[ROWS], strict=True)) if GROWS in attrs and ROWS in attrs else None
+
+
+def _complete(path: str | os.PathLike[str], rows: Mapping[str, int], chunks: Any) -> xr.Dataset:
+    """Open the complete rows of a store; rows may be being written, or be left by an interruption."""
+    import zarr
+
+    group = zarr.open_group(path, mode="r")
+    arrays = dict(group.arrays())
+    coords = {
+        name
+        for attrs in (group.attrs, *(array.attrs for array in arrays.values()))
+        for name in str(attrs.get("coordinates", "")).split()
+    }
+    variables = {}
+    for name in sorted(arrays):
+        part = _opened(partial(xr.open_dataset, drop_variables=arrays.keys() - {name}), path, chunks)
+        variables[name] = part[name].variable.isel(
+            {dim: slice(n) for dim, n in rows.items() if dim in part.dims}
+        )
+    attrs = {name: value for name, value in part.attrs.items() if name not in (GROWS, ROWS)}
+    made = xr.Dataset(variables, attrs=attrs).set_coords(sorted(coords & variables.keys()))
+    made.encoding = part.encoding
+    return made
 
 
 def _opened(opener: Any, path: str | os.PathLike[str], chunks: Any) -> Any:
@@ -229,7 +272,7 @@ def _with_encoding(ds: xr.Dataset, kept: tuple[str, ...]) -> xr.Dataset:
 
 def _zarr_form(ds: xr.Dataset) -> xr.Dataset:
     """Return `ds` with variable-length strings and regular dask chunks."""
-    strings = {name: ds[name].astype(object) for name in ds.variables if ds[name].dtype.kind in "US"}
+    strings = {name: ds[name].astype(_STRINGS) for name in ds.variables if ds[name].dtype.kind in "US"}
     for name, array in strings.items():
         array.attrs = ds[name].attrs
     ds = ds.assign_coords({name: array for name, array in strings.items() if name in ds.coords})

@@ -27,6 +27,8 @@ __all__ = [
 #: parameters of a peak: level, height, place, and the logarithms of the widths before and after it
 N_PEAK = 5
 STEPS = 60
+#: widths are at least this part of the range; narrower ones are steps of the noise
+LEAST_WIDTH = 0.125
 #: a fit has converged when no step changes the place by more than this part of the range
 CONVERGED = 1e-6
 
@@ -119,24 +121,26 @@ def noise_shares(
     variance_a: np.ndarray,
     variance_b: np.ndarray,
     response: np.ndarray,
+    first_lag: int,
     step: float,
 ) -> tuple[float, float]:
     """Return how much noise in a or b, and in both, adds to the variance of Σ_d response_d C_d.
 
     With C_d the sum of a_i b_j over the pairs of `discrete_correlation`, the first is Σ_j σ²_bj (Σ_i r a_i)²
     + Σ_i σ²_ai (Σ_j r b_j)², which with measured curves contains the second, Σ_ij r² σ²_ai σ²_bj, twice.
+    `response` is that to the delays from `first_lag` on.
     """
-    n, n_lags = a.size, response.size // 2
+    n = a.size
     on_a, on_b = np.zeros(n), np.zeros(n)
     both = 0.0
-    reach = (n_lags + 0.5) * step
+    earliest = (first_lag - 0.5) * step
     first = 0
     for i in range(n):
-        while time[first] < time[i] - reach:
+        while first < n and time[first] - time[i] < earliest:
             first += 1
         for j in range(first, n):
-            lag = int(np.floor((time[j] - time[i]) / step + 0.5)) + n_lags
-            if lag > 2 * n_lags:
+            lag = int(np.floor((time[j] - time[i]) / step + 0.5)) - first_lag
+            if lag >= response.size:
                 break
             if lag >= 0:
                 on_a[i] += response[lag] * b[j]
@@ -189,7 +193,7 @@ def _closest_gaussian(x: np.ndarray, values: np.ndarray, start: np.ndarray) -> n
         scale += 1e-12 * scale.max()
         step = np.linalg.solve(normal + damping * np.diag(scale), pull)
         there = here + step
-        there[3:] = np.minimum(np.maximum(there[3:], math.log(1e-3 * span)), math.log(1e3 * span))
+        there[3:] = np.minimum(np.maximum(there[3:], math.log(LEAST_WIDTH * span)), math.log(1e3 * span))
         other = values - gaussian(there, x)
         other_cost = np.sum(other**2)
         gain = cost - other_cost

@@ -35,8 +35,7 @@ def satellite_position(
     first = np.clip(np.searchsorted(rows, times, side="right") - 1, 0, max(rows.size - 2, 0))
     last = np.minimum(first + 1, rows.size - 1)
     length = (rows[last] - rows[first])[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x = (times - rows[first])[:, None] / length
+    x = (times - rows[first])[:, None] / np.where(length > 0, length, 1.0)
     start, step = position[first], position[last] - position[first]
     push, pull = velocity[first] * length - step, step - velocity[last] * length
     inside = start + x * step + x * (1.0 - x) * ((1.0 - x) * push + x * pull)

@@ -9,7 +9,10 @@ import numpy as np
 __all__ = ["Fit", "fit_counts", "legendre_means", "steady_slope"]
 
 _STEPS = 200
-_CONVERGED = 1e-10
+#: the last step is the one that promises less than this
+_CONVERGED = 1e-9
+#: what bins without counts count as, one after the other
+LEAST_COUNTS = (1e-2, 1e-4, 1e-6, 1e-8)
 
 
 class Fit(NamedTuple):
@@ -74,10 +77,11 @@ def legendre_means(
 def fit_counts(design: np.ndarray, counts: np.ndarray) -> Fit | None:
     """Return the linear model of greatest Poisson likelihood, `None` if there is none.
 
-    Weighted least squares repeated with the weights 1/μ of the model itself (Fisher's scoring), which is the
-    likelihood at any number of counts; weights 1/n of the data would make the model too low by about 1 count
-    a bin. The likelihood is concave, so the maximum is the only one. Steps are shortened until every
-    expected number is positive.
+    Σ n ln μ − μ is concave, and Newton's method finds its maximum, with steps shortened until every expected
+    number is positive; weighted least squares with the weights 1/n of the data would make the model too low
+    by about 1 count a bin. So that it stays positive where there are no counts, these count as little, at
+    last as 1e-8. The information, Σ design²/μ, takes the expected number of a bin for no less than 1 over the
+    number of bins.
 
     Parameters
     ----------
@@ -97,36 +101,45 @@ def fit_counts(design: np.ndarray, counts: np.ndarray) -> Fit | None:
         return None
     c = np.zeros(design.shape[1])
     c[0] = total / design[:, 0].sum()
+    for least in LEAST_COUNTS if counts.min() == 0 else (0.0,):
+        found = _maximum(design, np.maximum(counts, least), c)
+        if found is None:
+            return None
+        c = found
     expected = design @ c
-    best = _deviance(counts, expected)
+    weight = 1.0 / np.maximum(expected, 1.0 / counts.size)
+    covariance = np.linalg.inv(design.T @ (design * weight[:, np.newaxis]))
+    pearson = float(np.sum((counts - expected) ** 2 / expected))
+    return Fit(c, covariance, expected, _deviance(counts, expected), pearson)
+
+
+def _maximum(design: np.ndarray, n: np.ndarray, c: np.ndarray) -> np.ndarray | None:
+    """Return the coefficients of greatest likelihood, found from `c`; `None` if that takes too long."""
+    expected = design @ c
     for _ in range(_STEPS):
-        weighted = design / expected[:, np.newaxis]
-        step = np.linalg.solve(design.T @ weighted, weighted.T @ counts) - c
-        length, moved, value = _shortened(design, counts, c, step, best)
-        gain = best - value
-        if moved is not None:
-            c, expected, best = c + length * step, moved, value
-        if moved is None or gain < _CONVERGED * (1.0 + abs(best)):
-            break
-    else:
-        return None
-    covariance = np.linalg.inv(design.T @ (design / expected[:, np.newaxis]))
-    return Fit(c, covariance, expected, best, float(np.sum((counts - expected) ** 2 / expected)))
+        slope = design.T @ (n / expected - 1.0)
+        step = np.linalg.solve(design.T @ (design * (n / expected**2)[:, np.newaxis]), slope)
+        if slope @ step < _CONVERGED:
+            return c + step
+        length = _length(n, expected, design @ step, float(slope @ step))
+        c, expected = c + length * step, expected + length * (design @ step)
+    return None
 
 
-def _shortened(
-    design: np.ndarray, counts: np.ndarray, c: np.ndarray, step: np.ndarray, best: float
-) -> tuple[float, np.ndarray | None, float]:
-    """Return the part of a step that can be gone, and what is expected and the deviance there."""
+def _length(n: np.ndarray, expected: np.ndarray, change: np.ndarray, gain: float) -> float:
+    """Return the part of a step by which the likelihood rises and every expected number stays positive.
+
+    `gain` is what the step would gain if the likelihood rose as it begins to.
+    """
     length = 1.0
-    for _ in range(60):
-        expected = design @ (c + length * step)
-        if np.all(expected > 0):
-            value = _deviance(counts, expected)
-            if value <= best:
-                return length, expected, value
+    while length > 1e-12:
+        ratio = 1.0 + length * change / expected
+        if ratio.min() > 0.0:
+            risen = np.sum(n * np.log(ratio) - length * change)
+            if risen >= 1e-4 * length * gain:
+                break
         length *= 0.5
-    return 0.0, None, best
+    return length
 
 
 def _deviance(counts: np.ndarray, expected: np.ndarray) -> float:

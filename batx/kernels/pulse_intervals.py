@@ -10,9 +10,9 @@ from batx.kernels.pulses import pulse_sum
 
 __all__ = ["central_intervals", "posterior_intervals", "stretches"]
 
-#: steps of the chain that are dropped, and steps from one sample to the next, at least so many altogether; all
-#: of them times half the number of pulses at which the chain begins
-N_DROPPED, THINNING, LEAST_STEPS = 4000, 20, 16000
+#: steps of the chain that are dropped, and steps from one sample to the next, at least so many altogether;
+#: all of them times half the number of pulses at which the chain begins
+N_DROPPED, THINNING, LEAST_STEPS = 6000, 32, 32000
 #: places at which a pulse is evaluated, in widths around its peak
 PLACES = np.concatenate(
     [np.linspace(-5.0, -1.0, 40), np.linspace(-1.0, 3.0, 160)[1:], np.linspace(3.0, 16.0, 60)[1:]]
@@ -119,7 +119,7 @@ def posterior_intervals(
     start, stop = float(data.lower[0]), float(data.lower[-1] + data.width[-1])
     height, length = np.log(np.max(rate)) - 1.0, np.log(0.25 * (edges[-1] - edges[0]))
     noise = float(np.median(np.sqrt(data.width / data.information)))
-    priors = Priors(np.array([height, 0.0, length, -0.5]), start, stop, noise)
+    priors = Priors(np.array([height, 0.0, length, -2.0]), start, stop, noise)
     begin = inside(first_pulses(edges, rate), priors)
     longer = max(len(begin) // 2, 1)
     thinning = longer * max(THINNING, LEAST_STEPS // n_samples)

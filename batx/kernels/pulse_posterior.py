@@ -19,7 +19,7 @@ from batx.kernels.pulses import N_PARAMETERS, shape_of
 __all__ = ["Data", "Priors", "inside", "sample_sums"]
 
 #: most pulses, and the prior odds of a further one
-MOST, FURTHER = 24, 0.5
+MOST, FURTHER = 24, 0.25
 #: standard deviations of the priors of ln A, ln w and of the logarithm of the odds of κ; none for the peak
 SPREAD = np.array([1.5, np.inf, 1.5, 2.0])
 #: parameters this many standard deviations from the centre are not tried

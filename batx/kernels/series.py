@@ -19,14 +19,14 @@ __all__ = [
     "EventSeries",
     "Lines",
     "Sums",
-    "broken_line",
     "dispersion",
     "fold_lines",
     "fold_points",
+    "slow_line",
 ]
 
-#: bins in each piece of a broken line, at least
-BINS_A_PIECE = 4
+#: bins per knot of slow changes, at least; straight pieces per knot; and how much knots without data are held
+BINS_A_KNOT, PIECES, RIDGE = 4, 8, 1e-9
 
 
 class Lines(NamedTuple):
@@ -230,10 +230,11 @@ def fold_lines(
     return made
 
 
-def broken_line(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: float) -> Lines:
-    """Return the broken line L with knots about every `spacing` s that minimises Σ (x − m L)²/m.
+def slow_line(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: float) -> Lines:
+    """Return the slow changes of a rate: the cubic spline L that minimises Σ (x − m L)²/m.
 
-    The line begins anew after gaps longer than `spacing`, and is constant where there are few bins.
+    Its knots are about `spacing` s apart. It begins anew after gaps longer than `spacing`, and is constant
+    where there are few bins. It is returned as straight lines between `PIECES` places per spacing.
 
     Parameters
     ----------
@@ -249,40 +250,40 @@ def broken_line(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: f
 
 
 def _line_of_run(time: np.ndarray, data: np.ndarray, mean: np.ndarray, spacing: float) -> Lines:
-    """Return the broken line of bins without a long gap: hat functions by least squares."""
+    """Return the slow changes within a run of bins without a long gap."""
+    from scipy.interpolate import BSpline
     from scipy.linalg import solveh_banded
 
-    length = time[-1] - time[0]
-    pieces = min(round(length / spacing), time.size // BINS_A_PIECE)
-    if pieces == 0:
-        level = np.array([data.sum() / mean.sum()])
-        return Lines(time[:1], time[-1:], level, np.zeros(1))
-    knots = np.linspace(time[0], time[-1], pieces + 1)
-    place = (time - time[0]) / length * pieces
-    left = np.minimum(place.astype(np.int64), pieces - 1)
-    right_share = place - left
-    left_share = 1.0 - right_share
-    bands = np.zeros((2, pieces + 1))
-    np.add.at(bands[1], left, mean * left_share**2)
-    np.add.at(bands[1], left + 1, mean * right_share**2)
-    np.add.at(bands[0], left + 1, mean * left_share * right_share)
-    sums = np.zeros(pieces + 1)
-    np.add.at(sums, left, data * left_share)
-    np.add.at(sums, left + 1, data * right_share)
-    values = solveh_banded(bands, sums)
-    slopes = np.diff(values) / np.diff(knots)
-    return Lines(knots[:-1], knots[1:], values[:-1], slopes)
+    level = data.sum() / mean.sum()
+    count = min(round((time[-1] - time[0]) / spacing), time.size // BINS_A_KNOT)
+    if count == 0:
+        return Lines(time[:1], time[-1:], np.array([level]), np.zeros(1))
+    inner = np.linspace(time[0], time[-1], count + 1)
+    knots = np.concatenate([inner[[0] * 3], inner, inner[[-1] * 3]])
+    shapes = BSpline.design_matrix(time, knots, 3)
+    normal = (shapes.T @ shapes.multiply(mean[:, None])).todia()
+    bands = np.zeros((4, count + 3))
+    for offset, diagonal in zip(normal.offsets, normal.data, strict=True):
+        if offset >= 0:
+            bands[3 - offset, offset:] = diagonal[offset : count + 3]
+    bands[3] += RIDGE * bands[3].mean()
+    coefficients = level + solveh_banded(bands, shapes.T @ (data - level * mean))
+    places = np.linspace(time[0], time[-1], count * PIECES + 1)
+    values = BSpline(knots, coefficients, 3)(places)
+    return Lines(places[:-1], places[1:], values[:-1], np.diff(values) / np.diff(places))
 
 
 def dispersion(time: np.ndarray, residual: np.ndarray, variance: np.ndarray, width: np.ndarray) -> float:
-    """Return the variance of residuals over the expected one, from differences of touching bins.
+    """Return the variance of residuals over the expected one, from differences to both neighbours.
 
-    Changes that are slow against the bins do not count. 1 where no two bins touch.
+    Of three touching bins the middle is compared with the mean of the others, so that changes that are slow
+    against the bins do not count: of a wave of ten bins 2.4 % of its variance does. 1 where no three touch.
     """
     good = variance > 0.0
     time, width = time[good], width[good]
     scaled = residual[good] / np.sqrt(variance[good])
     touching = np.abs(np.diff(time) - 0.5 * (width[1:] + width[:-1])) < 0.01 * width[1:]
-    if not touching.any():
+    triples = touching[1:] & touching[:-1]
+    if not triples.any():
         return 1.0
-    return float(0.5 * np.mean(np.diff(scaled)[touching] ** 2))
+    return float(np.mean(np.diff(scaled, 2)[triples] ** 2) / 6.0)

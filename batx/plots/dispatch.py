@@ -25,12 +25,14 @@ _PICTURES = {
     "detector_mask": "batx.plots.detector_plane:plot_detector_mask",
     "attitude": "batx.plots.attitude:plot_attitude",
     "ray_trace": "batx.plots.attitude:plot_ray_trace",
+    "glitches": "batx.plots.glitches:plot_glitches",
     "gti": "batx.plots.attitude:plot_gti",
     "aperture": "batx.plots.image:plot_aperture",
     "sky_image": "batx.plots.sky_image:plot_sky_image",
     "mosaic": "batx.plots.mosaic:plot_mosaic",
     "mosaic_image": "batx.plots.mosaic:plot_mosaic_image",
     "image": "batx.plots.image:plot_image",
+    "fit": "batx.plots.fit:plot_fit",
     "periodogram": "batx.plots.periodogram:plot_periodogram",
     "pulse_profile": "batx.plots.periodogram:plot_pulse_profile",
 }
@@ -43,9 +45,9 @@ def plot(ds: xr.Dataset, ax: Any = None, **options: Any) -> Axes | np.ndarray:
     Parameters
     ----------
     ds
-        Dataset of kind lightcurve, spectrum, detector_plane, detector_mask, attitude, ray_trace, gti,
-        aperture, sky_image, mosaic, mosaic_image, image, periodogram or pulse_profile. Lazy values are
-        computed.
+        Dataset of kind lightcurve, spectrum, detector_plane, detector_mask, attitude, ray_trace, glitches,
+        gti, aperture, sky_image, mosaic, mosaic_image, image, fit, periodogram or pulse_profile. Lazy values
+        are computed.
     ax
         `None` for a new pyplot figure; matplotlib Axes, or an array of them, to draw in; or a Figure or
         SubFigure to lay the panels out in, which leaves pyplot alone.

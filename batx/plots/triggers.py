@@ -83,9 +83,7 @@ def plot_triggers(
             for panel in panels:
                 _mark(panel, axis(bounds[background["off"].values]))
     if panels[0].get_legend_handles_labels()[1]:
-        panels[0].legend(
-            loc="upper left", fontsize=8, framealpha=0.85, edgecolor="none", handlelength=1.4, ncols=2
-        )
+        panels[0].legend(loc="upper left", fontsize=8, framealpha=0.85, edgecolor="none", handlelength=1.4)
     return drawn
 
 

@@ -13,7 +13,7 @@ from batx.errors import PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, weight_map
 from batx.instrument.sky import sky_to_tangent, slerp, tangent_to_sky
-from batx.simulate.checks import finite, positive
+from batx.simulate.checks import finite, positive, stream
 from batx.simulate.energies import Cutoff, Folded, as_spectrum
 from batx.simulate.profiles import Constant
 
@@ -104,12 +104,26 @@ class Glitch:
         Column of modules, 0 to 15 (each 16 detectors wide).
     duration
         Seconds.
+    rows
+        First row of modules, 0 to 15, and the one behind the last.
+    reach
+        Detectors over which the surge falls by a factor e, from the outer edge of the column inwards, beyond
+        the column too; 0 for the same in all of the column and nothing elsewhere.
+    scatter
+        Standard deviation of the logarithm of the detectors' shares: with 1.2 a few detectors give most of
+        the counts, as in flight.
+    seed
+        Same seed, same detectors.
     """
 
     time: float
     counts: float = 120.0
     column: int = 0
     duration: float = 0.064
+    rows: tuple[int, int] = (0, 16)
+    reach: float = 0.0
+    scatter: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         finite(self.time, "s", "glitch time")
@@ -117,11 +131,24 @@ class Glitch:
         positive(self.duration, "s", "glitch duration")
         if self.column not in range(16):
             raise ValueRangeError(f"glitch column: found {self.column}, expected 0 to 15")
+        if not 0 <= self.rows[0] < self.rows[1] <= 16:
+            raise ValueRangeError(f"glitch rows: found {self.rows}, expected first < last in 0 to 16")
+        positive(self.reach, "1", "glitch reach", zero=True)
+        positive(self.scatter, "1", "glitch scatter", zero=True)
 
     def pattern(self) -> np.ndarray:
         """Return the relative counts of the detectors, ``(173, 286)``."""
-        inside = np.arange(DETECTOR.shape[1]) // 18 == self.column
-        return (DETECTOR & inside).astype(np.float64)
+        x, y = np.arange(DETECTOR.shape[1]), np.arange(DETECTOR.shape[0])[:, None] // 11
+        if self.reach:
+            inwards = x - 18 * self.column if self.column < 8 else 18 * self.column + 15 - x
+            share = np.where(inwards >= 0, np.exp(-np.abs(inwards) / self.reach), 0.0)
+        else:
+            share = (x // 18 == self.column).astype(np.float64)
+        pattern = DETECTOR * share * ((y >= self.rows[0]) & (y < self.rows[1]))
+        if self.scatter:
+            noise = stream(self.seed, "glitch pattern").standard_normal(DETECTOR.shape)
+            pattern = pattern * np.exp(self.scatter * noise)
+        return pattern
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,17 @@ def gradient(problem: Problem, minimum: Minimum, function: Callable[[np.ndarray]
 
 
 def function_error(problem: Problem, minimum: Minimum, function: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Return the 1-sigma error of a function of all values, propagated from the covariance."""
+    """Return the 1-sigma error of a function of all values, propagated from the covariance.
+
+    Parameters without an error, those at a limit, count as fixed.
+    """
     if problem.free.size == 0:
         return np.zeros_like(np.asarray(function(minimum.values), np.float64))
     slopes = gradient(problem, minimum, function)
     covariance = minimum.covariance[np.ix_(problem.free, problem.free)]
+    if not np.isfinite(np.diag(covariance)).any():
+        return np.full(slopes.shape[1:], np.nan)
+    covariance = np.nan_to_num(covariance)
     return np.sqrt(np.einsum("i...,ij,j...->...", slopes, covariance, slopes))
 
 

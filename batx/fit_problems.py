@@ -134,18 +134,21 @@ class Problem:
         """Return the covariance of all parameters: twice the inverse of the second derivatives.
 
         Those are differences of `gradient` over a hundredth of `errors`, which are rough errors of the free
-        parameters. NaN where the statistic is not curved upwards in all directions.
+        parameters. NaN for parameters at a limit, and for those that nothing depends on; for all where the
+        statistic is not curved upwards in all other directions.
         """
         curvature = np.zeros((self.free.size, self.free.size))
         for k, i in enumerate(self.free):
             low, high = _around(values[i], self.layout.parameters[i].spec, 0.01 * errors[k])
             for spectrum, place in enumerate(self.layout.places):
-                if i in place:
+                if i in place and high > low:
                     rise = self._gradient(_with(values, i, high), spectrum)
                     rise = rise - self._gradient(_with(values, i, low), spectrum)
                     curvature[k] += rise / (high - low)
+        pegged = set(self.at_limits(values))
+        held = np.array([self.layout.parameters[i].name in pegged for i in self.free], bool)
         made = np.zeros((values.size, values.size))
-        made[np.ix_(self.free, self.free)] = _inverse(0.25 * (curvature + curvature.T))
+        made[np.ix_(self.free, self.free)] = _inverse(0.25 * (curvature + curvature.T), held)
         return made
 
     def statistic(self, values: np.ndarray) -> float:
@@ -236,8 +239,8 @@ class Problem:
         values = self.full(search.values)
         covariance = self.covariance(values, errors)
         message = search.complaint()
-        if not message and not np.isfinite(covariance).all():
-            message = "the data do not determine all free parameters: the covariance is singular"
+        if not message and not np.isfinite(np.diag(covariance)[self.free]).any():
+            message = "the data do not determine the free parameters: the covariance is singular"
         if search.lowest >= _BAD:
             message = "the model has no finite value at any parameters that were tried"
         return Minimum(values, covariance, search.lowest, not message, message, search.calls)
@@ -276,13 +279,29 @@ def _around(value: float, spec: Parameter, step: float = 0.0) -> tuple[float, fl
     return max(value - step, spec.minimum), min(value + step, spec.maximum)
 
 
-def _inverse(curvature: np.ndarray) -> np.ndarray:
-    """Return the inverse of half the second derivatives, NaN if they say nothing of some direction."""
-    scale = np.sqrt(np.diag(curvature)) if (np.diag(curvature) > 0).all() else np.full(len(curvature), np.nan)
-    correlation = curvature / np.outer(scale, scale)
-    if not np.isfinite(correlation).all() or np.linalg.eigvalsh(correlation)[0] < 1e-10:
-        return np.full_like(curvature, np.nan)
-    return np.linalg.inv(correlation) / np.outer(scale, scale)
+def _inverse(curvature: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Return the inverse of half the second derivatives.
+
+    It is NaN in the rows and columns of parameters that are held, and of those that alone make up a direction
+    in which there is no curvature; everywhere if several together do.
+    """
+    made = np.full_like(curvature, np.nan)
+    held = held | ~(np.diag(curvature) > 0)
+    while not held.all():
+        used = np.flatnonzero(~held)
+        scale = np.sqrt(np.diag(curvature)[used])
+        correlation = curvature[np.ix_(used, used)] / np.outer(scale, scale)
+        if not np.isfinite(correlation).all():
+            return made
+        value, vector = np.linalg.eigh(correlation)
+        if value[0] > 1e-10:
+            made[np.ix_(used, used)] = np.linalg.inv(correlation) / np.outer(scale, scale)
+            return made
+        flat = int(np.argmax(np.abs(vector[:, 0])))
+        if vector[flat, 0] ** 2 < 0.9:
+            return made
+        held[used[flat]] = True
+    return made
 
 
 def _with(values: np.ndarray, place: int, value: float) -> np.ndarray:

@@ -71,7 +71,15 @@ def _attrs(
     problem: Problem, minimum: Minimum, intervals: Sequence[Interval] | None, delta: float
 ) -> dict[str, Any]:
     notes = [minimum.message] if minimum.message else []
-    notes += [f"{name} is at a limit" for name in problem.at_limits(minimum.values)]
+    pegged = problem.at_limits(minimum.values)
+    notes += [f"{name} is at a limit" for name in pegged]
+    names = [problem.layout.parameters[i].name for i in problem.free]
+    loose = np.isnan(np.diag(minimum.covariance)[problem.free]) & minimum.converged
+    notes += [
+        f"{name} is not determined"
+        for name, is_loose in zip(names, loose, strict=True)
+        if is_loose and name not in pegged
+    ]
     notes += [
         f"{problem.layout.parameters[i].name}: {entry.status}"
         for i, entry in zip(problem.free, intervals or (), strict=False)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batx.model_components import Parameter
+
 if TYPE_CHECKING:
     from batx.fit_problems import Problem
 
@@ -17,17 +19,21 @@ __all__ = ["approach", "starting_values"]
 
 #: combinations of start values of shapes that are tried
 _TRIALS = 48
+#: a model with no more of them has one minimum
+_SIMPLE = 8
 
 
 def starting_values(problem: Problem) -> np.ndarray:
-    """Return values of all parameters to start from."""
-    best, lowest = problem.layout.values, np.inf
-    for trial in _candidates(problem):
-        scaled = _scaled(problem, trial)
-        value = problem.statistic(scaled)
-        if value < lowest:
-            best, lowest = scaled, value
-    return best
+    """Return values of all parameters to start from.
+
+    The best of the candidates; of models with so many of them that they have several minima, the best that
+    the first steps from the three best ones lead to.
+    """
+    starts = [_scaled(problem, trial) for trial in _candidates(problem)]
+    starts.sort(key=problem.statistic)
+    if len(starts) <= _SIMPLE:
+        return starts[0]
+    return min((approach(problem, start, 10)[0] for start in starts[:3]), key=problem.statistic)
 
 
 def _candidates(problem: Problem) -> Iterable[np.ndarray]:
@@ -84,12 +90,10 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
     """Return values near the minimum, and the errors of the free parameters there.
 
     Damped Gauss-Newton steps (Levenberg-Marquardt) with the variance that the model gives to Poisson counts;
-    each must lower the statistic. It stops when a step gains less than 1e-4.
+    each must lower the statistic. No step takes a norm below a tenth or an energy beyond three times what it
+    was. It stops when a step gains less than 1e-4.
     """
     specs = [problem.layout.parameters[i].spec for i in problem.free]
-    low = np.array([spec.minimum for spec in specs])
-    high = np.array([spec.maximum for spec in specs])
-    scale = np.array([spec.scale == "linear" for spec in specs])
     values, lowest, damping = values.copy(), problem.statistic(values), 1e-3
     for _ in range(steps):
         curvature, slope = _normal_equations(problem, values)
@@ -97,8 +101,7 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
         while damping < 1e10:
             damped = curvature + np.diag(damping * np.diag(curvature) + 1e-300)
             trial = start + np.linalg.lstsq(damped, slope, rcond=None)[0]
-            trial = np.clip(trial, np.where(scale & (low >= 0), np.maximum(low, 0.1 * start), low), high)
-            values[problem.free] = trial
+            values[problem.free] = np.clip(trial, *_reach(specs, start))
             lowest = problem.statistic(values)
             if lowest < before:
                 damping = max(0.1 * damping, 1e-8)
@@ -108,6 +111,17 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
         if before - lowest < 1e-4:
             break
     return values, np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0.0))
+
+
+def _reach(specs: list[Parameter], start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return between which values a step may end."""
+    low, high = [], []
+    for spec, value in zip(specs, start, strict=True):
+        energy = spec.unit == "keV"
+        shrunk = value / 3.0 if energy else 0.1 * value if spec.scale == "linear" else -np.inf
+        low.append(max(spec.minimum, shrunk) if spec.minimum >= 0.0 else spec.minimum)
+        high.append(min(spec.maximum, 3.0 * value) if energy else spec.maximum)
+    return np.array(low), np.array(high)
 
 
 def _normal_equations(problem: Problem, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

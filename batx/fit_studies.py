@@ -337,8 +337,11 @@ def _ball(problem: Problem, minimum: Minimum, size: int, rng: np.random.Generato
     """Return starting points around the minimum, within all limits."""
     free = problem.free
     covariance = minimum.covariance[np.ix_(free, free)]
-    if not np.isfinite(covariance).all():
+    unknown = ~np.isfinite(np.diag(covariance))
+    if unknown.all():
         raise ModelError(f"fit_samples: the fit has no covariance to start from: {minimum.message}")
+    covariance = np.nan_to_num(covariance)
+    covariance[unknown, unknown] = (0.1 * np.maximum(np.abs(minimum.values[free]), 0.1))[unknown] ** 2
     low, high = (
         np.array([getattr(problem.layout.parameters[i].spec, name) for i in free])
         for name in ("minimum", "maximum")

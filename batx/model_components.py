@@ -158,7 +158,12 @@ def _scale_of(name: str) -> Callable[..., float]:
 COMPONENTS: dict[str, Component] = {
     component.name: component
     for component in (
-        _additive("powerlaw", (_INDEX, _PIVOT, _norm(_PHOTONS)), models.power_law, models.power_law_bins),
+        _additive(
+            "powerlaw",
+            (replace(_INDEX, starts=(1.2, 2.2)), _PIVOT, _norm(_PHOTONS)),
+            models.power_law,
+            models.power_law_bins,
+        ),
         _additive(
             "cutoffpl",
             (

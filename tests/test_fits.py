@@ -16,6 +16,7 @@ from scipy import optimize, stats
 import batx
 from batx.fit_inputs import Settings, problem_of
 from batx.kernels import fit_statistics
+from batx.kernels.models import Bins
 
 RSP = response()
 TRUTH = [1.7, 1.0, 500.0]
@@ -525,3 +526,31 @@ def test_no_warning_of_a_good_fit() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         counts(MEAN).bat.fit("powerlaw", response=RSP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["cutoffpl", "peakpl", "bbody", "bremss"])
+def test_no_fit_is_worse_than_the_truth(model: str) -> None:
+    """Spectra of 10 to 160 sigma in the response of BAT: the minimum is found and said to be."""
+    answer = batx.response(imx=0.0, imy=0.0)
+    edges = np.append(answer["energy_in_bnds"].values[:, 0], answer["energy_in_bnds"].values[-1, 1])
+    made = batx.spectral_model(model)
+    rng = np.random.default_rng(5)
+    settings = {"pivot": 50.0} if "pivot" in made.names else {}
+    for _ in range(12):
+        truth = {
+            "index": rng.uniform(0.0, 1.8),
+            "e_cut": rng.uniform(20, 300),
+            "e_peak": rng.uniform(20, 300),
+            "kt": rng.uniform(10, 40),
+            "pivot": 50.0,
+            "norm": 1.0,
+        }
+        values = np.array([truth[name] for name in made.names])
+        counted = made.photons(Bins(edges), values) @ answer["matrix"].values
+        values[-1] = 10 ** rng.uniform(1, 2.2) * np.sqrt(58) / counted[4:62].sum()
+        spectrum = rates(counted * values[-1], np.ones(80), seed=int(rng.integers(1000)), exposure=1.0)
+        problem = problem_of(spectrum, model, Settings(answer, energy=(15, 150), parameters=settings))
+        found, _ = problem.minimise()
+        assert found.converged, found.message
+        assert found.statistic < problem.statistic(values) + 1e-3

@@ -50,7 +50,7 @@ def glitch_score(images: Any, detector_mask: Any = None) -> Any:
     -----
     A logistic of six numbers of the image (`batx.kernels.morphology.features`). It does not know glitches of
     other places than those that were seen, which are at the edge of smallest DETX. How often it errs:
-    algorithms, section 2.10.
+    algorithms, section 2.11.
 
     Examples
     --------

@@ -116,7 +116,7 @@ def glitches(
     Notes
     -----
     Good-time intervals shorter than 0.13 s are not searched. A surge longer than half of `window` is taken
-    for background. Formulae, and how often the score errs: algorithms, section 2.10.
+    for background. Formulae, and how often the score errs: algorithms, section 2.11.
 
     Examples
     --------

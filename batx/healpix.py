@@ -266,6 +266,8 @@ def band_variables(
     for name, units_of in described.items():
         values = np.array([getattr(view, name) for view in views])
         variables[f"image_{name}"] = (("image",), values, {"units": units_of})
+    projections = np.array([view.homography for view in views]).reshape(-1, 3, 3)
+    variables["image_projection"] = (("image", "pixel", "icrs"), projections, {"units": "1"})
     variables["sum_w"][2]["flux_units"] = unit
     return variables
 

@@ -11,22 +11,18 @@ import xarray as xr
 
 from batx.errors import BatxError, EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.instrument.sky import vector_to_radec
+from batx.kernels.psf import Profile
+from batx.map_peaks import RING, MapImages, mask_profile, measure
 from batx.mosaic_sums import finalize
 from batx.schema import build, require_kind
 from batx.sky_grids import HealpixGrid, SkyGrid, WcsGrid, frame_to_icrs
 from batx.sources import match
 from batx.units import to_value
 
-__all__ = ["PSF_FWHM", "candidates", "credible_region", "probability_map", "to_moc"]
-
-#: full width at half maximum of the point-spread function, degrees (batcelldetect)
-PSF_FWHM = 0.37413
+__all__ = ["candidates", "credible_region", "probability_map", "to_moc"]
 
 #: 90 % of a circular Gaussian lie within this many standard deviations
 _RADIUS_90 = 2.145966
-#: local width: from cells up to this many full widths away, none nearer than 1.5
-_NEAR, _FAR = 1.5, 12.0
-_LEAST_CELLS = 50
 
 
 def candidates(
@@ -35,7 +31,7 @@ def candidates(
     *,
     catalog: xr.Dataset | None = None,
     match_radius: Any = 0.2,
-    psf_fwhm: Any = PSF_FWHM,
+    psf_fwhm: Any = None,
 ) -> xr.Dataset:
     """Return the sources of a mosaic: clusters of significant cells, band by band and in the sum of bands.
 
@@ -94,11 +90,14 @@ def candidates(
     """
     if not snr > 0:
         raise ValueRangeError(f"snr: found {snr!r}, expected a positive number")
-    fwhm = float(to_value(psf_fwhm, "deg", "psf_fwhm"))
-    if not 0 < fwhm < 30:
-        raise ValueRangeError(f"psf_fwhm: found {fwhm} deg, expected more than 0 and less than 30")
-    sky = _Sky.of(mosaic, "candidates")
-    rows = sorted(_found(sky, snr, fwhm), key=lambda row: -row["significance"])
+    profile = mask_profile()
+    fwhm = profile.natural_width
+    if psf_fwhm is not None:
+        profile, fwhm = Profile("gaussian"), float(np.deg2rad(to_value(psf_fwhm, "deg", "psf_fwhm")))
+    if not 0 < fwhm < 0.5:
+        raise ValueRangeError(f"psf_fwhm: found {psf_fwhm} deg, expected more than 0 and less than 30")
+    sky = _Sky.of(mosaic, "candidates", profile, fwhm)
+    rows = sorted(_found(sky, snr), key=lambda row: -row["significance"])
     result = _table(sky, rows)
     if catalog is None:
         return result
@@ -131,10 +130,11 @@ class _Sky:
     maps: list[_Map]
     summed: bool
     area: float
+    images: MapImages
 
     @classmethod
-    def of(cls, mosaic: xr.Dataset, operation: str) -> _Sky:
-        """Return the cells of a mosaic of one time."""
+    def of(cls, mosaic: xr.Dataset, operation: str, profile: Profile, width: float) -> _Sky:
+        """Return the cells of a mosaic of one time, with the shape and width of sources in its images."""
         from batx.kernels.peaks import robust_width
 
         kind = require_kind(mosaic, "mosaic", "mosaic_image", operation=operation)
@@ -165,7 +165,8 @@ class _Sky:
             for label, one in zip(_labels(mosaic, len(planes), summed), values, strict=True)
         ]
         area = float(valid.sum()) * cell_area(grid)
-        return cls(mosaic, grid, cells[valid], vectors[valid], maps, summed, area)
+        images = MapImages.of(mosaic, profile, width)
+        return cls(mosaic, grid, cells[valid], vectors[valid], maps, summed, area, images)
 
 
 def grid_of(mosaic: xr.Dataset) -> SkyGrid:
@@ -210,13 +211,14 @@ def _labels(mosaic: xr.Dataset, count: int, summed: bool) -> list[str]:
 # --- peaks -------------------------------------------------------------------------------------------------
 
 
-def _found(sky: _Sky, threshold: float, fwhm: float) -> Iterator[dict[str, Any]]:
+def _found(sky: _Sky, threshold: float) -> Iterator[dict[str, Any]]:
     """Yield the candidates of all maps, those of several maps at one place once."""
     from scipy.spatial import cKDTree
 
     from batx.kernels.peaks import chord, false_alarm, local_maxima, roughness
 
     tree = cKDTree(sky.vectors)
+    fwhm = float(np.rad2deg(sky.images.width))
     size = np.sqrt(cell_area(sky.grid))
     # the highest of all maps at each cell, in units of each map's noise
     scaled = np.array([one.snr / one.width for one in sky.maps])
@@ -226,10 +228,9 @@ def _found(sky: _Sky, threshold: float, fwhm: float) -> Iterator[dict[str, Any]]
     peaks = local_maxima(tree, best, 0.75 * threshold, max(0.75 * fwhm, 1.6 * size))
     for peak in peaks:
         index = int(np.argmax(scaled[:, peak]))
-        near = np.array(tree.query_ball_point(sky.vectors[peak], chord(max(0.6 * fwhm, 0.1 * size))))
-        wide = np.array(tree.query_ball_point(sky.vectors[peak], chord(_FAR * fwhm)))
-        row = _measured(sky, index, peak, near, wide, fwhm)
-        if row["significance"] < threshold:
+        near = np.array(tree.query_ball_point(sky.vectors[peak], chord(RING[1] * fwhm)))
+        row = _measured(sky, index, peak, near)
+        if row is None or row["significance"] < threshold:
             continue
         cluster = tree.query_ball_point(sky.vectors[peak], chord(1.5 * fwhm))
         row["n_pixels"] = int((best[cluster] > threshold).sum())
@@ -239,45 +240,29 @@ def _found(sky: _Sky, threshold: float, fwhm: float) -> Iterator[dict[str, Any]]
         yield row | {"trials": float(trials), "false_alarm_probability": float(probability)}
 
 
-def _measured(
-    sky: _Sky, index: int, peak: int, near: np.ndarray, wide: np.ndarray, fwhm: float
-) -> dict[str, Any]:
+def _measured(sky: _Sky, index: int, peak: int, near: np.ndarray) -> dict[str, Any] | None:
     """Return position, significance and rates of a peak, which is highest in map `index`."""
-    from batx.kernels.peaks import SIGMA, fit_peak, from_tangent, robust_width, tangent
-
-    centre = sky.vectors[peak]
-    distance = np.rad2deg(np.arccos(np.clip(sky.vectors[wide] @ centre, -1, 1)))
-    around = wide[distance > _NEAR * fwhm]
-
-    def width(one: _Map) -> float:
-        return robust_width(one.snr[around]) if len(around) >= _LEAST_CELLS else one.width
-
-    chosen = sky.maps[index]
-    places = tangent(sky.vectors[near], centre)
-    height, place, fitted = fit_peak(places, chosen.snr[near], fwhm, float(chosen.snr[peak]))
-    direction = from_tangent(place, centre)
-    significance = height / width(chosen)
-    shape = np.exp(-((places - place) ** 2).sum(axis=1) / (2 * (fwhm * SIGMA) ** 2))
-    shape = shape if fitted else (near == peak).astype(float)
-    rates, errors, bands = [], [], []
-    for one in sky.maps[: len(sky.maps) - sky.summed]:
-        # least squares for the height of the fitted shape
-        rates.append(float(shape @ one.flux[near] / (shape @ shape)))
-        errors.append(float(one.error[peak] * width(one)))
-        bands.append(float(shape @ one.snr[near] / (shape @ shape)) / width(one))
-    ra, dec = vector_to_radec(direction)
-    # a peak that could not be fitted is somewhere in its cell
-    error = float(np.hypot(fwhm * SIGMA / significance, 0.0 if fitted else np.sqrt(cell_area(sky.grid) / 12)))
+    flux, error = (np.array([getattr(one, name)[near] for one in sky.maps]) for name in ("flux", "error"))
+    width = np.array([one.width for one in sky.maps])
+    size = np.sqrt(cell_area(sky.grid))
+    found = measure(sky.images.around(sky.vectors[peak]), sky.vectors[near], flux, error, width, size, index)
+    if found is None:
+        return None
+    ra, dec = vector_to_radec(found.vector)
+    bands = slice(len(sky.maps) - sky.summed)
+    east, north = np.sqrt(np.diagonal(found.covariance))
     return {
         "ra": float(ra),
         "dec": float(dec),
-        "err_rad": error,
-        "err_rad_90": _RADIUS_90 * error,
-        "significance": significance,
-        "best_band": chosen.label,
-        "rate": rates,
-        "rate_err": errors,
-        "snr": bands,
+        "ra_err": float(east / np.cos(np.deg2rad(dec))),
+        "dec_err": float(north),
+        "err_rad": found.error,
+        "err_rad_90": _RADIUS_90 * found.error,
+        "significance": float(found.snr[index]),
+        "best_band": sky.maps[index].label,
+        "rate": found.rate[bands],
+        "rate_err": found.rate_err[bands],
+        "snr": found.snr[bands],
     }
 
 
@@ -289,7 +274,7 @@ def _table(sky: _Sky, rows: list[dict[str, Any]]) -> xr.Dataset:
 
     units = {"err_rad_90": "deg", "significance": "1", "trials": "1", "false_alarm_probability": "1"}
     columns: dict[str, Any] = {}
-    for name in ("ra", "dec", "err_rad", *units):
+    for name in ("ra", "dec", "ra_err", "dec_err", "err_rad", *units):
         values = np.array([row[name] for row in rows], np.float64)
         columns[name] = (("source",), values, {"units": units[name]} if name in units else {})
     columns["n_pixels"] = (("source",), np.array([row["n_pixels"] for row in rows], np.int64))
@@ -359,7 +344,8 @@ def probability_map(mosaic: xr.Dataset) -> xr.Dataset:
     (7, 1.0)
     """
     require_kind(mosaic, "mosaic", operation="probability_map")
-    sky = _Sky.of(mosaic, "probability_map")
+    profile = mask_profile()
+    sky = _Sky.of(mosaic, "probability_map", profile, profile.natural_width)
     chosen = sky.maps[-1]
     half = np.maximum(chosen.snr / chosen.width, 0.0) ** 2 / 2
     weight = np.exp(half - half.max())

@@ -17,20 +17,25 @@ import xarray as xr
 from batx.attitudes import AttitudePath
 from batx.detector_planes import detector_plane
 from batx.errors import EmptySelectionError
-from batx.grids import TimeBins, energy_bands, uniform_bins
+from batx.grids import TimeBins, energy_bands, explicit_bins, uniform_bins
 from batx.healpix import label_cells, map_attrs
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
 from batx.kernels import windows
+from batx.kernels.sampled import Sampled
+from batx.map_peaks import mask_profile, some_of
 from batx.sky_coords import axis_direction
 from batx.sky_grids import HealpixGrid, cells_in_view, frame_to_icrs
 from batx.sky_images import sky_image
 from batx.sky_views import SkyView, Sums
 from batx.units import to_value
 
-__all__ = ["SlewImages", "Steps"]
+__all__ = ["TURN", "SlewImages", "Steps"]
 
-#: steps whose detector images are held at once
+#: angle that the instrument turns by in an image, degrees: more would cost a source 4 % of its significance
+TURN = 0.14
+
+#: images whose detector images are held at once
 _BLOCK = 32
 
 #: one image stands for those within this angle when cells in view are looked for, degrees
@@ -39,23 +44,32 @@ _APART = 0.5
 
 @dataclass(frozen=True)
 class Steps:
-    """The intervals of the images, one after the other.
+    """The steps of the windows, one after the other, and the images that they are made of.
 
     Attributes
     ----------
     length
         Length of a step, s; more exact than a difference of edges.
     bins
-        Time bins with their good time.
+        Steps with their good time.
+    images
+        Images with their good time: a step, or a part of one in which the instrument turns little.
+    step_of
+        (image,) number of the step.
     rotation
-        (step, 3, 3) from ICRS to BAT axes: the attitude that stands for each image.
+        (image, 3, 3) from ICRS to BAT axes: the attitude that stands for each image.
+    track
+        (image, 2, 3, 3) the attitudes at two moments, which have the mean and the spread of all.
     motion
-        (step,) angle in degrees by which the instrument turned.
+        (image,) angle in degrees by which the instrument turned.
     """
 
     length: float
     bins: TimeBins
+    images: TimeBins
+    step_of: np.ndarray
     rotation: np.ndarray
+    track: np.ndarray
     motion: np.ndarray
 
     @classmethod
@@ -66,7 +80,7 @@ class Steps:
         path: AttitudePath,
         extrapolate: bool = False,
     ) -> Steps:
-        """Return steps from the beginning of good time on, with their attitude.
+        """Return steps from the beginning of good time on, with their images and the attitude of these.
 
         Raises
         ------
@@ -75,22 +89,52 @@ class Steps:
         """
         bins = uniform_bins(step, good, None)
         path.require(path.coverage(np.concatenate(good)), extrapolate, "ends of good time")
-        found = [image_attitude(path, bounds, good) for bounds in bins.bounds]
-        rotation = path.alignment @ sky.quaternion_to_matrix(np.array([mean for mean, _ in found]))
-        length = float(to_value(step, "s", "step"))
-        return cls(length, bins, rotation, np.array([motion for _, motion in found]))
+        turned = np.array([image_attitude(path, bounds, good)[1] for bounds in bins.bounds])
+        parts = np.maximum(np.ceil(turned / TURN - 1e-9), 1).astype(int)
+        images, step_of = bins, np.arange(len(parts))
+        if (parts > 1).any():
+            step_of = np.repeat(step_of, parts)
+            edges = [np.linspace(low, high, n + 1) for (low, high), n in zip(bins.bounds, parts, strict=True)]
+            lower, upper = (
+                np.concatenate([part[side] for part in edges]) for side in (np.s_[:-1], np.s_[1:])
+            )
+            images = explicit_bins(np.stack([lower, upper], axis=1), good)
+        found = [image_attitude(path, bounds, good) for bounds in images.bounds]
+        moments = np.array([_moments(bounds, good) for bounds in images.bounds])
+        track = sky.slerp(moments.ravel(), path.times, path.quaternions)
+        return cls(
+            float(to_value(step, "s", "step")),
+            bins,
+            images,
+            step_of,
+            path.alignment @ sky.quaternion_to_matrix(np.array([mean for mean, _ in found])),
+            (path.alignment @ sky.quaternion_to_matrix(track)).reshape(-1, 2, 3, 3),
+            np.array([motion for _, motion in found]),
+        )
 
     def __len__(self) -> int:
-        return len(self.rotation)
+        return len(self.bins.lower)
 
     @property
     def exposed(self) -> np.ndarray:
-        """Which steps have good time."""
-        return self.bins.exposure > 0
+        """Which images have good time."""
+        return self.images.exposure > 0
 
     def span(self, window: tuple[int, int]) -> tuple[float, float]:
         """Return start and stop (MET) of a window of steps."""
         return float(self.bins.lower[window[0]]), float(self.bins.upper[window[1] - 1])
+
+    def within(self, window: tuple[int, int]) -> slice:
+        """Return the images of a window of steps."""
+        return slice(*np.searchsorted(self.step_of, window).tolist())
+
+
+def _moments(bounds: np.ndarray, good: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return two times with the mean and the spread of the good time of an image, if that is in one piece."""
+    low, high = np.maximum(good[0], bounds[0]), np.minimum(good[1], bounds[1])
+    shared = low < high
+    start, stop = (low[shared][0], high[shared][-1]) if shared.any() else bounds
+    return np.asarray((start + stop) / 2 + np.array([-1, 1]) / np.sqrt(12) * (stop - start))
 
 
 class SlewImages:
@@ -130,7 +174,7 @@ class SlewImages:
                 "tstop, t0, energy and detector_mask"
             )
         self._made = chain([first], self._made)
-        self.used = np.zeros(len(steps), bool)
+        self.used = np.zeros(len(steps.rotation), bool)
         image_of_first = first[1]
         self.template = image_of_first.isel(imx=[0], imy=[0])[["rate", "energy_bnds"]]
         self.pcode = np.ascontiguousarray(image_of_first["pcode"].values)
@@ -152,10 +196,14 @@ class SlewImages:
 
     @functools.cached_property
     def homographies(self) -> np.ndarray:
-        """(step, 3, 3) from directions in the frame of the cells to pixels."""
+        """(image, 3, 3) from directions in the frame of the cells to pixels."""
+        return np.ascontiguousarray(self._pixel @ self.steps.rotation @ frame_to_icrs(self.grid.frame))
+
+    @property
+    def _pixel(self) -> np.ndarray:
+        """Matrix from directions in BAT axes to pixels."""
         (x, dx), (y, dy) = ((axis[0], axis[1] - axis[0]) for axis in (self.imx, self.imy))
-        pixel = np.array([[1 / dx, 0, -x / dx], [0, 1 / dy, -y / dy], [0, 0, 1]])
-        return np.ascontiguousarray(pixel @ self.steps.rotation @ frame_to_icrs(self.grid.frame))
+        return np.array([[1 / dx, 0, -x / dx], [0, 1 / dy, -y / dy], [0, 0, 1]])
 
     @functools.cached_property
     def cells(self) -> np.ndarray:
@@ -164,13 +212,13 @@ class SlewImages:
         Of images that are close together the first stands for all, with a margin.
         """
         chosen = [0]
-        for number in range(1, len(self.steps)):
+        for number in range(1, len(self.steps.rotation)):
             if _angle(self.steps.rotation[number], self.steps.rotation[chosen[-1]]) > _APART:
                 chosen.append(number)
         rows, columns = (np.flatnonzero(self.usable.any(axis=side)) for side in (1, 0))
         stretch = 1 + np.abs(self.imx[columns]).max() ** 2 + np.abs(self.imy[rows]).max() ** 2
         pixel = min(abs(axis[1] - axis[0]) for axis in (self.imx, self.imy))
-        margin = int(np.ceil(np.deg2rad(_APART) * stretch / pixel)) if len(self.steps) > 1 else 0
+        margin = int(np.ceil(np.deg2rad(_APART) * stretch / pixel)) if len(self.homographies) > 1 else 0
         low = np.array([columns[0], rows[0]]) - margin
         size = np.array([columns[-1], rows[-1]]) + margin - low + 1
         shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
@@ -183,10 +231,33 @@ class SlewImages:
         """Directions (cell, 3) of the cells in their frame."""
         return np.ascontiguousarray(self.grid.vectors(self.cells))
 
-    def cosine(self, window: tuple[int, int], vector: np.ndarray) -> float:
-        """Return the cosine of the distance of a direction from the axis, mean over a window."""
-        axes = self.steps.rotation[window[0] : window[1], 2] @ frame_to_icrs(self.grid.frame)
-        return float(np.clip(axes @ vector, 0.05, 1.0).mean())
+    def around(self, window: tuple[int, int], vector: np.ndarray) -> Sampled | None:
+        """Return images of a window that show a direction, at most some of them, `None` if none does.
+
+        An image counts by its exposure times the coding there, which goes as 1/σ².
+        """
+        images = self.steps.within(window)
+        pixel = self.homographies[images] @ vector
+        weight = self._at(self.pcode * self.usable, pixel) * self.steps.images.exposure[images]
+        seen = images.start + np.flatnonzero(weight * self.used[images])
+        if not len(seen):
+            return None
+        seen = some_of(seen)
+        shares = weight[seen - images.start]
+        track = self._pixel @ self.steps.track[seen] @ frame_to_icrs(self.grid.frame)
+        profile = mask_profile()
+        width = profile.natural_width
+        return Sampled(vector, self.homographies[seen], track, shares / shares.sum(), profile, width)
+
+    def _at(self, plane: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+        """Return the values of a map at the pixels (image, 3) nearest to places in it, 0 outside."""
+        front = pixel[:, 2] > 0
+        x, y = (np.rint(pixel[:, k] / np.where(front, pixel[:, 2], 1.0)) for k in (0, 1))
+        ny, nx = plane.shape
+        inside = front & (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+        values = np.zeros(len(pixel))
+        values[inside] = plane[y[inside].astype(int), x[inside].astype(int)]
+        return values
 
     def cells_near(self, vector: np.ndarray, radius: float) -> np.ndarray:
         """Return which of the cells are within a radius (degrees) of a direction."""
@@ -214,12 +285,7 @@ class SlewImages:
 
     def shows(self, vector: np.ndarray) -> bool:
         """Return whether a direction in the frame of the cells is where any image is coded enough."""
-        x, y, depth = (self.homographies @ vector).T
-        front = depth > 0
-        columns, rows = (np.rint(axis[front] / depth[front]).astype(int) for axis in (x, y))
-        ny, nx = self.usable.shape
-        inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
-        return bool(self.usable[rows[inside], columns[inside]].any())
+        return bool(self._at(self.usable, self.homographies @ vector).any())
 
     def sums(self, in_parts: Callable[[Any, int], None]) -> Iterator[np.ndarray | None]:
         """Yield the sums (2, band, cell) of each step, float32; `None` without good time or events.
@@ -229,27 +295,29 @@ class SlewImages:
         in_parts
             Calls a function with first and last number of parts of a range, in threads.
         """
-        size = len(self.cells)
-        next_step = 0
-        while made := next(self._made, None):
-            number, image = made
-            yield from [None] * (number - next_step)
-            sums = np.empty((2, self.bands, size), np.float32)
-            maps = image["rate"].values, image["noise"].values
-            given = self.vectors, self.homographies[number], *maps, self.usable, sums
-            in_parts(functools.partial(windows.sample, *given), size)
-            self.used[number] = True
-            next_step = number + 1
-            del made, image, maps, given  # before the next ones are made
+        size, step_of = len(self.cells), self.steps.step_of
+        made = next(self._made, None)
+        for step in range(len(self.steps)):
+            if made is None or step_of[made[0]] != step:
+                yield None
+                continue
+            sums = np.zeros((2, self.bands, size), np.float32)
+            while made is not None and step_of[made[0]] == step:
+                number, image = made
+                maps = image["rate"].values, image["noise"].values
+                given = self.vectors, self.homographies[number], *maps, self.usable, sums
+                in_parts(functools.partial(windows.sample, *given), size)
+                self.used[number] = True
+                del made, image, maps, given  # before the next one is made
+                made = next(self._made, None)
             yield sums
-        yield from [None] * (len(self.steps) - next_step)
 
     def _images(self) -> Iterator[tuple[int, xr.Dataset]]:
-        """Yield the number of each step with events, and its sky images."""
+        """Yield the number of each image with events, and its bands."""
         times = np.asarray(self.events["time"].values)
         in_order = bool((times[1:] >= times[:-1]).all())
-        bounds = self.steps.bins.bounds
-        for start in range(0, len(self.steps), _BLOCK):
+        bounds = self.steps.images.bounds
+        for start in range(0, len(bounds), _BLOCK):
             numbers = start + np.flatnonzero(self.steps.exposed[start : start + _BLOCK])
             if not len(numbers):
                 continue
@@ -270,44 +338,37 @@ class SlewImages:
 
     def mosaic(self, sums: np.ndarray, window: tuple[int, int]) -> xr.Dataset:
         """Return the sums over a window as kind ``mosaic``, with the exposure of its cells."""
-        views = self._views(window)
+        images = self.steps.within(window)
+        numbers = images.start + np.flatnonzero(self.used[images])
         maps = Sums.zeros(0, len(self.cells))
-        for view in views:
-            given = self.vectors, view.homography, self.pcode, self.usable, view.exposure
+        for number in numbers:
+            seconds = float(self.steps.images.exposure[number])
+            given = self.vectors, self.homographies[number], self.pcode, self.usable, seconds
             target = maps.exposure, maps.pcode_exposure, maps.n_images
             windows.expose(*given, *target, 0, len(self.cells))
         seen = maps.n_images > 0
         kept = [sums[0][:, seen], sums[1][:, seen], *(array[seen] for array in maps[2:])]
-        numbers = self._numbers(window)
         described = {"units": "deg", "long_name": "angle by which the instrument turned in the image"}
         extra = {"image_motion": (("image",), self.steps.motion[numbers], described)}
+        views = [self._view(number) for number in numbers]
         return label_cells(self.grid, self.cells[seen], kept, views, self.template, False, extra, False)
 
-    def _numbers(self, window: tuple[int, int]) -> np.ndarray:
-        """Return the numbers of the steps of a window that have an image."""
-        return window[0] + np.flatnonzero(self.used[window[0] : window[1]])
-
-    def _views(self, window: tuple[int, int]) -> list[SkyView]:
-        """Return what is known of the images of a window; homographies are from the frame of the cells."""
-        bins, obs_id = self.steps.bins, self.events.attrs.get("obs_id", "-")
+    def _view(self, number: int) -> SkyView:
+        """Return what is known of an image."""
+        bins, obs_id = self.steps.images, self.events.attrs.get("obs_id", "-")
+        start, stop = float(bins.lower[number]), float(bins.upper[number])
+        ra, dec, roll = (float(angle) for angle in axis_direction(self.steps.rotation[number]))
         ny, nx = self.usable.shape
-        views = []
-        for number in self._numbers(window):
-            start, stop = float(bins.lower[number]), float(bins.upper[number])
-            ra, dec, roll = (float(angle) for angle in axis_direction(self.steps.rotation[number]))
-            views.append(
-                SkyView(
-                    image=self.template,
-                    homography=self.homographies[number],
-                    exposure=float(bins.exposure[number]),
-                    start=start,
-                    stop=stop,
-                    identity=f"{obs_id} {start:.6f} {stop:.6f} ra={ra:.5f} dec={dec:.5f} roll={roll:.5f}",
-                    size=(nx, ny),
-                    bands=self.bands,
-                )
-            )
-        return views
+        return SkyView(
+            image=self.template,
+            homography=self._pixel @ self.steps.rotation[number],
+            exposure=float(bins.exposure[number]),
+            start=start,
+            stop=stop,
+            identity=f"{obs_id} {start:.6f} {stop:.6f} ra={ra:.5f} dec={dec:.5f} roll={roll:.5f}",
+            size=(nx, ny),
+            bands=self.bands,
+        )
 
 
 def _angle(first: np.ndarray, second: np.ndarray) -> float:

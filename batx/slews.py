@@ -9,7 +9,7 @@ import xarray as xr
 
 from batx.attitudes import attitude_path
 from batx.errors import EmptySelectionError, PositionError, ValueRangeError
-from batx.grids import good_time, warn
+from batx.grids import good_time
 from batx.instrument import sky
 from batx.positions import sky_position
 from batx.schema import build, require_bat
@@ -19,9 +19,6 @@ from batx.units import to_value
 from batx.window_search import Search
 
 __all__ = ["slew_mosaic"]
-
-#: turning within an image that costs a source some of its significance, degrees
-_FAST = 0.15
 
 
 def slew_mosaic(
@@ -108,11 +105,6 @@ def slew_mosaic(
     KindError, MissingVariableError, ValueRangeError, GtiError
         As `batx.detector_plane`, `batx.sky_image` and `batx.to_healpix`.
 
-    Warns
-    -----
-    BatxWarning
-        If the instrument turns far within images.
-
     Notes
     -----
     Source: algorithms 2.8 (sums on cells) and 2.9 (windows, peaks, trials). The significance is that of a
@@ -158,12 +150,6 @@ def slew_mosaic(
         image={"aperture": aperture, "detector_mask": detector_mask, "background": background},
     )
     target = None if ra is None else _target(ra, dec, images)
-    fastest = float(steps.motion[steps.exposed].max())
-    if fastest > _FAST:
-        warn(
-            f"slew_mosaic: the instrument turns by up to {fastest:.2f} degrees in an image of "
-            f"{steps.length:g} s, which smears sources (0.37 degrees wide); use a shorter step="
-        )
     search = Search(images, limits, snr_min, target)
     search.run()
     if not search.peaks:

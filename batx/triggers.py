@@ -144,7 +144,7 @@ def rate_trigger(
     ...     "exposure": np.ones(400), "fracexp": np.ones(400)}, {"statistic": "poisson", "weighting": "none"})
     >>> found = rate_trigger(lc, longest=16)
     >>> found.start.values, found.timescale.values, found.snr.values.round(1)
-    (array([198.]), array([8.]), array([7.8]))
+    (array([198.]), array([8.]), array([10.6]))
     """
     asked = _limit(false_rate, false_per_day, threshold)
     if dispersion != "auto" and (isinstance(dispersion, str) or not 1.0 <= dispersion < np.inf):

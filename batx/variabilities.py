@@ -92,7 +92,7 @@ def variability(
     highest noise. At a signal-to-noise of 50 it is then right to 1 %, at 10 it is too long by up to a half,
     which changes the result by about a quarter of its error. Errors are of the noise at this window, and of
     the noise only: they do not say how another burst of the same process would differ. Formulae: algorithms
-    2.11.
+    2.12.
 
     Examples
     --------

@@ -15,17 +15,13 @@ import numpy as np
 from scipy.special import erfc
 
 from batx.kernels import windows
+from batx.map_peaks import RING, measure
 from batx.slew_images import SlewImages
 
 __all__ = ["FWHM", "Peak", "Search", "Window"]
 
-#: full width at half maximum of a point source on the axis, and after bilinear sampling, degrees
+#: full width at half maximum of the correlation of noise on the axis, degrees
 FWHM = 0.374
-_SAMPLED = 0.39
-
-#: a peak is fitted within this many widths; its noise is measured in a ring around it, degrees
-_FIT = 1.1
-_RING = 1.5, 4.0
 
 #: peaks of a window are at least this far apart, degrees, and at most so many
 _APART = 1.0
@@ -62,8 +58,7 @@ class Peak:
     vector
         Direction in the frame of the cells.
     error
-        1 sigma error of the position in one direction, degrees; 0 where it was given, NaN where no peak
-        could be fitted.
+        1 sigma error of the position in one direction, degrees; 0 where it was given.
     snr, rate, rate_err
         One a band.
     """
@@ -198,46 +193,16 @@ class Search:
     def _measure(
         self, window: Window, vector: np.ndarray, band: int | None, scale: np.ndarray
     ) -> Iterator[Peak]:
-        """Yield the peak next to a direction, fitted in a band; with none, what is at the direction."""
-        cells = self.images.cells_near(vector, _RING[1])
-        snr, _, error = windows.significances(np.ascontiguousarray(window.sums[..., cells]))
-        there = self.images.vectors[cells]
-        distance = np.rad2deg(np.arccos(np.clip(there @ vector, -1, 1)))
-        known = np.isfinite(snr).any(axis=0)
-        fwhm = _SAMPLED * self.images.cosine(window.steps, vector) ** 1.5
-        near = known & (distance < max(_FIT * fwhm, 1.5 * self.images.cell_size))
-        if near.sum() < 4 or not known[np.argmin(distance)]:
+        """Yield the peak at a direction, its place fitted in a band; with none, what is at the direction."""
+        around = self.images.around(window.steps, vector)
+        if around is None:
             return
-        east, north = _axes(vector)
-        places = np.rad2deg(np.stack([there[near] @ east, there[near] @ north], axis=-1))
-        mean, width = _levels(snr[:, distance > _RING[0]], scale)
-        values = (snr[:, near] - mean[:, None]) / width[:, None]
-        place, spread = np.zeros(2), 0.0
-        if band is not None:
-            place, spread = _fitted_place(places, values[band], fwhm)
-        height, unit = np.array([_fitted_height(places - place, row, fwhm) for row in values]).T
-        if np.isfinite(height).any():
-            moved = vector + np.deg2rad(place[0]) * east + np.deg2rad(place[1]) * north
-            moved /= np.linalg.norm(moved)
-            rate = width * error[:, np.argmin(distance)]
-            yield Peak(window.steps, moved, spread, height / unit, height * rate, unit * rate)
-
-
-def _fitted_place(places: np.ndarray, values: np.ndarray, fwhm: float) -> tuple[np.ndarray, float]:
-    """Return the place of a peak and its error; 0 and NaN if there is none within a width."""
-    if np.isfinite(values).all():
-        place, _, covariance, _ = windows.fit_peak(places, values, fwhm)
-        if np.hypot(*place) < fwhm:
-            return place, float(np.sqrt(np.trace(covariance) / 2))
-    return np.zeros(2), np.nan
-
-
-def _fitted_height(places: np.ndarray, values: np.ndarray, fwhm: float) -> tuple[float, float]:
-    """Return the height of a peak at 0 and its error, NaN if a value is missing."""
-    if not np.isfinite(values).all():
-        return np.nan, np.nan
-    _, height, _, error = windows.fit_peak(places, values, fwhm, free=False)
-    return height, error
+        cells = self.images.cells_near(vector, RING[1] * around.fwhm)
+        _, flux, error = windows.significances(np.ascontiguousarray(window.sums[..., cells]))
+        given = self.images.vectors[cells], flux, error, scale
+        found = measure(around, *given, self.images.cell_size, band)
+        if found is not None:
+            yield Peak(window.steps, found.vector, found.error, found.snr, found.rate, found.rate_err)
 
 
 def _windows(
@@ -295,29 +260,6 @@ def _width(values: np.ndarray) -> float:
         return np.inf
     low, high = np.percentile(values, (15.865525, 84.134475))
     return float(high - low) / 2 or np.inf
-
-
-def _levels(maps: np.ndarray, otherwise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each map without what is more than 3.5 of these away."""
-    mean, width = np.zeros(len(maps)), otherwise.copy()
-    for number, row in enumerate(maps):
-        values = row[np.isfinite(row)]
-        if len(values) < _FEWEST:
-            continue
-        centre, spread = float(np.median(values)), _width(values)
-        for _ in range(3):
-            kept = values[np.abs(values - centre) < 3.5 * spread]
-            centre, spread = float(kept.mean()), float(kept.std())
-        mean[number], width[number] = centre, spread
-    return mean, width
-
-
-def _axes(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return two directions at right angles to one and to each other."""
-    other = np.eye(3)[np.argmin(np.abs(vector))]
-    east = np.cross(other, vector)
-    east /= np.linalg.norm(east)
-    return east, np.cross(vector, east)
 
 
 def _cpus() -> int:

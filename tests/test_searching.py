@@ -15,9 +15,9 @@ import batx
 from batx.errors import BatxError, EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.kernels import peaks
 from batx.schema import check
-from batx.searching import PSF_FWHM
 from batx.sky_coords import sky_to_pixel
 
+PSF_FWHM = 0.37413  # of the sources and the noise of these images, degrees
 WIDTH = np.rad2deg(1) * 0.002  # one pixel, degrees
 SMOOTH = PSF_FWHM * peaks.SIGMA / WIDTH  # of the point-spread function, pixels
 
@@ -63,7 +63,7 @@ def test_sources_are_found_where_they_are():
     ]
     sums = batx.mosaic([image(1, sources)], 512)
     known = batx.build("catalog", {"name": ["Known"], "ra": [150.02], "dec": [30.01]})
-    found = batx.candidates(sums, 6.0, catalog=known)
+    found = batx.candidates(sums, 6.0, catalog=known, psf_fwhm=PSF_FWHM)
     assert check(found) == [] and found.sizes["source"] == 3
     assert (np.diff(found.significance) < 0).all()
     for ra, dec, heights in sources:
@@ -120,7 +120,7 @@ def test_positions_and_significances_have_unit_pulls():
     for seed in range(40):
         ra, dec = rng.uniform(146, 154), rng.uniform(27, 33)
         sums = batx.mosaic([image(100 + seed, [(ra, dec, [12.0, 0.0, 0.0])])], 512)
-        found = batx.candidates(sums.isel(energy=[0]), 6.0)
+        found = batx.candidates(sums.isel(energy=[0]), 6.0, psf_fwhm=PSF_FWHM)
         assert found.sizes["source"] >= 1
         pulls.append((float(found.ra[0]) - ra) * np.cos(np.deg2rad(dec)) / float(found.err_rad[0]))
         pulls.append((float(found.dec[0]) - dec) / float(found.err_rad[0]))

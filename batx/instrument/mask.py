@@ -27,6 +27,7 @@ __all__ = [
     "MaskGeometry",
     "illumination",
     "parse_corrections",
+    "rectangle_coding",
     "weight_map",
     "weight_normalisation",
 ]
@@ -202,6 +203,25 @@ class MaskGeometry:
             source = detectors + (mask[:, None] - detectors) * (z - self.detector_top) / depth
             reach.append(np.abs(source / z).max())
         return float(np.hypot(*reach))
+
+
+def rectangle_coding(imx: Any, imy: Any) -> np.ndarray:
+    """Return about which fraction of the detectors the mask shadows for sources far away: that of rectangles.
+
+    With the usual geometry, all detectors in use, and the mask without its cut corners.
+
+    Examples
+    --------
+    >>> rectangle_coding([0.0, 1.2], 0.0).round(2).tolist()
+    [1.0, 0.52]
+    """
+    height = DEFAULT_GEOMETRY["maskbatz"] - DEFAULT_GEOMETRY["detbatz"]
+    fraction: Any = 1.0
+    for slope, cells, corner in zip((imx, imy), (487, 243), _DETECTOR_CORNER, strict=True):
+        half_mask, half_plane = cells * DEFAULT_GEOMETRY["maskcelx"] / 2, -corner
+        shadowed = half_mask + half_plane - height * np.abs(slope)
+        fraction = fraction * np.clip(shadowed / (2 * half_plane), 0, 1)
+    return np.asarray(fraction)
 
 
 def parse_corrections(corrections: str | Iterable[str]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """How counts lie on the detector plane: sums over sandwiches, and numbers that tell a glitch from a burst.
 
 A sandwich is an array of 16 x 8 detectors; there are 16 x 16. Images have the shape ``(n, 173, 286)``.
-Formulae: algorithms, section 2.10.
+Formulae: algorithms, section 2.11.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ def features(images: np.ndarray, active: np.ndarray | None = None) -> np.ndarray
         Contrast of the first column of sandwiches (smallest DETX) to the next three, k = 4.
     ``lower_edge``
         Contrast of the lower nine sandwiches of the first column to all from the third column on, k = 2.
-    ``hottest``, ``hot``, ``hot_edge``
-        ln(1 + x), x the square root of the excess of the hottest detector of a sandwich over 1 + 3 times the
-        mean of the others: of the highest, the mean of the next two, the mean of the four highest in the
-        first two columns.
+    ``hottest``
+        The largest x above 4, at most 8, where x is the square root of the excess of the hottest detector of
+        a sandwich over 1 + 3 times the mean of the others: 18 counts or more in one detector.
+    ``hot``, ``hot_edge``
+        ln(1 + x) for the mean of the next two x, and of the four largest in the first two columns.
     ``strip``
         Contrast of the second and third column to the fifth and later, k = 4, above 0.2: a source far
         outside lights a strip that is not one sandwich wide.
@@ -106,7 +107,7 @@ def features(images: np.ndarray, active: np.ndarray | None = None) -> np.ndarray
         [
             contrast((every, slice(0, 1)), (every, slice(1, 4)), 4.0),
             contrast((_LOWER, slice(0, 1)), (every, _SHARED), 2.0),
-            np.log1p(highest[:, 0]),
+            np.clip(highest[:, 0] - 4.0, 0.0, 8.0),
             np.log1p(highest[:, 1:3].mean(axis=1)),
             np.log1p(at_edge[:, :4].mean(axis=1)),
             np.maximum(contrast((every, slice(1, 3)), (every, slice(4, SANDWICHES)), 4.0) - 0.2, 0.0),

@@ -5,21 +5,26 @@ Plain arrays; directions are unit vectors. Formulae: algorithms, section 2.8.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
-from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 from scipy.special import log_ndtr
 
 __all__ = [
     "SIGMA",
+    "Peak",
     "chord",
     "false_alarm",
     "fit_peak",
+    "from_tangent",
     "independent_cells",
     "local_maxima",
     "robust_width",
     "roughness",
     "tangent",
+    "tangent_axes",
 ]
 
 #: standard deviation of a Gaussian of full width 1 at half maximum
@@ -27,6 +32,8 @@ SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 #: noise is what lies below this many widths
 _CLIP = 4.0
+#: most steps of a fit, and the fraction of a width below which it has ended
+_STEPS, _MOVED = 20, 1e-4
 #: pairs of cells whose noise is correlated less than this are independent
 _LEAST_CORRELATION = 0.05
 
@@ -43,25 +50,27 @@ def robust_width(values: np.ndarray) -> float:
     return float(1.482602218505602 * np.median(np.abs(values - np.median(values))))
 
 
-def tangent(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Return places (n, 2) in degrees to the east and north of a centre, on the plane that touches there."""
+def tangent_axes(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the directions of east and north at a direction; at a pole, of two other axes."""
     north = np.array([0.0, 0.0, 1.0]) - centre[2] * centre
     if np.linalg.norm(north) < 1e-9:
         north = np.array([1.0, 0.0, 0.0])
     north = north / np.linalg.norm(north)
-    east = np.cross(north, centre)
+    return np.cross(north, centre), north
+
+
+def tangent(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Return places (n, 2) in degrees to the east and north of a centre, on the plane that touches there."""
+    east, north = tangent_axes(centre)
     depth = vectors @ centre
     return np.rad2deg(np.stack([vectors @ east, vectors @ north], axis=-1) / depth[:, None])
 
 
 def from_tangent(place: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Return the direction of a place; inverse of `tangent`."""
-    north = np.array([0.0, 0.0, 1.0]) - centre[2] * centre
-    if np.linalg.norm(north) < 1e-9:
-        north = np.array([1.0, 0.0, 0.0])
-    north = north / np.linalg.norm(north)
+    east, north = tangent_axes(centre)
     x, y = np.deg2rad(place)
-    vector = centre + x * np.cross(north, centre) + y * north
+    vector = centre + x * east + y * north
     return vector / np.linalg.norm(vector)
 
 
@@ -79,39 +88,96 @@ def local_maxima(tree: cKDTree, values: np.ndarray, threshold: float, radius: fl
     return np.array(peaks, dtype=np.int64)
 
 
-def fit_peak(
-    places: np.ndarray, values: np.ndarray, fwhm: float, start: float
-) -> tuple[float, np.ndarray, bool]:
-    """Return height and place of a Gaussian of known width around the origin, and whether it was fitted.
+class Peak(NamedTuple):
+    """A fitted peak.
 
-    With fewer than five cells, or a fit that leaves them, the highest cell is returned.
+    Attributes
+    ----------
+    place
+        (2,) degrees.
+    height, error
+        In the unit of the values; the error is that at this place.
+    covariance
+        (2, 2) of the place; zero if it was held.
+    """
+
+    place: np.ndarray
+    height: float
+    error: float
+    covariance: np.ndarray
+
+
+def fit_peak(
+    shape: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    values: np.ndarray,
+    sigma: np.ndarray,
+    correlation: np.ndarray,
+    own: float,
+    fwhm: float,
+    place: np.ndarray | None = None,
+) -> Peak:
+    """Return the place and the height of a peak among cells whose noise is correlated.
+
+    Generalised least squares: with residuals r over sigma, ``r' (C + own)^-1 r`` is minimised, where the part
+    `own` of the variance keeps structures finer than a peak, in which there is little noise, from having
+    much weight. The errors are those of noise with the correlation C.
 
     Parameters
     ----------
-    places
-        (n, 2) degrees.
-    values
-        (n,) at these.
+    shape
+        From the place of a peak of height 1, its values (cell,) and derivatives (cell, 2).
+    values, sigma
+        (cell,) and their standard deviations.
+    correlation
+        (cell, cell) of the noise.
+    own
+        See above.
     fwhm
-        Full width at half maximum, degrees.
-    start
-        Height to begin with.
+        Width of a peak, which limits steps; the unit of places.
+    place
+        Where the peak is held; fitted, from 0 on, if not given.
+
+    Examples
+    --------
+    >>> axis = np.linspace(-0.4, 0.4, 7)
+    >>> cells = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    >>> def shape(place):
+    ...     away = cells - place
+    ...     value = np.exp(-4 * np.log(2) * (away**2).sum(1) / 0.4**2)
+    ...     return value, 8 * np.log(2) / 0.4**2 * away * value[:, None]
+    >>> values = 9 * shape(np.array([0.1, 0.05]))[0]
+    >>> peak = fit_peak(shape, values, np.ones(49), np.eye(49), 0.1, 0.4)
+    >>> peak.place.round(6).tolist(), round(peak.height, 6)
+    ([0.1, 0.05], 9.0)
     """
-    best = int(np.argmax(values))
-    fallback = float(values[best]), places[best], False
-    if len(values) < 5:
-        return fallback
-    width = fwhm * SIGMA
+    inverse = np.linalg.inv(correlation + own * np.eye(len(values))) / np.outer(sigma, sigma)
+    here = np.zeros(2) if place is None else np.asarray(place, np.float64)
+    for _ in range(_STEPS):
+        value, slopes = shape(here)
+        weighted = inverse @ value
+        height = float(weighted @ values / (weighted @ value))
+        if place is not None:
+            break
+        design = np.column_stack([height * slopes, value])
+        normal = design.T @ inverse @ design
+        step = np.linalg.lstsq(normal, design.T @ inverse @ (values - height * value), rcond=None)[0][:2]
+        length = float(np.hypot(*step))
+        here = here + step * min(1.0, 0.25 * fwhm / max(length, 1e-300))
+        if length < _MOVED * fwhm:
+            break
+    covariance = np.zeros((2, 2))
+    if place is None:
+        covariance = _covariance(design, inverse, sigma, own)[:2, :2]
+    error = float(np.sqrt(_covariance(value[:, None], inverse, sigma, own)[0, 0]))
+    return Peak(here, height, error, covariance)
 
-    def residual(parameters: np.ndarray) -> np.ndarray:
-        squared = ((places - parameters[1:]) ** 2).sum(axis=1)
-        return parameters[0] * np.exp(-squared / (2 * width**2)) - values
 
-    found = least_squares(residual, [start, *places[best]], x_scale=[max(start, 1.0), width, width])
-    height, place = float(found.x[0]), found.x[1:]
-    if not found.success or height <= 0 or np.hypot(*(place - places[best])) > fwhm:
-        return fallback
-    return height, place, True
+def _covariance(design: np.ndarray, inverse: np.ndarray, sigma: np.ndarray, own: float) -> np.ndarray:
+    """Return the covariance from noise without its part `own`: ``H^-1 - own H^-1 (W J)' S^2 (W J) H^-1``."""
+    weighted = inverse @ design
+    covariance = np.linalg.pinv(design.T @ weighted, hermitian=True)
+    spread = sigma[:, None] * (weighted @ covariance)
+    return np.asarray(covariance - own * spread.T @ spread)
 
 
 def roughness(tree: cKDTree, values: np.ndarray, width: float) -> float:

@@ -95,6 +95,22 @@ class Profile:
         slope = -f_r / np.where(r > 0, r, 1.0)
         return f, np.stack([slope * dx, slope * dy, f_w])
 
+    def along(self, axis: int, d: np.ndarray, fwhm: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the factor of X (axis 0) or Y of a shape that is a product of these, and its derivative.
+
+        Examples
+        --------
+        >>> [float(value[0]) for value in Profile("gaussian").along(0, np.zeros(1), 1.0)]
+        [1.0, 0.0]
+        """
+        if self.shape == "gaussian":
+            inverse = (FWHM_PER_SIGMA / fwhm) ** 2
+            p = np.exp(-0.5 * d * d * inverse)
+            return p, -p * d * inverse
+        scale = fwhm / self.natural_width
+        f, slope = _boxes(d / scale, self.boxes[axis])
+        return f, slope / scale
+
     def _ramp(self, r: np.ndarray, fwhm: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ``clip((w2 - (w1 + r)/2) / (w2 - w1), 0, 1)`` and its derivatives by `r` and `fwhm`.
 

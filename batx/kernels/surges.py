@@ -1,7 +1,7 @@
 """Surges of soft counts that last some hundredths of a second: where they are in time.
 
 Counts are taken in bins of 16 ms in a low and a high band. Two searches: the public one, to the letter, and
-one whose background is local and does not notice what stands out. Formulae: algorithms, section 2.10.
+one whose background is local and does not notice what stands out. Formulae: algorithms, section 2.11.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images sampled at cells of the sky, their sums over windows, and the peaks of these; plain arrays only.
+"""Images sampled at cells of the sky, and significances of their sums over windows; plain arrays only.
 
 A sum holds Σ 1/σ² and Σ f/σ² of the bands, float32 of shape (2, band, cell): the sums of a tree have a
 relative error below 1e-6, far below that of the images.
@@ -11,15 +11,10 @@ from numba import njit
 
 from batx.kernels.coadd import pixel_of
 
-__all__ = ["expose", "fit_peak", "judge", "sample", "significances"]
+__all__ = ["expose", "judge", "sample", "significances"]
 
 #: cells that are judged at once: their values stay in the cache of the processor
 _BLOCK = 2048
-
-#: variance added to the correlation of neighbouring cells, that it can be inverted
-_NUGGET = 0.02
-
-_STEPS = 20
 
 
 @njit(cache=True, nogil=True)
@@ -33,7 +28,7 @@ def sample(
     first: int,
     last: int,
 ) -> None:
-    """Interpolate flux and noise of all bands bilinearly and set 1/σ² and f/σ² of each cell.
+    """Interpolate flux and noise of all bands bilinearly and add 1/σ² and f/σ² to each cell.
 
     As `batx.kernels.coadd.add_weighted_after`, for one image with several bands.
 
@@ -48,9 +43,9 @@ def sample(
     usable
         (ny, nx) bool, further condition.
     sums
-        (2, band, cell), set to 0 where the image does not show the cell.
+        (2, band, cell), added to in place.
     first, last
-        Cells that are set, the last one not included.
+        Cells that are added to, the last one not included.
     """
     ny, nx = usable.shape
     for i in range(first, last):
@@ -73,8 +68,8 @@ def sample(
                 if sigma > 0.0 and sigma < np.inf and np.isfinite(mean):
                     weight = 1.0 / (sigma * sigma)
                     value = mean * weight
-            sums[0, band, i] = weight
-            sums[1, band, i] = value
+            sums[0, band, i] += weight
+            sums[1, band, i] += value
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -133,7 +128,7 @@ def expose(
     first: int,
     last: int,
 ) -> None:
-    """Add the exposure of an image, alone and times its coding, to the cells that `sample` sets.
+    """Add the exposure of an image, alone and times its coding, to the cells that `sample` adds to.
 
     Parameters
     ----------
@@ -173,67 +168,3 @@ def significances(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         variance = np.concatenate([variance, variance.sum(axis=0, keepdims=True)])
     error = np.sqrt(variance)
     return flux / error, flux, error
-
-
-def fit_peak(
-    places: np.ndarray, values: np.ndarray, fwhm: float, free: bool = True
-) -> tuple[np.ndarray, float, np.ndarray, float]:
-    """Return the place and height of a peak in a map whose noise is correlated as the peak is shaped.
-
-    Generalised least squares: the model is a Gaussian of known width, and so is the correlation of the noise
-    between cells (the point-spread function of a coded mask is the autocorrelation of its noise).
-
-    Parameters
-    ----------
-    places
-        (cell, 2) offsets from the first guess, in the unit of `fwhm`.
-    values
-        (cell,) in units of the standard deviation of the noise.
-    fwhm
-        Full width at half maximum of a point source.
-    free
-        Whether the place is fitted; it stays at 0 otherwise.
-
-    Returns
-    -------
-    place : numpy.ndarray
-        (2,)
-    height : float
-        In units of the noise.
-    covariance : numpy.ndarray
-        (2, 2) of the place, zero if it is not fitted.
-    error : float
-        Standard deviation of the height.
-
-    Examples
-    --------
-    >>> axis = np.linspace(-0.4, 0.4, 7)
-    >>> places = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    >>> values = 9 * np.exp(-4 * np.log(2) * ((places - [0.1, 0.05]) ** 2).sum(1) / 0.4**2)
-    >>> place, height, _, _ = fit_peak(places, values, 0.4)
-    >>> place.round(6).tolist(), round(height, 6)
-    ([0.1, 0.05], 9.0)
-    """
-    narrow = 4 * np.log(2) / fwhm**2
-    apart = ((places[:, None] - places) ** 2).sum(axis=-1)
-    inverse = np.linalg.inv(np.exp(-narrow * apart) + _NUGGET * np.eye(len(places)))
-    place = np.zeros(2)
-    for _ in range(_STEPS):
-        away = places - place
-        shape = np.exp(-narrow * (away**2).sum(axis=1))
-        height = float(shape @ inverse @ values / (shape @ inverse @ shape))
-        slopes = height * 2 * narrow * away * shape[:, None]
-        design = np.column_stack([slopes, shape])
-        normal = design.T @ inverse @ design
-        if not free:
-            break
-        step = np.linalg.lstsq(normal, design.T @ inverse @ (values - height * shape), rcond=None)[0][:2]
-        length = float(np.hypot(*step))
-        step *= min(1.0, 0.25 * fwhm / length) if length > 0 else 1.0
-        place = place + step
-        if length < 1e-4 * fwhm:
-            break
-    if not free:
-        return place, height, np.zeros((2, 2)), float((shape @ inverse @ shape) ** -0.5)
-    covariance = np.linalg.pinv(normal)
-    return place, height, covariance[:2, :2], float(np.sqrt(covariance[2, 2]))

@@ -445,6 +445,7 @@ _IMAGES_OF_A_MAP = (
     _V("image_start", ("image",), "s", "start of each image (MET)"),
     _V("image_stop", ("image",), "s", "end of each image (MET)"),
     _V("image_exposure", ("image",), "s", "exposure of each image"),
+    _V("image_projection", ("image", "pixel", "icrs"), "1", "from directions (ICRS) to pixels (x, y, 1)"),
     _V("image_used", ("image",), None, "false where a cut left the image out", "bool"),
     _V("image_reason", ("image",), None, "why an image was left out", "string"),
     _V("member", ("time", "image"), None, "whether the image is part of the group", "bool"),

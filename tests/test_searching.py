@@ -316,7 +316,7 @@ def test_maps_to_fits(tmp_path):
 
 
 @pytest.mark.parametrize(("frame", "order"), [("icrs", "nested"), ("galactic", "ring")])
-def test_mosaics_come_back_from_fits(tmp_path, frame: str, order: str):
+def test_what_is_found_survives_fits(tmp_path, frame: str, order: str):
     """Bands, frame, images and all: what is found in the file is what is found in the mosaic."""
     given = [image(seed, [(150.0, 30.0, [9.0, 9.0, 9.0])], start=1000.0 * seed) for seed in (1, 2)]
     sums = batx.mosaic(given, 256, frame=frame, order=order).compute()

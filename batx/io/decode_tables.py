@@ -13,7 +13,7 @@ from batx.io.file import FitsFile, column_variable, table_variables
 from batx.io.fits import Hdu, lazy_variable
 from batx.io.header import keyword, time_zero
 from batx.io.identify import is_catalog_position, is_mission_bat
-from batx.io.lazy import ComputedArray
+from batx.io.lazy import ComputedArray, StackedArray
 from batx.schema import KINDS, build
 
 __all__ = [
@@ -156,7 +156,7 @@ def decode_catalog(file: FitsFile, hdu: Hdu) -> xr.Dataset:
 
 def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     """Return a HEALPix map: a value per cell, with the numbering scheme in the attributes of `healpix`
-    (CF-1.13).
+    (CF-1.13). Columns that are numbered as the bands of EBOUNDS become one map along `energy`.
 
     Raises
     ------
@@ -170,24 +170,18 @@ def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
             f"{hdu.label}: found NSIDE={nside!r}, ORDERING={ordering!r}; a HEALPix map needs both"
         )
     explicit = [name for name in ("PIXEL", "IPIX", "CELL_IDS") if name in hdu.columns]
-    variables: dict[str, Any] = {}
-    for name in hdu.columns:
-        if name not in explicit:
-            array = hdu.array(name)
-            size = int(np.prod(array.shape))
-            flat = ComputedArray(np.ravel, [array], (size,), array.dtype, rowwise=False)
-            target = "probability" if name.startswith("PROB") else name.lower()
-            attrs = {
-                "fits_name": name,
-                "units": "1" if target == "probability" else hdu.column(name).unit or "1",
-            }
-            variables[target] = lazy_variable(("cell",), flat, attrs)
+    maps = {name: _flat(hdu, name) for name in hdu.columns if name not in explicit}
     cells = 12 * int(nside) ** 2
     ids = hdu.values(explicit[0]).ravel() if explicit else np.arange(cells)
-    if any(variable.shape != ids.shape for variable in variables.values()):
+    if any(array.shape != ids.shape for array in maps.values()):
         raise FileFormatError(
             f"{hdu.label}: NSIDE={nside} needs {cells} values, found {hdu.rows} rows of another size"
         )
+    bands = file.bands()
+    variables: dict[str, Any] = _map_variables(hdu, maps, 0 if bands is None else len(bands.low))
+    if bands is not None and any("energy" in variable.dims for variable in variables.values()):
+        edges = np.stack([bands.low, bands.high], axis=1)
+        variables |= {"energy": edges.mean(axis=1), "energy_bnds": (("energy", "bnds"), edges)}
     scheme = "nested" if ordering.startswith("NEST") else ordering.lower()
     grid = {
         "grid_mapping_name": "healpix",
@@ -196,4 +190,45 @@ def decode_mosaic(file: FitsFile, hdu: Hdu) -> xr.Dataset:
     }
     variables["cell_ids"] = (("cell",), ids.astype(np.int64))
     variables["healpix"] = ((), np.int8(0), grid)
-    return build("mosaic", variables, file.attrs(hdu))
+    system = str(keyword(hdu, "COORDSYS", default="")).upper()[:1]
+    frame = {"C": {"frame": "icrs"}, "Q": {"frame": "icrs"}, "G": {"frame": "galactic"}}.get(system, {})
+    return build("mosaic", variables | _map_images(file), file.attrs(hdu) | frame)
+
+
+def _flat(hdu: Hdu, name: str) -> ComputedArray:
+    """Return a column of a map, whose rows may hold several cells, as a value for each cell."""
+    array = hdu.array(name)
+    return ComputedArray(np.ravel, [array], (int(np.prod(array.shape)),), array.dtype, rowwise=False)
+
+
+def _map_variables(hdu: Hdu, maps: dict[str, ComputedArray], bands: int) -> dict[str, Any]:
+    """Return the maps of a table; those that are there for each band, as NAME_1, NAME_2, ..., as one."""
+    variables: dict[str, Any] = {}
+    for name, array in maps.items():
+        base, _, number = name.rpartition("_")
+        members = [f"{base}_{band}" for band in range(1, bands + 1)]
+        banded = name in members and set(members) <= maps.keys()
+        if banded and number != "1":
+            continue
+        fits_name = base if banded else name
+        target = "probability" if fits_name.startswith("PROB") else fits_name.lower()
+        unit = "1" if target == "probability" else hdu.column(name).unit or "1"
+        attrs = {"fits_name": fits_name, "units": unit}
+        if banded:
+            stack = StackedArray([maps[member] for member in members], (bands,))
+            variables[target] = lazy_variable(("energy", "cell"), stack, attrs)
+        else:
+            variables[target] = lazy_variable(("cell",), array, attrs)
+    return variables
+
+
+def _map_images(file: FitsFile) -> dict[str, Any]:
+    """Return the columns of the table IMAGES of a mosaic, if there is one."""
+    table = next((hdu for hdu in file.hdus if hdu.name == "IMAGES" and "IMAGE_ID" in hdu.columns), None)
+    if table is None:
+        return {}
+    variables: dict[str, Any] = table_variables(table, "mosaic", "image", skip={"IMAGE_PROJECTION"})
+    if "IMAGE_PROJECTION" in table.columns:
+        matrices = table.values("IMAGE_PROJECTION", dtype=np.float64).reshape(-1, 3, 3)
+        variables["image_projection"] = (("image", "pixel", "icrs"), matrices, {"units": "1"})
+    return variables

@@ -27,7 +27,8 @@ _FRAMES = {"icrs": ("C", "ICRS"), "galactic": ("G", "GALACTIC")}
 def healpix_hdus(ds: xr.Dataset) -> list[Any]:
     """Return a mosaic on HEALPix cells: cells and maps as columns, a probability over the full sphere.
 
-    A map with several bands has a column for each, numbered from 1.
+    A map with several bands has a column for each, numbered from 1. The images of a mosaic are the rows of
+    the table IMAGES.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def healpix_hdus(ds: xr.Dataset) -> list[Any]:
         cards |= {"INDXSCHM": "EXPLICIT", "OBJECT": "PARTIAL", "OBS_NPIX": len(cells)}
     cards |= time_cards(ds.attrs, ds.attrs.get("tstart"), ds.attrs.get("tstop"))
     hdus = [table_hdu("HEALPIX", columns, cards, ds.attrs, drop=("NSIDE", "FRAME"), history=True)]
-    return hdus + _bounds(ds, cards)
+    return hdus + _bounds(ds, cards) + _images(ds)
 
 
 def _columns(array: xr.DataArray, name: str) -> list[Col]:
@@ -112,6 +113,22 @@ def _refuse_times(ds: xr.Dataset) -> None:
         raise KindError(
             f"to_fits writes a mosaic of one time; found {ds.sizes['time']}: choose one with .isel(time=0)"
         )
+
+
+def _images(ds: xr.Dataset) -> list[Any]:
+    """Return the table of the images of a mosaic, a matrix of an image as a row of numbers."""
+    if "member" in ds:
+        ds = ds.isel(image=ds["member"].values).drop_vars("member")
+    names = [str(name) for name, array in ds.data_vars.items() if array.dims[:1] == ("image",)]
+    if not names:
+        return []
+    columns = []
+    for name in names:
+        values = ds[name].values
+        values = values.astype(str) if values.dtype.kind == "O" else values
+        values = values.reshape(len(values), -1) if values.ndim > 1 else values
+        columns.append(Col(name.upper(), values, ds[name].attrs.get("units")))
+    return [table_hdu("IMAGES", columns, {}, {})]
 
 
 def _bounds(ds: xr.Dataset, cards: Cards) -> list[Any]:

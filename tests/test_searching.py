@@ -247,6 +247,57 @@ def test_moc():
     assert moc.sky_fraction * 41252.96 == pytest.approx(area, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"frame": "galactic", "order": "ring"}, {"energy_sum": True}, {"order": "ring", "nside": 50}],
+)
+def test_mosaics_come_back_from_fits(tmp_path, options):
+    """Frame, bands, images and sums, so that what was read can be divided, searched, drawn and merged."""
+    images = [image(10, [(150.0, 30.0, [9.0, 9.0, 9.0])]), image(11, [], start=1e4)]
+    sums = batx.finalize(batx.mosaic(images, **{"nside": 64, **options})).compute()
+    back = batx.open_dataset(batx.to_fits(sums, tmp_path / "sums.fits"))
+    assert check(back) == [] and set(back.variables) == set(sums.variables)
+    for name in sums.variables:
+        assert back[name].dims == sums[name].dims
+        np.testing.assert_array_equal(back[name], sums[name], err_msg=name)
+        assert back[name].attrs.get("units") == sums[name].attrs.get("units")
+    assert back.healpix.attrs == sums.healpix.attrs
+    assert {name: back.attrs[name] for name in sums.attrs} == sums.attrs
+    one, two = (
+        batx.to_fits(batx.mosaic([one], **{"nside": 64, **options}), tmp_path / f"{number}.fits")
+        for number, one in enumerate(images)
+    )
+    whole = batx.merge(batx.open_dataset(one), batx.open_dataset(two))
+    np.testing.assert_allclose(whole.sum_wf, sums.sum_wf, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueRangeError, match="count twice"):
+        batx.merge(back, batx.open_dataset(one))
+
+
+def test_groups_of_times_have_an_extension_each(tmp_path):
+    images = [image(number, [], start=1e5 * number) for number in range(3)]
+    tree = batx.mosaic(images, 64, time_bins={"early": [0.0, 1.5e5], "late": [1.5e5, 3e5]}).compute()
+    path = tree.bat.to_fits(tmp_path / "groups.fits")
+    total = batx.open_dataset(path)
+    np.testing.assert_array_equal(total.sum_w, tree["total"].sum_w)
+    groups = tree["groups"].to_dataset()
+    for number, name in enumerate(("early", "late")):
+        part = batx.open_dataset(path, hdu=f"HEALPIX_{name}")
+        seen = groups.n_images.values[number] > 0
+        np.testing.assert_array_equal(part.cell_ids, groups.cell_ids.values[seen])
+        np.testing.assert_array_equal(part.sum_wf, groups.sum_wf.values[number][:, seen])
+        assert part.sizes["image"] == 2 - number and part.attrs["group"] == name
+        assert [part.attrs["tstart"], part.attrs["tstop"]] == groups.time_bnds.values[number].tolist()
+    with fits.open(path) as file:
+        assert [hdu.name for hdu in file].count("EBOUNDS") == 1
+    from batx.sky_grids import galactic_facets
+
+    facets = batx.mosaic(images, wcs=galactic_facets(300.0), time_bins="month")
+    with fits.open(batx.to_fits(facets, tmp_path / "facets.fits")) as file:
+        header = file["SUM_W_C2_3_2001-01"].header
+        assert header["TSTOP"] - header["TSTART"] == pytest.approx(31 * 86400)
+        assert "SUM_W_C2_3" in file
+
+
 def test_maps_to_fits(tmp_path):
     sums = batx.mosaic([image(10, [])], 64).compute()
     path = batx.to_fits(sums, tmp_path / "sums.fits")
@@ -265,7 +316,7 @@ def test_maps_to_fits(tmp_path):
 
 
 @pytest.mark.parametrize(("frame", "order"), [("icrs", "nested"), ("galactic", "ring")])
-def test_mosaics_come_back_from_fits(tmp_path, frame: str, order: str):
+def test_what_is_found_survives_fits(tmp_path, frame: str, order: str):
     """Bands, frame, images and all: what is found in the file is what is found in the mosaic."""
     given = [image(seed, [(150.0, 30.0, [9.0, 9.0, 9.0])], start=1000.0 * seed) for seed in (1, 2)]
     sums = batx.mosaic(given, 256, frame=frame, order=order).compute()

@@ -168,7 +168,7 @@ def subtract_background(ds: xr.Dataset, background: xr.Dataset | None = None, **
         )
     if "background_coefficients" not in background.variables or "background" in background.variables:
         raise KindError("subtract_background: expected a result of batx.background")
-    read_counts(ds, "subtract_background")
+    read_counts(ds, "subtract_background")  # for its checks
     curve = as_counts(ds, "subtract_background")
     found, expected = (one["energy_bnds"].values for one in (background, curve))
     if not np.array_equal(found, expected):

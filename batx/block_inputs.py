@@ -1,6 +1,6 @@
 """What blocks are made from: cells of light curves and events, checked, in the form that the kernel sums.
 
-Private to `batx.timing` and `batx.durations`.
+Private to the functions of blocks, durations and periods.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, KindError, ResponseError, ValueRangeError
-from batx.kernels.fold import group_channels, packed
+from batx.kernels.fold import Fold, group_channels, packed
 from batx.kernels.models import Bins
 from batx.responses import linked_path, response_of
 from batx.schema import require_kind
@@ -37,8 +37,8 @@ class FitData:
         Name of the spectrum in the result.
     bins
         `Bins` of the incident energy of the response.
-    matrix
-        (energy, bin) counts for photons/cm**2/s, as `batx.kernels.fold.packed` returns it.
+    fold
+        Photons/cm**2/s in energy bins (..., energy) to counts (..., bin).
     observed, variance
         (bin,) Counts of the spectrum and their variance, the systematic part included.
     background, background_variance
@@ -65,7 +65,7 @@ class FitData:
 
     label: str
     bins: Bins
-    matrix: Any
+    fold: Fold
     observed: np.ndarray
     variance: np.ndarray
     background: np.ndarray
@@ -183,7 +183,7 @@ def fit_data(
     data = FitData(
         label=label,
         bins=Bins(_edges(matrix)),
-        matrix=packed(groups.sums(_on_bins(matrix) * (own.exposure * own.area))[:, used]),
+        fold=packed(groups.sums(_on_bins(matrix) * (own.exposure * own.area))[:, used]),
         observed=observed[used],
         variance=variance[used],
         background=behind[0][used],

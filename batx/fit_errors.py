@@ -97,7 +97,7 @@ def _held(problem: Problem, search: Search, held: dict[int, float]) -> float:
     for place, value in held.items():
         search.hold(place, value)
     if problem.free.size > len(held):
-        search.minimise(tolerance=1e-3, strategy=0)
+        search.minimise(tolerance=1e-3)
     return problem.statistic(problem.full(search.values))
 
 
@@ -162,7 +162,7 @@ def _pulled(
     steps = np.sqrt(np.diag(minimum.covariance))[problem.free]
     for _ in range(12):
         search = problem.search(values, steps, _logarithm(function, sign * pull))
-        found = search.minimise(tolerance=0.05, strategy=0)
+        found = search.minimise(tolerance=0.05)
         values = problem.full(search.values)
         rise = problem.statistic(values) - minimum.statistic
         if not (found and 0 < rise < np.inf) or abs(rise - last) < 1e-9:

@@ -171,6 +171,13 @@ def _set(entry: FitParameter, setting: Any) -> FitParameter:
             f"parameter {entry.name!r}: found the value {spec.value:g} and limits {spec.minimum:g} to "
             f"{spec.maximum:g}; expected a number between two increasing limits"
         )
+    low, high = spec.physical
+    held = (spec.value,) if spec.frozen else (spec.value, spec.minimum, spec.maximum)
+    if min(held) <= low or max(held) >= high:
+        raise ModelError(
+            f"parameter {entry.name!r}: its value and limits must lie between {low:g} and {high:g}, "
+            f"where the model has a meaning; found {', '.join(f'{number:g}' for number in held)}"
+        )
     if not spec.frozen and not spec.minimum <= spec.value <= spec.maximum:
         if "value" in given:
             raise ModelError(

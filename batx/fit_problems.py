@@ -15,7 +15,6 @@ from batx.fit_data import FitData
 from batx.fit_parameters import Layout
 from batx.fit_starts import approach, starting_values
 from batx.kernels import fit_statistics as stat
-from batx.kernels.fold import fold
 from batx.kernels.minimise import Search
 from batx.model_components import Parameter
 from batx.spectral_models import SpectralModel
@@ -24,6 +23,8 @@ __all__ = ["Interval", "Minimum", "Problem"]
 
 #: the statistic of a model that has no value
 _BAD = 1e30
+#: how many recent values of the statistic of each spectrum are kept
+_REMEMBERED = 16
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Problem:
         self.model, self.data, self.layout = model, tuple(data), layout
         self.model_error, self.compat = float(model_error), compat
         self.free = layout.free
+        self._memory: list[dict[bytes, float]] = [{} for _ in self.data]
 
     @property
     def dof(self) -> int:
@@ -100,15 +102,74 @@ class Problem:
         """Return the counts of the source that the model says, in the bins of a spectrum."""
         data = self.data[spectrum]
         own = values[self.layout.places[spectrum]]
-        return fold(data.matrix, self.model.photons(data.bins, own, self.compat))
+        return data.fold(self.model.photons(data.bins, own, self.compat))
+
+    def slopes(self, values: np.ndarray, spectrum: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the expected counts (bin,) of a spectrum and their derivatives (free, bin)."""
+        place, data = self.layout.places[spectrum], self.data[spectrum]
+        used = [k for k, i in enumerate(self.free) if i in set(place)]
+        trials, widths = [values], []
+        for k in used:
+            i = int(self.free[k])
+            low, high = _around(values[i], self.layout.parameters[i].spec)
+            widths.append(high - low)
+            trials += [_with(values, i, low), _with(values, i, high)]
+        photons = [self.model.photons(data.bins, trial[place], self.compat) for trial in trials]
+        folded = data.fold(np.stack(photons))
+        made = np.zeros((self.free.size, folded.shape[1]))
+        made[used] = (folded[2::2] - folded[1::2]) / np.array(widths).reshape(-1, 1)
+        return folded[0], made
+
+    def gradient(self, values: np.ndarray) -> np.ndarray:
+        """Return the derivatives of the statistic by the free parameters."""
+        return np.sum([self._gradient(values, i) for i in range(len(self.data))], axis=0)
+
+    def _gradient(self, values: np.ndarray, spectrum: int) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            expected, slopes = self.slopes(values, spectrum)
+            made = slopes @ slope_of(self.data[spectrum], expected, self.model_error)
+        return np.nan_to_num(made, posinf=0.0, neginf=0.0)
+
+    def covariance(self, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
+        """Return the covariance of all parameters: twice the inverse of the second derivatives.
+
+        Those are differences of `gradient` over a hundredth of `errors`, which are rough errors of the free
+        parameters. NaN where the statistic is not curved upwards in all directions.
+        """
+        curvature = np.zeros((self.free.size, self.free.size))
+        for k, i in enumerate(self.free):
+            low, high = _around(values[i], self.layout.parameters[i].spec, 0.01 * errors[k])
+            for spectrum, place in enumerate(self.layout.places):
+                if i in place:
+                    rise = self._gradient(_with(values, i, high), spectrum)
+                    rise = rise - self._gradient(_with(values, i, low), spectrum)
+                    curvature[k] += rise / (high - low)
+        made = np.zeros((values.size, values.size))
+        made[np.ix_(self.free, self.free)] = _inverse(0.25 * (curvature + curvature.T))
+        return made
 
     def statistic(self, values: np.ndarray) -> float:
-        """Return the statistic for the values of all parameters."""
+        """Return the statistic for the values of all parameters.
+
+        A spectrum of several whose own parameters are those of a recent call is not folded again.
+        """
         total = 0.0
         with np.errstate(all="ignore"):
-            for i, data in enumerate(self.data):
-                total += statistic_of(data, self.expected(values, i), self.model_error)
+            for i in range(len(self.data)):
+                total += self._remembered(values, i) if len(self.data) > 1 else self._statistic(values, i)
         return total if np.isfinite(total) else _BAD
+
+    def _statistic(self, values: np.ndarray, spectrum: int) -> float:
+        return statistic_of(self.data[spectrum], self.expected(values, spectrum), self.model_error)
+
+    def _remembered(self, values: np.ndarray, spectrum: int) -> float:
+        memory = self._memory[spectrum]
+        key = values[self.layout.places[spectrum]].tobytes()
+        if key not in memory:
+            if len(memory) >= _REMEMBERED:
+                memory.pop(next(iter(memory)))
+            memory[key] = self._statistic(values, spectrum)
+        return memory[key]
 
     def full(self, free: np.ndarray) -> np.ndarray:
         """Return the values of all parameters for those of the free ones."""
@@ -134,17 +195,30 @@ class Problem:
             buffer[self.free] = free
             return self.statistic(buffer) + (extra(buffer) if extra is not None else 0.0)
 
+        def gradient(free: np.ndarray) -> np.ndarray:
+            buffer[self.free] = free
+            made = self.gradient(buffer)
+            return made if extra is None else made + self._extra_gradient(buffer, extra)
+
         specs = [self.layout.parameters[i].spec for i in self.free]
         start = values[self.free]
         scaled = [spec.scale == "linear" and value > 0 for spec, value in zip(specs, start, strict=True)]
         return Search(
             function,
+            gradient,
             start,
             _steps(start, specs, steps),
             np.array([spec.minimum for spec in specs]),
             np.array([spec.maximum for spec in specs]),
             np.where(scaled, np.abs(start), 1.0),
         )
+
+    def _extra_gradient(self, values: np.ndarray, extra: Callable[[np.ndarray], float]) -> np.ndarray:
+        made = []
+        for i in self.free:
+            low, high = _around(values[i], self.layout.parameters[i].spec)
+            made.append((extra(_with(values, i, high)) - extra(_with(values, i, low))) / (high - low))
+        return np.array(made)
 
     def minimise(self, values: np.ndarray | None = None) -> tuple[Minimum, Search | None]:
         """Return the minimum, and the search that found it; a failed attempt is followed by a second."""
@@ -154,17 +228,16 @@ class Problem:
             return Minimum(values, zero, self.statistic(values), True, "", 1), None
         values, steps = approach(self, values)
         search = self.search(values, steps)
-        if not search.minimise():
+        if not search.minimise() and not search.minimise(strategy=1):
             search.insist()
-        search.curvature()
-        return self.result(search), search
+        return self._result(search, steps), search
 
-    def result(self, search: Search) -> Minimum:
-        """Return what a search found."""
+    def _result(self, search: Search, errors: np.ndarray) -> Minimum:
         values = self.full(search.values)
-        covariance = np.zeros((values.size, values.size))
-        covariance[np.ix_(self.free, self.free)] = search.covariance
+        covariance = self.covariance(values, errors)
         message = search.complaint()
+        if not message and not np.isfinite(covariance).all():
+            message = "the data do not determine all free parameters: the covariance is singular"
         if search.lowest >= _BAD:
             message = "the model has no finite value at any parameters that were tried"
         return Minimum(values, covariance, search.lowest, not message, message, search.calls)
@@ -196,6 +269,28 @@ class Problem:
         return Problem(self.model, drawn, layout, self.model_error, self.compat)
 
 
+def _around(value: float, spec: Parameter, step: float = 0.0) -> tuple[float, float]:
+    """Return values to both sides of a parameter, within its limits, for a derivative."""
+    if not 0.0 < step < np.inf:
+        step = max(1e-3 * abs(value), 1e-12) if spec.scale == "linear" else 1e-5 * max(abs(value), 0.1)
+    return max(value - step, spec.minimum), min(value + step, spec.maximum)
+
+
+def _inverse(curvature: np.ndarray) -> np.ndarray:
+    """Return the inverse of half the second derivatives, NaN if they say nothing of some direction."""
+    scale = np.sqrt(np.diag(curvature)) if (np.diag(curvature) > 0).all() else np.full(len(curvature), np.nan)
+    correlation = curvature / np.outer(scale, scale)
+    if not np.isfinite(correlation).all() or np.linalg.eigvalsh(correlation)[0] < 1e-10:
+        return np.full_like(curvature, np.nan)
+    return np.linalg.inv(correlation) / np.outer(scale, scale)
+
+
+def _with(values: np.ndarray, place: int, value: float) -> np.ndarray:
+    made = values.copy()
+    made[place] = value
+    return made
+
+
 def _steps(start: np.ndarray, specs: Sequence[Parameter], given: np.ndarray | None) -> np.ndarray:
     """Return the first steps of parameters: those given that make sense, else a tenth of the parameter."""
     made = []
@@ -221,6 +316,20 @@ def statistic_of(data: FitData, expected: np.ndarray, model_error: float) -> flo
     if data.statistic == "pgstat" and data.has_background:
         return stat.pgstat(data.observed, data.background, data.background_variance, data.ratio, expected)
     return stat.cstat(data.observed, expected)
+
+
+def slope_of(data: FitData, expected: np.ndarray, model_error: float) -> np.ndarray:
+    """Return the derivatives of `statistic_of` by the counts expected in each bin."""
+    if data.statistic in ("chi2", "gaussian"):
+        logarithm = data.statistic == "gaussian"
+        return stat.chi_square_slope(data.net, expected, data.net_variance, model_error, logarithm)
+    if data.statistic == "wstat":
+        return stat.wstat_slope(data.observed, data.background, data.ratio, expected)
+    if data.statistic == "pgstat" and data.has_background:
+        return stat.pgstat_slope(
+            data.observed, data.background, data.background_variance, data.ratio, expected
+        )
+    return stat.cstat_slope(data.observed, expected)
 
 
 def _drawn(data: FitData, expected: np.ndarray, model_error: float, rng: np.random.Generator) -> FitData:

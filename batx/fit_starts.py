@@ -31,14 +31,21 @@ def starting_values(problem: Problem) -> np.ndarray:
 
 
 def _candidates(problem: Problem) -> Iterable[np.ndarray]:
-    """Return values with every combination of the start values of the shapes that were not given."""
-    trials = [problem.layout.values]
+    """Return values with every combination of the start values of the shapes that were not given.
+
+    What each of several spectra has for itself is moved together.
+    """
+    groups: dict[str, list[int]] = {}
     for i in problem.free:
         entry = problem.layout.parameters[i]
-        inside = [value for value in entry.spec.starts if entry.spec.minimum < value < entry.spec.maximum]
-        if entry.given or not inside or len(trials) * len(inside) > _TRIALS:
-            continue
-        trials = [_with(trial, i, value) for trial in trials for value in inside]
+        if entry.spec.starts and not entry.given:
+            groups.setdefault(entry.name.partition("[")[0], []).append(int(i))
+    trials = [problem.layout.values]
+    for places in groups.values():
+        spec = problem.layout.parameters[places[0]].spec
+        inside = [value for value in spec.starts if spec.minimum < value < spec.maximum]
+        if inside and len(trials) * len(inside) <= _TRIALS:
+            trials = [_with(trial, places, value) for trial in trials for value in inside]
     return trials
 
 
@@ -54,7 +61,11 @@ def _scaled(problem: Problem, values: np.ndarray) -> np.ndarray:
     for k, data in enumerate(problem.data if scales else ()):
         error = np.sqrt(np.maximum(data.net_variance, 1e-3 * np.max(data.net_variance, initial=1e-30)))
         base = _expected(problem, off, k)
-        alone = [_expected(problem, _with(off, i, values[i]), k) - base for i in scales]
+        used = set(problem.layout.places[k])
+        alone = [
+            _expected(problem, _with(off, i, values[i]), k) - base if i in used else np.zeros_like(base)
+            for i in scales
+        ]
         columns.append(np.stack(alone, axis=1) / error[:, np.newaxis])
         target.append((data.net - base) / error)
     try:
@@ -73,7 +84,7 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
     """Return values near the minimum, and the errors of the free parameters there.
 
     Damped Gauss-Newton steps (Levenberg-Marquardt) with the variance that the model gives to Poisson counts;
-    each must lower the statistic. It stops when a step gains less than 0.01.
+    each must lower the statistic. It stops when a step gains less than 1e-4.
     """
     specs = [problem.layout.parameters[i].spec for i in problem.free]
     low = np.array([spec.minimum for spec in specs])
@@ -81,12 +92,12 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
     scale = np.array([spec.scale == "linear" for spec in specs])
     values, lowest, damping = values.copy(), problem.statistic(values), 1e-3
     for _ in range(steps):
-        curvature, slope = _normal_equations(problem, values, high)
+        curvature, slope = _normal_equations(problem, values)
         start, before = values[problem.free], lowest
         while damping < 1e10:
             damped = curvature + np.diag(damping * np.diag(curvature) + 1e-300)
             trial = start + np.linalg.lstsq(damped, slope, rcond=None)[0]
-            trial = np.clip(trial, np.where(scale, np.maximum(low, 0.1 * start), low), high)
+            trial = np.clip(trial, np.where(scale & (low >= 0), np.maximum(low, 0.1 * start), low), high)
             values[problem.free] = trial
             lowest = problem.statistic(values)
             if lowest < before:
@@ -94,36 +105,28 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
                 break
             values[problem.free], lowest = start, before
             damping *= 10.0
-        if before - lowest < 0.01:
+        if before - lowest < 1e-4:
             break
     return values, np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0.0))
 
 
-def _normal_equations(
-    problem: Problem, values: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return JᵀJ and Jᵀr of residuals in units of their errors, J by forward differences."""
-    residuals, slopes = [], []
+def _normal_equations(problem: Problem, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return JᵀJ and Jᵀr of residuals in units of their errors."""
+    curvature, slope = np.zeros((problem.free.size,) * 2), np.zeros(problem.free.size)
     for k, data in enumerate(problem.data):
-        expected = _expected(problem, values, k)
+        with np.errstate(all="ignore"):
+            expected, slopes = problem.slopes(values, k)
+        expected, slopes = np.nan_to_num(expected), np.nan_to_num(slopes)
         variance = data.net_variance
         if data.statistic not in ("chi2", "gaussian"):
             variance = np.maximum(expected + data.ratio * np.maximum(data.background, 0.0), 1e-2)
-        error = np.sqrt(variance + (problem.model_error * expected) ** 2)
-        columns = []
-        for i, limit in zip(problem.free, high, strict=True):
-            step = 1e-5 * max(
-                abs(values[i]), 1e-3 if problem.layout.parameters[i].spec.scale != "linear" else 1e-30
-            )
-            step = -step if values[i] + step > limit else step
-            columns.append((_expected(problem, _with(values, i, values[i] + step), k) - expected) / step)
-        slopes.append(np.stack(columns) / error)
-        residuals.append((data.net - expected) / error)
-    slope, residual = np.concatenate(slopes, axis=1), np.concatenate(residuals)
-    return slope @ slope.T, slope @ residual
+        weight = 1.0 / (variance + (problem.model_error * expected) ** 2)
+        curvature += (slopes * weight) @ slopes.T
+        slope += slopes @ (weight * (data.net - expected))
+    return curvature, slope
 
 
-def _with(values: np.ndarray, place: int, value: float) -> np.ndarray:
+def _with(values: np.ndarray, place: int | list[int], value: float) -> np.ndarray:
     made = values.copy()
     made[place] = value
     return made

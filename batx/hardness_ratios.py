@@ -98,7 +98,7 @@ def hardness(
     to ∓∞ where the denominator is not detected at `level`. As noise may be negative, so may rates, and
     differences may exceed ±1; the logarithm of a negative ratio is NaN.
 
-    Measured coverage: algorithms 2.10.
+    Measured coverage: algorithms 2.12.
 
     Examples
     --------

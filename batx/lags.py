@@ -128,7 +128,7 @@ def lag(
     the noise twice; what noise in both bands together does to the lag then has three times its variance Q.
     Q and the variance V of the drawn lags follow, to first order, from the response of the peak to the
     correlation, and errors and samples are scaled by f = √(1 − 2Q/V), ``noise_factor``. Below f² = ½ this no
-    longer holds, and the factor goes back to 1, reached at ⅓. Measured pulls: algorithms 2.10.
+    longer holds, and the factor goes back to 1, reached at ⅓. Measured pulls: algorithms 2.12.
 
     Bins with NaN in any band are left out, which makes the curve uneven.
 

@@ -31,6 +31,8 @@ class Parameter:
         What it is called, and its unit.
     value, minimum, maximum
         Start value and limits.
+    physical
+        Limits between which the spectrum has a meaning, themselves excluded; none given may lie outside.
     frozen
         Whether it keeps its value.
     starts
@@ -44,6 +46,7 @@ class Parameter:
     unit: str = "1"
     minimum: float = -_HUGE
     maximum: float = _HUGE
+    physical: tuple[float, float] = (-np.inf, np.inf)
     frozen: bool = False
     starts: tuple[float, ...] = ()
     scale: str = ""
@@ -81,10 +84,15 @@ def _norm(unit: str, value: float = 1.0) -> Parameter:
     return Parameter("norm", value, unit, 0.0, _HUGE, scale="linear")
 
 
+def _energy(name: str, value: float, low: float, high: float, **how: Any) -> Parameter:
+    """Return an energy in keV, which is above 0."""
+    return Parameter(name, value, "keV", low, high, (0.0, np.inf), **how)
+
+
 _PHOTONS = "ph cm**-2 s**-1 keV**-1"
 _INDEX = Parameter("index", 2.0, "1", -3.0, 10.0)
-_PIVOT = Parameter("pivot", 1.0, "keV", 1e-3, 1e4, frozen=True)
-_KT = Parameter("kt", 3.0, "keV", 1e-3, 1e3, starts=(0.3, 1.0, 3.0, 10.0, 30.0))
+_PIVOT = _energy("pivot", 1.0, 1e-3, 1e4, frozen=True)
+_KT = _energy("kt", 3.0, 1e-3, 1e3, starts=(0.3, 1.0, 3.0, 10.0, 30.0))
 _E_BREAK = (20.0, 50.0, 120.0, 300.0)
 
 
@@ -136,8 +144,8 @@ def _means(values: np.ndarray) -> np.ndarray:
 
 def _flux(name: str, parameter: Parameter) -> Component:
     ends = (
-        Parameter("emin", 15.0, "keV", 1e-4, 1e7, frozen=True),
-        Parameter("emax", 150.0, "keV", 1e-4, 1e7, frozen=True),
+        _energy("emin", 15.0, 1e-4, 1e7, frozen=True),
+        _energy("emax", 150.0, 1e-4, 1e7, frozen=True),
     )
     return Component(name, "flux", (*ends, parameter), _scale_of(name), _scale_of(name))
 
@@ -155,7 +163,7 @@ COMPONENTS: dict[str, Component] = {
             "cutoffpl",
             (
                 replace(_INDEX, value=1.0, starts=(0.5, 1.2)),
-                Parameter("e_cut", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
+                _energy("e_cut", 100.0, 1.0, 1e5, starts=_E_BREAK),
                 _PIVOT,
                 _norm(_PHOTONS),
             ),
@@ -164,8 +172,8 @@ COMPONENTS: dict[str, Component] = {
         _additive(
             "peakpl",
             (
-                replace(_INDEX, value=1.0, maximum=1.999, starts=(0.5, 1.2)),
-                Parameter("e_peak", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
+                replace(_INDEX, value=1.0, maximum=1.999, physical=(-np.inf, 2.0), starts=(0.5, 1.2)),
+                _energy("e_peak", 100.0, 1.0, 1e5, starts=_E_BREAK),
                 _PIVOT,
                 _norm(_PHOTONS),
             ),
@@ -176,7 +184,7 @@ COMPONENTS: dict[str, Component] = {
             (
                 Parameter("alpha", -1.0, "1", -10.0, 5.0, starts=(-1.2, -0.6)),
                 Parameter("beta", -2.3, "1", -10.0, 10.0, starts=(-2.5,)),
-                Parameter("e_fold", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
+                _energy("e_fold", 100.0, 1.0, 1e5, starts=_E_BREAK),
                 _norm(_PHOTONS),
             ),
             models.band,
@@ -186,9 +194,9 @@ COMPONENTS: dict[str, Component] = {
         _additive(
             "band",
             (
-                Parameter("alpha", -1.0, "1", -1.999, 5.0, starts=(-1.2, -0.6)),
+                Parameter("alpha", -1.0, "1", -1.999, 5.0, (-2.0, np.inf), starts=(-1.2, -0.6)),
                 Parameter("beta", -2.3, "1", -10.0, 10.0, starts=(-2.5,)),
-                Parameter("e_peak", 100.0, "keV", 1.0, 1e5, starts=_E_BREAK),
+                _energy("e_peak", 100.0, 1.0, 1e5, starts=_E_BREAK),
                 _norm(_PHOTONS),
             ),
             lambda energy, *values: _peaked_band(energy, models.band, *values),
@@ -205,7 +213,7 @@ COMPONENTS: dict[str, Component] = {
             "bremss",
             (replace(_KT, starts=(0.5, 2.0, 7.0, 30.0, 100.0)), _norm("3.02e-15/(4 pi D**2) cm**-5")),
             models.bremsstrahlung,
-            xspec=_two_point(models.bremsstrahlung),
+            xspec=_two_point(partial(models.bremsstrahlung, smooth=False)),
         ),
         _additive(
             "logpar",

@@ -31,8 +31,8 @@ def finalize(mosaic: Mosaic, energy: Any = None) -> Mosaic:
         Kind ``mosaic`` or ``mosaic_image`` with `sum_w` and `sum_wf`, or a tree of these; chunked sums stay
         lazy.
     energy
-        Bands to sum: ``"all"``, or increasing edges (keV) on those of the mosaic. Fluxes and variances are
-        added, never significances. `None` keeps the bands, and the sums with them.
+        Bands to sum: ``"all"``, or increasing edges (keV) on those of the mosaic, without gaps. Fluxes and
+        variances are added, never significances. `None` keeps the bands, and the sums with them.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def finalize(mosaic: Mosaic, energy: Any = None) -> Mosaic:
     KindError, MissingVariableError
         If `mosaic` is no mosaic or has no sums.
     ValueRangeError
-        If `energy` is not made of whole bands.
+        If `energy` is not made of whole bands, or bands overlap.
 
     Notes
     -----
@@ -95,14 +95,17 @@ def _sum_bands(
         raise ValueRangeError("finalize: the mosaic has no bands with edges (energy_bnds) to sum")
     bounds = mosaic["energy_bnds"].values
     single = [i for i, row in enumerate(bounds) if len(bounds) == 1 or not _is_sum(i, bounds)]
-    edges = np.asarray([bounds[single].min(), bounds[single].max()] if energy == "all" else energy, float)
-    if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
+    whole = isinstance(energy, str) and energy == "all"
+    edges = np.asarray([bounds[single].min(), bounds[single].max()] if whole else energy)
+    if edges.dtype.kind not in "iuf" or edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all():
         raise ValueRangeError(f"energy: found {energy!r}, expected 'all' or increasing edges in keV")
+    edges = edges.astype(np.float64)
     fluxes, variances = [], []
     for low, high in pairwise(edges):
         inside = [i for i in single if bounds[i, 0] > low - 1e-3 and bounds[i, 1] < high + 1e-3]
-        covered = bounds[inside]
-        if not inside or abs(covered.min() - low) > 1e-3 or abs(covered.max() - high) > 1e-3:
+        covered = bounds[inside][np.argsort(bounds[inside, 0])] if inside else np.zeros((0, 2))
+        gaps = np.append(low, covered[:, 1]) - np.append(covered[:, 0], high)
+        if not inside or (gaps > 1e-3).any() or (not whole and (np.abs(gaps) > 1e-3).any()):
             raise ValueRangeError(
                 f"energy: {low:g}-{high:g} keV is not made of whole bands; the mosaic has edges at "
                 f"{np.unique(bounds[single]).tolist()} keV"
@@ -226,7 +229,7 @@ def _refuse_unlike(one: xr.Dataset, two: xr.Dataset) -> None:
         if len(shared):
             raise ValueRangeError(
                 f"merge: {len(shared)} image(s) are in both mosaics and would count twice, "
-                f"first {shared[0]!r}"
+                f"first '{shared[0]}'"
             )
 
 

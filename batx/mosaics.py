@@ -27,6 +27,8 @@ __all__ = ["mosaic"]
 _BATCH = 16
 #: sums that one task adds up
 _FAN = 4
+#: regions that the sky is divided into at most
+_MOST_REGIONS = 4096
 #: bytes a cell and band, and bytes a cell, of sums
 _PER_BAND, _PER_CELL = 16, 20
 
@@ -90,7 +92,8 @@ def mosaic(
     Returns
     -------
     xarray.Dataset or xarray.DataTree
-        Lazy sums of kind ``mosaic`` (``mosaic_image`` for `wcs`); any dask scheduler computes them. With
+        Lazy sums of kind ``mosaic`` (``mosaic_image`` for `wcs`); any dask scheduler computes them. An image
+        without a usable pixel adds nothing, and `n_images` does not count it. With
         `time_bins` a tree of ``total`` (every image that is used) and ``groups``, with `time` and `group`.
         Each image is named in `image_id`, with `image_used` and `image_reason` where there are cuts, and
         `member(time, image)` where there are groups.
@@ -291,7 +294,14 @@ class _Plan:
         """
         if self.lazy and not self.grid.dense:
             return self.grid.size
-        return max(int(memory // (self.bands * _PER_BAND + _PER_CELL)), 1)
+        per_cell = self.bands * _PER_BAND + _PER_CELL
+        least = per_cell * self.grid.size / _MOST_REGIONS
+        if not memory >= least:
+            raise ValueRangeError(
+                f"memory: found {memory!r}, expected at least {least:.0f} bytes for {self.grid.size} cells "
+                f"in {self.bands} band(s)"
+            )
+        return max(int(memory // per_cell), 1)
 
     def divide(self, largest: int) -> None:
         """Divide the grid into regions of at most `largest` cells, or single rows of pixels."""

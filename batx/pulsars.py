@@ -119,8 +119,8 @@ def pulse_frequency(
     around = total(near.values, slope)
     if not around.max() > 1.0:
         raise ValueRangeError(
-            f"pulse_frequency: found Z² of at most {around.max():.3g} within 1 / length of {start:.9g} Hz, which "
-            "is no maximum whose error could be told; search for the frequency first (z_search)"
+            f"pulse_frequency: found Z² of at most {around.max():.3g} within 1 / length of {start:.9g} Hz, "
+            "which is no maximum whose error could be told; search for the frequency first (z_search)"
         )
     scale = _scale(data, around.max())[: 1 + derivative]
     first = np.array([near.values[around.argmax()], slope])[: 1 + derivative]

@@ -92,7 +92,7 @@ def fit_pulses(
     In the shape of Norris et al. 2005, ApJ 627, 324, A e^{2μ} exp(−τ₁/x − x/τ₂), x the time since the start
     and μ = √(τ₁/τ₂), start and τ₁ are not determined as the pulse becomes symmetric; peak, width
     w = τ₂ √(1 + 4μ) between where it is 1/e of the peak, and asymmetry κ = τ₂/w always are. Measured pulls:
-    algorithms 2.10.
+    algorithms 2.12.
 
     Examples
     --------

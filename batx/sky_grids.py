@@ -28,6 +28,8 @@ __all__ = [
 
 FRAMES = ("icrs", "galactic")
 
+#: finest resolution: there are 12 times its square cells to look at
+_FINEST = 8192
 #: cells whose directions are computed at once
 _BLOCK = 2**16
 
@@ -75,7 +77,15 @@ class HealpixGrid:
             raise ValueRangeError(f"order: found {self.order!r}, expected 'nested' or 'ring'")
         frame_to_icrs(self.frame)
         if isinstance(self.nside, bool) or not isinstance(self.nside, (int, np.integer)) or self.nside < 1:
-            raise ValueRangeError(f"nside: found {self.nside!r}, expected a positive integer")
+            found = (
+                repr(self.nside) if isinstance(self.nside, (int, float, str)) else type(self.nside).__name__
+            )
+            raise ValueRangeError(f"nside: found {found}, expected a positive integer")
+        if self.nside > _FINEST:
+            raise ValueRangeError(
+                f"nside: found {self.nside}, expected at most {_FINEST} (cells of {3518 / _FINEST * 60:.0f} "
+                "arcsec; sources are 22 arcmin wide)"
+            )
         if self.order == "nested" and self.nside & (self.nside - 1):
             lower = 2 ** (int(self.nside).bit_length() - 1)
             raise ValueRangeError(

@@ -353,6 +353,7 @@ def add_image(sums: Sums, view: SkyView, vectors: np.ndarray, frame: str, sampli
         flux, noise = view.plane(view.flux, band, box), view.plane("noise", band, box)
         if sampling.off_axis is not None:
             factor = sampling.off_axis[band][box].astype(np.float64)
+            factor[~(factor > 0)] = np.nan  # where it is not known
             flux, noise = flux / factor, noise / factor
         add(flux, noise, usable, *places, sums.sum_w[band], sums.sum_wf[band], share)
         if sampling.energy_sum:

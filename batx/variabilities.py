@@ -86,12 +86,13 @@ def variability(
     Notes
     -----
     ``variability`` is that of Reichart et al. 2001, ApJ 552, 57, in the frame of the observer (without their
-    scaling of times with redshift): Σ [(C − S)² − noise] / Σ [C² − noise] over the bins of the interval, with
-    S the mean over a window as long as the brightest parts of the burst that hold `fraction` of its fluence.
-    That time is taken from the blocks of each band: the brightest of single bins are those of the highest
-    noise. At a signal-to-noise of 50 it is then right to 1 %, at 10 it is too long by up to a half, which
-    changes the result by less than 0.3 of its error. Errors are of the noise at this window, and of the noise
-    only: they do not say how another burst of the same process would differ. Formulae: algorithms 2.10.
+    scaling of times with redshift): Σ [(C − S)² − noise] / Σ [C² − noise] over the bins of the interval,
+    with S the mean over a window as long as the brightest parts of the burst that hold `fraction` of its
+    fluence. That time is taken from the blocks of each band: the brightest of single bins are those of the
+    highest noise. At a signal-to-noise of 50 it is then right to 1 %, at 10 it is too long by up to a half,
+    which changes the result by about a quarter of its error. Errors are of the noise at this window, and of
+    the noise only: they do not say how another burst of the same process would differ. Formulae: algorithms
+    2.12.
 
     Examples
     --------

@@ -50,9 +50,9 @@ CASES = {
     "counts": Case("powerlaw", [1.7, 50.0, 0.004], "cstat", settings={"pivot": 50.0}),
     "counts flux": Case("eflux*powerlaw", [15.0, 150.0, 4e-8, 1.7, 1.0, 1.0], "cstat"),
     "counts few": Case("powerlaw", [1.7, 50.0, 0.0004], "cstat", settings={"pivot": 50.0}),
-    "counts over counts": Case("powerlaw", [1.7, 50.0, 0.004], "wstat", background=5.0, settings={"pivot": 50.0}),
-    "counts over rates": Case("powerlaw", [1.7, 50.0, 0.004], "pgstat", background=5.0, settings={"pivot": 50.0}),
-}  # fmt: skip
+    "counts over counts": Case("powerlaw", [1.7, 50.0, 0.004], "wstat", 10.0, 5.0, {"pivot": 50.0}),
+    "counts over rates": Case("powerlaw", [1.7, 50.0, 0.004], "pgstat", 10.0, 5.0, {"pivot": 50.0}),
+}
 
 
 def spectrum(values: np.ndarray, statistic: str, exposure: float, error: np.ndarray) -> xr.Dataset:

@@ -174,7 +174,7 @@ def evaluated() -> dict[str, np.ndarray]:
         ("05", lambda bins: models.trapezoid(bins.edges, lambda e: models.black_body(e, 1.5, 1.0)), 6e-6),
         (
             "06",
-            lambda bins: models.trapezoid(bins.edges, lambda e: models.bremsstrahlung(e, 40.0, 1.0)),
+            lambda bins: models.trapezoid(bins.edges, lambda e: models.bremsstrahlung(e, 40.0, 1.0, False)),
             6e-6,
         ),
         ("07", lambda bins: models.grbm_bins(bins.edges, -0.8, -2.4, 120.0, 1.0), 6e-6),

@@ -436,6 +436,8 @@ def test_refusals_of_models() -> None:
     bad("expected names of components", model="(lambda: 0)()")
     bad("no parameter is called 'gamma'", parameters={"gamma": 2})
     bad("lies outside its limits", parameters={"index": 50.0})
+    bad("between 0 and inf", model="bbody", parameters={"kt": {"min": -1.0}})
+    bad("between -inf and 2", model="peakpl", parameters={"index": {"max": 3.0}})
     bad("two increasing limits", parameters={"index": {"min": 3, "max": 1}})
     bad("expected frozen, max, min, value", parameters={"index": {"start": 1}})
     bad("expected 0 < lower < upper", model="cflux*powerlaw", parameters={"emin": 200.0})

@@ -226,6 +226,13 @@ def test_fits_grids_that_are_refused():
         batx.mosaic(fields(1), wcs=zea(0, 0, 9, 1.0, "ELON ELAT"))
     with pytest.raises(ValueRangeError, match="either nside"):
         batx.mosaic(fields(1))
+    for size in (0, -5.0, float("nan"), 100.0):
+        with pytest.raises(ValueRangeError, match="at least"):
+            batx.mosaic(fields(1), 512, memory=size)
+    with pytest.raises(ValueRangeError, match="at most 8192"):
+        batx.mosaic(fields(1), 2**20)
+    with pytest.raises(ValueRangeError, match="found list"):
+        batx.mosaic(32, fields(1))
 
 
 # --- groups of times ---------------------------------------------------------------------------------------
@@ -433,9 +440,21 @@ def test_finalize_divides_and_never_adds_significances():
     assert abs(noise.mean()) < 0.2 and 0.5 < noise.std() < 1.0  # bilinear samples are smoother than pixels
     extra = batx.mosaic(images, NSIDE, energy_sum=True)
     np.testing.assert_allclose(batx.finalize(extra, energy="all").flux.compute(), wide.flux)
-    for bad in ([14, 30], [50, 14], [0, 500], 3.0):
+    for bad in ([14, 30], [50, 14], [0, 500], 3.0, "most"):
         with pytest.raises(ValueRangeError, match="energy"):
             batx.finalize(sums, energy=bad)
+
+
+def test_bands_that_do_not_add_up():
+    sums = batx.mosaic(fields(1), NSIDE).compute()
+    gap, overlap = sums.isel(energy=[0, 2]), sums.copy(deep=True)
+    with pytest.raises(ValueRangeError, match="whole bands"):
+        batx.finalize(gap, energy=[14, 195])
+    assert batx.finalize(gap, energy="all").energy_bnds.values.tolist() == [[14.0, 195.0]]  # what there is
+    overlap.energy_bnds.values[1, 0] = 20.0
+    for energy in ("all", [14, 195]):
+        with pytest.raises(ValueRangeError, match="whole bands"):
+            batx.finalize(overlap, energy=energy)
 
 
 # --- partial sums on disk ----------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from batx.commands.products import (
     write_results,
 )
 from batx.commands.screen import Command, progress, sheet
-from batx.errors import KindError
+from batx.errors import EmptySelectionError, KindError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -269,6 +269,11 @@ def _mosaic(
     lazy = {name: node.to_dataset() for name, node in sums.children.items()} if tree else {"total": sums}
     with computing(options["scheduler"], options["workers"]) as compute:
         done = compute(list(lazy.values()), lambda part: step(f"adding up, {100 * part:.0f} %"))
+    if not done[0]["n_images"].any():
+        raise EmptySelectionError(
+            f"mosaic: none of {len(images)} files has a pixel with finite flux, positive noise and a coding "
+            f"above {options['pcode_min']:g}"
+        )
     made = {name: batx.finalize(ds) for name, ds in zip(lazy, done, strict=True)}
     found = known = None if options["catalog"] is None else batx.open_dataset(options["catalog"])
     if options["detect"] or options["sources"] is not None:

@@ -15,7 +15,9 @@ from numba import njit
 
 __all__ = [
     "chi_square",
+    "chi_square_slope",
     "cstat",
+    "cstat_slope",
     "gaussian",
     "pgstat",
     "profiled_background",
@@ -125,6 +127,14 @@ def wstat(observed: np.ndarray, background: np.ndarray, ratio: np.ndarray, expec
 
 
 @njit(cache=True, nogil=True)
+def _total_over_ratio(s: float, b: float, v: float, r: float, m: float) -> float:
+    """Return x = f + m / r at the likeliest background f of `pgstat`."""
+    q = r * v - b - m / r
+    root = math.sqrt(q * q + 4.0 * s * v)
+    return (root - q) / 2.0 if q < 0.0 else 2.0 * s * v / (root + q)
+
+
+@njit(cache=True, nogil=True)
 def pgstat(
     observed: np.ndarray,
     background: np.ndarray,
@@ -152,9 +162,104 @@ def pgstat(
         elif s <= 0.0:
             total += 2.0 * (m + r * b - v * r * r / 2.0)
         else:
-            q = r * v - b - m / r
-            root = math.sqrt(q * q + 4.0 * s * v)
-            x = (root - q) / 2.0 if q < 0.0 else 2.0 * s * v / (root + q)
+            x = _total_over_ratio(s, b, v, r, m)
             f = x - m / r
             total += _cash(s, r * x) + (b - f) ** 2 / v
     return total
+
+
+# ---------------------------------------------------------------- derivatives by what is expected
+
+
+@njit(cache=True, nogil=True)
+def chi_square_slope(
+    net: np.ndarray, expected: np.ndarray, variance: np.ndarray, model_error: float, logarithm: bool
+) -> np.ndarray:
+    """Return the derivatives of `chi_square`, or with the logarithm those of `gaussian`.
+
+    Examples
+    --------
+    >>> chi_square_slope(np.array([4.0]), np.array([2.0]), np.array([1.0]), 0.0, False)
+    array([-4.])
+    """
+    made = np.empty(net.size)
+    for i in range(net.size):
+        square = variance[i] + (model_error * expected[i]) ** 2
+        rise = 2.0 * model_error * model_error * expected[i]
+        off = (net[i] - expected[i]) / square
+        made[i] = -2.0 * off - off * off * rise + (rise / square if logarithm else 0.0)
+    return made
+
+
+@njit(cache=True, nogil=True)
+def cstat_slope(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the derivatives of `cstat`.
+
+    Examples
+    --------
+    >>> cstat_slope(np.array([0.0, 3.0]), np.array([0.5, 2.0]))
+    array([ 2., -1.])
+    """
+    made = np.empty(observed.size)
+    for i in range(observed.size):
+        made[i] = _cash_slope(observed[i], max(expected[i], 1e-5))
+    return made
+
+
+@njit(cache=True, nogil=True)
+def _cash_slope(observed: float, expected: float) -> float:
+    return 2.0 * (1.0 - observed / expected) if observed > 0.0 else 2.0
+
+
+@njit(cache=True, nogil=True)
+def wstat_slope(
+    observed: np.ndarray, background: np.ndarray, ratio: np.ndarray, expected: np.ndarray
+) -> np.ndarray:
+    """Return the derivatives of `wstat`: those of C at the profiled background, which does not add any.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> np.abs(wstat_slope(5 * one, 2 * one, 1.5 * one, 2 * one)) < 1e-12
+    array([ True])
+    """
+    made = np.empty(observed.size)
+    for i in range(observed.size):
+        s, b, r = observed[i], background[i], ratio[i]
+        m = max(expected[i], 1e-5)
+        if s > 0.0 and b <= 0.0 and m <= s * r / (1.0 + r):
+            made[i] = -2.0 / r
+        elif s > 0.0 and b > 0.0:
+            made[i] = _cash_slope(s, m + r * profiled_background(s, b, r, m))
+        else:
+            made[i] = _cash_slope(s, m)
+    return made
+
+
+@njit(cache=True, nogil=True)
+def pgstat_slope(
+    observed: np.ndarray,
+    background: np.ndarray,
+    background_variance: np.ndarray,
+    ratio: np.ndarray,
+    expected: np.ndarray,
+) -> np.ndarray:
+    """Return the derivatives of `pgstat`.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> np.abs(pgstat_slope(5 * one, 2 * one, 4 * one, 1.5 * one, 2 * one)) < 1e-12
+    array([ True])
+    """
+    made = np.empty(observed.size)
+    for i in range(observed.size):
+        s, b, v, r = observed[i], background[i], background_variance[i], ratio[i]
+        m = max(expected[i], 1e-5)
+        if v <= 0.0:
+            made[i] = _cash_slope(s, max(m + r * b, 1e-5))
+        elif s <= 0.0:
+            made[i] = 2.0
+        else:
+            made[i] = _cash_slope(s, r * _total_over_ratio(s, b, v, r, m))
+    return made

@@ -11,8 +11,9 @@ __all__ = ["End", "Search"]
 
 #: no limit is as far away as this
 _FAR = 1e20
-#: a distance from the minimum in the function that is near enough: 0.0045 standard deviations
-_NEAR = 2e-5
+#: a distance from the minimum in the function that is near enough where the function is too rough for less:
+#: 0.03 standard deviations
+_NEAR = 1e-3
 
 
 class End(NamedTuple):
@@ -24,13 +25,16 @@ class End(NamedTuple):
     better: bool
 
 
+_NO_END = End(np.nan, False, False, False)
+
+
 class Search:
     """A minimisation within limits, in units in which all parameters are near 1.
 
     Parameters
     ----------
-    function
-        Of the parameters (n,).
+    function, gradient
+        Of the parameters (n,): its value, and its derivatives (n,).
     start, step
         (n,) Where it begins, and the size of its first steps.
     low, high
@@ -42,6 +46,7 @@ class Search:
     def __init__(
         self,
         function: Callable[[np.ndarray], float],
+        gradient: Callable[[np.ndarray], np.ndarray],
         start: np.ndarray,
         step: np.ndarray,
         low: np.ndarray,
@@ -51,7 +56,9 @@ class Search:
         from iminuit import Minuit
 
         self.unit = unit
-        self._minuit = Minuit(lambda x: function(x * unit), start / unit)
+        self._minuit = Minuit(
+            lambda x: function(x * unit), start / unit, grad=lambda x: gradient(x * unit) * unit
+        )
         self._minuit.errordef = 1.0
         for k in range(start.size):
             limits = (edge / unit[k] if abs(edge) < _FAR else None for edge in (low[k], high[k]))
@@ -65,7 +72,7 @@ class Search:
 
     @property
     def steps(self) -> np.ndarray:
-        """Their errors (n,): of the covariance once there is one."""
+        """Their errors (n,), roughly."""
         return np.array(self._minuit.errors) * self.unit
 
     @property
@@ -78,46 +85,32 @@ class Search:
         """How often the function was called."""
         return int(self._minuit.nfcn)
 
-    @property
-    def covariance(self) -> np.ndarray:
-        """(n, n), NaN where it could not be computed; for a rise of 1."""
-        found = self._minuit.covariance
-        if found is None:
-            return np.full((self.unit.size, self.unit.size), np.nan)
-        return np.array(found) * np.outer(self.unit, self.unit)
-
-    def minimise(self, tolerance: float = 1e-6, strategy: int = 1) -> bool:
+    def minimise(self, tolerance: float = 1e-6, strategy: int = 0) -> bool:
         """Go to the minimum, to 0.002 · tolerance of the function; return whether it was reached.
 
-        Where rounding ends the search before that, it counts as reached within `_NEAR`. With strategy 0 no
-        covariance is computed.
+        Where roughness ends the search before that, it counts as reached within `_NEAR`. Strategies of MIGRAD
+        above 0 take more care.
         """
         self._minuit.tol, self._minuit.strategy = tolerance, strategy
         self._minuit.migrad(use_simplex=False)
-        return self._reached()
-
-    def _reached(self) -> bool:
         state = self._minuit.fmin
-        return bool(state.is_valid) or (state.edm < _NEAR and not state.has_reached_call_limit)
+        if not state.is_valid and state.edm < _NEAR and not state.has_reached_call_limit:
+            self._minuit.tol = max(tolerance, 1e3 * state.edm)
+            self._minuit.migrad(use_simplex=False)
+        return bool(self._minuit.valid)
 
     def insist(self) -> bool:
         """Try again by another way after a failure: a simplex search, and smaller steps."""
         self._minuit.simplex()
         return self.minimise(strategy=2)
 
-    def curvature(self) -> None:
-        """Compute the covariance from second derivatives at the minimum."""
-        self._minuit.hesse()
-
     def complaint(self) -> str:
         """Return what is wrong with the minimum, nothing if it is good."""
         state = self._minuit.fmin
         if state.has_reached_call_limit:
             return "the minimiser gave up after too many steps"
-        if not self._reached():
+        if not state.is_valid:
             return f"the minimum is not settled (estimated distance {state.edm:.3g} in the statistic)"
-        if not self._minuit.accurate or _is_singular(self.covariance):
-            return "the data do not determine all free parameters: the covariance is singular"
         return ""
 
     def hold(self, place: int, value: float) -> None:
@@ -127,9 +120,12 @@ class Search:
 
     def ends(self, rise: float) -> list[tuple[End, End]]:
         """Return for each parameter the lower and upper end of where its profile is below `rise`."""
-        if not self._minuit.fmin.is_valid:  # rounding ended the search; MINOS needs no more than this
-            self._minuit.tol = 0.1
-            self._minuit.migrad()
+        self._minuit.tol, self._minuit.strategy = 1e-3, 1
+        self._minuit.hesse()  # MINOS needs the second derivatives
+        if not self._minuit.valid:
+            self._minuit.migrad(use_simplex=False)
+        if not self._minuit.valid:
+            return [(_NO_END, _NO_END)] * self.unit.size
         self._minuit.errordef = rise
         self._minuit.minos()
         self._minuit.errordef = 1.0
@@ -153,11 +149,3 @@ class Search:
                 )
             )
         return made
-
-
-def _is_singular(covariance: np.ndarray) -> bool:
-    """Whether parameters are so correlated that their covariance means nothing."""
-    error = np.sqrt(np.diag(covariance))
-    if not np.isfinite(covariance).all() or not (error > 0).all():
-        return True
-    return bool(np.linalg.eigvalsh(covariance / np.outer(error, error))[0] < 1e-9)

@@ -33,7 +33,7 @@ __all__ = [
 ERG_PER_KEV = 1.602176634e-9
 
 #: points of the quadrature for bins up to a ratio of their edges; the last for any wider one
-_ORDERS = ((1.03, 3), (1.15, 5), (1.6, 8), (np.inf, 24))
+_ORDERS = ((1.008, 2), (1.03, 3), (1.15, 5), (1.6, 8), (np.inf, 24))
 
 _MOST = 700.0
 """No exponent beyond this: exp is finite."""
@@ -221,44 +221,64 @@ def black_body(energy: np.ndarray, kt: float, norm: float) -> np.ndarray:
     return norm * 8.0525 * x * x / (kt * kt) / np.expm1(np.clip(x, 1e-12, _MOST))
 
 
-def bremsstrahlung(energy: np.ndarray, kt: float, norm: float) -> np.ndarray:
+def bremsstrahlung(energy: np.ndarray, kt: float, norm: float, smooth: bool = True) -> np.ndarray:
     """Return thermal bremsstrahlung of hydrogen with 8.5 % helium by number.
 
     norm (g(Z=1) + 4 · 0.085 g(Z=2)) exp(-E/kT) / (E √kT), norm = 3.02e-15 / (4π D²) ∫ n_e n_H dV, D in cm:
     the definition of XSPEC's ``bremss``. g is the Gaunt factor of `gaunt_factor`; it ends at E = 50 kT.
     """
+    from scipy.special import k0e
+
     x = energy / kt
-    gaunt = gaunt_factor(x, kt, 1) + 4.0 * 0.085 * gaunt_factor(x, kt, 2)
+    born = 0.5513 * k0e(x / 2.0)
+    gaunt = gaunt_factor(x, kt, 1, born, smooth) + 4.0 * 0.085 * gaunt_factor(x, kt, 2, born, smooth)
     return norm * gaunt * np.exp(-np.minimum(x, _MOST)) / (energy * np.sqrt(kt)) * (x < 50.0)
 
 
-def gaunt_factor(x: np.ndarray, kt: float, charge: int) -> np.ndarray:
+def gaunt_factor(x: np.ndarray, kt: float, charge: int, born: np.ndarray, smooth: bool) -> np.ndarray:
     """Return the free-free Gaunt factor averaged over velocities, at x = E/kT for a bare nucleus.
 
-    Born approximation, √3/π exp(x/2) K0(x/2), times quadratic polynomials in x that follow the tables of
-    Karzas & Latter (1961), linear between their temperatures (Kellogg, Baldwin & Koch 1975, ApJ 199, 299);
-    below kT = 0.136 Z² keV the table of Kurucz (1970), linear in the logarithms and 0 outside of it.
+    With g = 13.58 eV · 1000 Z² / kT: below g = 1 the Born approximation, `born` = √3/π exp(x/2) K0(x/2);
+    above it, times quadratic polynomials in x that follow the tables of Karzas & Latter (1961), linear
+    between their temperatures (Kellogg, Baldwin & Koch 1975, ApJ 199, 299); above g = 100 the table of Kurucz
+    (1970), linear in the logarithms and 0 outside of it. Where one of these follows another they differ, by
+    up to 3e-3 between polynomials and several per cent at g = 1 and 100. With `smooth` they are mixed there
+    (5 % in x to both sides, g from 0.9 to 1 and from 80 to 100), since fits get caught at jumps; XSPEC does
+    not mix them.
     """
-    from scipy.special import k0e
-
-    gamma = charge * charge * 0.01358 / kt
-    if gamma > 0.1:
-        return _cold_gaunt(x, gamma)
-    born = 0.5513 * k0e(x / 2.0)
-    g = min(1e3 * gamma, 100.0)
-    if g < 1.0:
+    g = 13.58 * charge * charge / kt
+    if g > 100.0:
+        return _cold_gaunt(x, 1e-3 * g)
+    start = 0.9 if smooth else 1.0
+    if g < start:
         return born
+    warm = born * _polynomials(x, max(g, 1.0), smooth)
+    if not smooth or 1.0 <= g <= 80.0:
+        return warm
+    part, other = ((1.0 - g) / 0.1, born) if g < 1.0 else ((g - 80.0) / 20.0, _cold_gaunt(x, 0.1))
+    return warm + part * (other - warm)
+
+
+def _polynomials(x: np.ndarray, g: float, smooth: bool) -> np.ndarray:
+    """Return the ratio of Gaunt factor and Born approximation for g from 1 to 100."""
     u = np.maximum(x, 0.003)
-    row = np.searchsorted(_U_LIMITS, u)
-    column = int(np.searchsorted(_G_LIMITS, g))
-    a, b, c = _KELLOGG[:, column : column + 2][:, :, row]
-    both = a + b * u + c * u * u
+    column = int(np.searchsorted(_G_FROM[1:] if smooth else _G_LIMITS, g))
     part = (g - _G_FROM[column]) / _G_STEP[column]
-    return ((1.0 - part) * both[0] + part * both[1]) * born
+    table = (1.0 - part) * _KELLOGG[:, column] + part * _KELLOGG[:, column + 1]
+    if not smooth:
+        row = np.searchsorted(_U_LIMITS, u)
+        return table[0][row] + u * (table[1][row] + u * table[2][row])
+    place = np.interp(np.log(u), _MIXED_AT, _MIXED_ROW)
+    row = np.minimum(place.astype(np.int64), 4)
+    lower = table[0][row] + u * (table[1][row] + u * table[2][row])
+    upper = table[0][row + 1] + u * (table[1][row + 1] + u * table[2][row + 1])
+    return lower + (place - row) * (upper - lower)
 
 
 #: limits of E/kT and of 1000 Z² Ry / kT between the polynomials
 _U_LIMITS = np.array([0.03, 0.3, 1.0, 5.0, 15.0])
+_MIXED_AT = (np.log(_U_LIMITS)[:, np.newaxis] + [-0.05, 0.05]).ravel()
+_MIXED_ROW = (np.arange(5.0)[:, np.newaxis] + [0.0, 1.0]).ravel()
 _G_LIMITS = np.array([1.773, 3.0, 5.6234, 10.0, 30.0])
 _G_FROM = np.array([1.0, 1.7783, 3.0, 5.6234, 10.0, 30.0])
 _G_STEP = np.array([0.7783, 1.2217, 2.6234, 4.3766, 20.0, 70.0])

@@ -74,7 +74,9 @@ def _draw(panel: Axes, pair: xr.Dataset, whole: bool) -> None:
     delay, ccf, error = (pair[name].values for name in ("delay", "ccf", "ccf_err"))
     start, stop = float(pair["fit_start"]), float(pair["fit_stop"])
     beside = _BESIDE * (stop - start)
-    shown = np.ones(delay.size, bool) if whole else (delay >= start - beside) & (delay <= stop + beside)
+    shown = np.ones(delay.size, bool)
+    if not whole and np.isfinite(beside):
+        shown = (delay >= start - beside) & (delay <= stop + beside)
     panel.fill_between(
         delay[shown],
         (ccf - error)[shown],
@@ -107,7 +109,7 @@ def _text(pair: xr.Dataset) -> str:
     error = max(0.5 * (low + high), 1e-9)
     factor, unit = (1e3, "ms") if error < 0.1 else (1.0, "s")
     digits = max(0, 1 - int(np.floor(np.log10(factor * error))))
-    values = [f"{factor * value:.{digits}f}" for value in (lag, low, high)]
+    values = [f"{factor * value:.{digits}f}".replace("-", "−") for value in (lag, low, high)]
     if values[1] == values[2]:
         return f"lag {values[0]} ± {values[1]} {unit}"
     return f"lag {values[0]} −{values[1]} +{values[2]} {unit}"

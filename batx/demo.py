@@ -202,7 +202,7 @@ def simulate(directory: Path, seed: int = 1) -> Path:
                 response=_response(),
                 name="burst",
             ),
-            Source(0.02, ra=_STEADY[0], dec=_STEADY[1], name="steady source"),
+            Source(0.03, ra=_STEADY[0], dec=_STEADY[1], name="steady source"),
         ],
         obs_id=OBS_ID,
         start=_START,

@@ -248,14 +248,14 @@ class _Run:
         self._report(source.obs_id)
 
     def _write(self) -> None:
-        """Write what is waiting."""
+        """Write what is waiting; if that is interrupted it is searched again, but never written twice."""
         self.since = time.monotonic()
-        if not self.waiting:
+        parts, self.waiting = self.waiting, []
+        if not parts:
             return
         if self.store is None:
-            self.store = GrowingStore.open(self.path, _DIMS, self.settings, self.waiting[0])
-        self.store.append(*self.waiting)
-        self.waiting = []
+            self.store = GrowingStore.open(self.path, _DIMS, self.settings, parts[0])
+        self.store.append(*parts)
 
     def _report(self, obs_id: str) -> None:
         parts = [f"{self.searched} searched", f"{self.found} glitches"]

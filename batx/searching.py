@@ -35,9 +35,9 @@ def candidates(
 ) -> xr.Dataset:
     """Return the sources of a mosaic: clusters of significant cells, band by band and in the sum of bands.
 
-    Significance is the height of the point-spread function fitted to S/√W around a peak, over the width of
-    S/√W near it (robust, without the peak). Cells without data in any band are left out. Fluxes and variances
-    are summed over bands, significances are not.
+    At each peak the rate of a source is fitted that, sampled as the images of the mosaic were, leaves what is
+    in the cells around; its noise is that of S/√W near it, which the cells share. Cells without data in any
+    band are left out. Fluxes and variances are summed over bands, significances are not.
 
     Parameters
     ----------
@@ -47,18 +47,22 @@ def candidates(
         Least significance in any band or the sum.
     catalog
         Known sources, kind ``catalog``: the nearest within `match_radius` is named.
-    match_radius, psf_fwhm
+    match_radius
         Degrees or Quantity.
+    psf_fwhm
+        Full width at half maximum (degrees or Quantity) of a Gaussian, if sources in the images have that
+        shape on the tangent plane; the shape that mask and detectors make if not given.
 
     Returns
     -------
     xarray.Dataset
-        Kind ``catalog`` by falling `significance`, empty if nothing is found: `ra`, `dec` (ICRS), `err_rad`
-        (statistical, 1 σ on each axis), `err_rad_90` (radius of 90 %), `significance` and the band (keV) that
-        it is from, `best_band`, `n_pixels` above the threshold, `trials` and `false_alarm_probability` for
-        all bands and the sum, and `rate`, `rate_err`, `snr(source, energy)` at the position. With `catalog`,
-        `known` and `match_name`, `match_index`, `match_separation`. Attributes: `n_independent` (effective
-        number of independent pixels of the map), `n_cells`, `n_maps`, `map_width` (width of S/√W).
+        Kind ``catalog`` by falling `significance`, empty if nothing is found: `ra`, `dec` (ICRS) and errors,
+        `err_rad` (statistical, 1 σ on each axis), `err_rad_90` (radius of 90 %), `significance` and the band
+        (keV) that it is from, `best_band`, `n_pixels` above the threshold, `trials` and
+        `false_alarm_probability` for all bands and the sum, and `rate`, `rate_err`, `snr(source, energy)` at
+        the position. With `catalog`, `known` and `match_name`, `match_index`, `match_separation`. Attributes:
+        `n_independent` (effective number of independent pixels of the map), `n_cells`, `n_maps`, `map_width`
+        (width of S/√W).
 
     Raises
     ------
@@ -72,7 +76,8 @@ def candidates(
     Notes
     -----
     Source: algorithms 2.8. At the centre of a cell S/√W is lower than the significance: interpolation has
-    smoothed the noise, and the centre misses the peak.
+    lowered the peak and smoothed the noise, and the centre misses the peak. Where the instrument turned
+    within images of the mosaic, rates are lower by the smear, which the mosaic does not know.
 
     Examples
     --------

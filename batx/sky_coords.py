@@ -9,6 +9,7 @@ the centre of the first pixel that the Dataset has. Formulae: algorithms, sectio
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -318,6 +319,7 @@ def card_axes(cards: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarra
     return imx, imy
 
 
+@lru_cache(maxsize=16)
 def image_cards(
     pixel: tuple[float, float],
     step: tuple[float, float],

@@ -231,6 +231,7 @@ def _windows(
         joined = block if before is None else before
         if before is not None and block is not None and (index % 2 or wanted(first, last)):
             joined = _sum(before, block, in_parts)
+            before = None  # else each level would keep two blocks
             yield Window(first, last, joined)
         if index % 2:
             yield from push(joined, level + 1, index // 2)

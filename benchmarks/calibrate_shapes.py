@@ -1,4 +1,4 @@
-"""How well lags, hardness ratios, variability and pulses are measured: simulated bursts (algorithms 2.11).
+"""How well lags, hardness ratios, variability and pulses are measured: simulated bursts (algorithms 2.12).
 
 Run ``python benchmarks/calibrate_shapes.py [lags|hardness|variability|pulses] [N]``: with 300 bursts of each
 sort the lags take some ten minutes on one core, pulses five, the others one.

@@ -459,7 +459,7 @@ def test_mosaic_of_a_slew(tmp_path):
         slews=[Slew(2.0, 8.0, 163.0, 24.0, 40.0)], seed=2,
     )  # fmt: skip
     out, regions = tmp_path / "slew.nc", tmp_path / "slew.reg"
-    options = ("--step", 0.5, "--energy", "15,150", "--nside", 128)
+    options = ("--step", 0.5, "--energy", "15,150", "--nside", 256)
     text = good("mosaic", "--events", folder, *options, "-o", out, "--sources", regions).stdout
     assert "1 source" in text
     slew = re.search(r"slew from MET ([\d.]+) to ([\d.]+)", text)
@@ -469,7 +469,7 @@ def test_mosaic_of_a_slew(tmp_path):
     assert "no source found" in text and "slew from" not in text
     assert batx.open_dataset(out).bat.kind == "mosaic"
     _, ra, dec, *_ = regions.read_text().split("circle")[1].replace("(", ",").split(",")
-    assert separation(float(ra), float(dec), RA, DEC) < 0.1
+    assert separation(float(ra), float(dec), RA, DEC) < 0.01
 
 
 # --- demo ---

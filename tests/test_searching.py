@@ -315,6 +315,28 @@ def test_maps_to_fits(tmp_path):
         assert file["EXPOSURE_C0"].header["CTYPE1"] == "GLON-ZEA"
 
 
+@pytest.mark.parametrize(("frame", "order"), [("icrs", "nested"), ("galactic", "ring")])
+def test_what_is_found_survives_fits(tmp_path, frame: str, order: str):
+    """Bands, frame, images and all: what is found in the file is what is found in the mosaic."""
+    given = [image(seed, [(150.0, 30.0, [9.0, 9.0, 9.0])], start=1000.0 * seed) for seed in (1, 2)]
+    sums = batx.mosaic(given, 256, frame=frame, order=order).compute()
+    back = batx.open_dataset(batx.to_fits(sums, tmp_path / "sums.fits")).load()
+    assert check(back) == [] and back.bat.kind == "mosaic"
+    assert set(sums.variables) <= set(back.variables) and back.sizes == sums.sizes
+    for name, array in sums.variables.items():
+        assert back[name].dims == array.dims
+        np.testing.assert_array_equal(back[name].values, array.values)
+        if "units" in array.attrs:
+            assert back[name].attrs["units"] == array.attrs["units"]
+    assert (back.attrs["frame"], back.attrs["nside"]) == (frame, 256)
+    xr.testing.assert_equal(batx.candidates(back, 7.0), batx.candidates(sums, 7.0))
+    with pytest.raises(ValueRangeError, match="twice"):
+        batx.merge(sums, back)
+    finished = batx.finalize(sums)
+    again = batx.open_dataset(batx.to_fits(finished, tmp_path / "maps.fits"))
+    np.testing.assert_array_equal(again.snr.transpose(*finished.snr.dims), finished.snr)
+
+
 @pytest.mark.parametrize(
     ("error", "change", "options", "says"),
     [

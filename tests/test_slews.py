@@ -277,7 +277,8 @@ def test_a_burst_of_a_fast_slew_is_as_significant_as_a_pointed_one():
             for chosen in (events, events.isel(event=~of_source))
         )
         rate = float(on.rate[0] - off.rate[0])
-        assert rate == pytest.approx(0.1 * in_band[of_source].mean(), rel=0.02)
+        # 1 % low as every rate of this mask, and a little more far from the axis
+        assert rate == pytest.approx(0.985 * 0.1 * in_band[of_source].mean(), rel=0.015)
         assert best.snr[0] == pytest.approx(float(on.snr[0]), rel=0.02)
         per_count[turn] = rate / float(off.rate_err[0]) / of_source.sum()
     assert per_count[30.0] > 0.95 * per_count[0.0]

@@ -242,4 +242,10 @@ def _images(file: FitsFile, hdu: Hdu) -> dict[str, Any]:
     """Return the table of images that were added up, of the extension named as that of the cells."""
     name = hdu.name.replace("HEALPIX", "IMAGES", 1)
     tables = [other for other in file.hdus if other.name == name != hdu.name and other.type == "table"]
-    return dict(table_variables(tables[0], "mosaic", "image")) if tables else {}
+    if not tables:
+        return {}
+    variables: dict[str, Any] = table_variables(tables[0], "mosaic", "image", skip={"IMAGE_PROJECTION"})
+    if "IMAGE_PROJECTION" in tables[0].columns:
+        matrices = tables[0].values("IMAGE_PROJECTION", dtype=np.float64).reshape(-1, 3, 3)
+        variables["image_projection"] = (("image", "pixel", "icrs"), matrices, {"units": "1"})
+    return variables

@@ -95,6 +95,9 @@ def _images_hdus(ds: xr.Dataset, suffix: str) -> list[Any]:
     used = ds.isel(image=ds["image_used"].values) if "image_used" in ds else ds
     names = [name for name in ("image_id", "image_exposure", "image_start", "image_stop") if name in ds]
     columns = [variable_column(used, name, name.upper()) for name in names]
+    if "image_projection" in used:
+        matrices = used["image_projection"].values
+        columns.append(Col("IMAGE_PROJECTION", matrices.reshape(len(matrices), -1), "1"))
     return [table_hdu(f"IMAGES{suffix}", columns, {}, {})]
 
 

@@ -101,7 +101,7 @@ class Profile:
         Examples
         --------
         >>> [float(value[0]) for value in Profile("gaussian").along(0, np.zeros(1), 1.0)]
-        [1.0, 0.0]
+        [1.0, -0.0]
         """
         if self.shape == "gaussian":
             inverse = (FWHM_PER_SIGMA / fwhm) ** 2

@@ -10,6 +10,7 @@ from astropy.io import fits
 from map_inputs import EDGES, sky_image
 from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
+from sky_inputs import APERTURE, sky_plane
 
 import batx
 from batx.errors import BatxError, EmptySelectionError, KindError, MissingVariableError, ValueRangeError
@@ -245,6 +246,37 @@ def test_moc():
     moc = batx.to_moc(found, 0.9)
     area = float(batx.credible_region(found, 0.9).attrs["area"])
     assert moc.sky_fraction * 41252.96 == pytest.approx(area, rel=1e-6)
+
+
+def turned_image(number: int, rate: float, ra: float, dec: float) -> xr.Dataset:
+    """Image of counts with a source, its pointing and roll at random; a part of it around the source."""
+    rng, start = np.random.default_rng(number), 6e8 + 100.0 * number
+    target = ra + rng.uniform(-12, 12), dec + rng.uniform(-10, 10), rng.uniform(0, 360)
+    frame = {
+        "attitude": batx.simulate.attitude(start, 10.0, target),
+        "alignment": batx.simulate.alignment(),
+    }
+    place = batx.field_position(frame["attitude"], ra, dec, [start + 5], alignment=frame["alignment"])
+    plane = sky_plane([(rate, float(place.imx[0]), float(place.imy[0]))], seed=number)
+    plane = plane.assign_coords(time=start + 5.0, time_bnds=("bnds", [start, start + 10.0]))
+    made = plane.bat.sky_image(aperture=APERTURE, **frame)
+    x, y = (int(pixel) for pixel in sky_to_pixel(made, ra, dec))
+    return made.isel(imx=slice(max(x - 60, 0), x + 60), imy=slice(max(y - 60, 0), y + 60))
+
+
+@pytest.mark.slow
+def test_images_of_a_steady_source_gain_the_root_of_their_number():
+    """16 images of 18 sigma, each turned another way: S/√W where the source is, and the fitted peak."""
+    ra, dec = 165.0, 24.0
+    images = [turned_image(number, 0.12, ra, dec) for number in range(16)]
+    cell, found = healpy.ang2pix(512, ra, dec, nest=True, lonlat=True), []
+    for some in ([one] for one in images):
+        found.append(batx.finalize(batx.mosaic(some, 512).compute()))
+    total = batx.finalize(batx.mosaic(images, 512).compute())
+    plain = [float(one.snr.values.squeeze()[one.cell_ids.values == cell][0]) for one in (*found, total)]
+    assert plain[-1] == pytest.approx(4 * np.mean(plain[:-1]), rel=0.02)
+    fitted = [float(one.bat.candidates(6).significance[0]) for one in (*found, total)]
+    assert fitted[-1] == pytest.approx(4 * np.mean(fitted[:-1]), rel=0.05)
 
 
 @pytest.mark.parametrize(

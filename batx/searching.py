@@ -35,9 +35,9 @@ def candidates(
 ) -> xr.Dataset:
     """Return the sources of a mosaic: clusters of significant cells, band by band and in the sum of bands.
 
-    At each peak the rate of a source is fitted that, sampled as the images of the mosaic were, leaves what is in
-    the cells around; its noise is that of S/√W near it, which the cells share. Cells without data in any band
-    are left out. Fluxes and variances are summed over bands, significances are not.
+    At each peak the rate of a source is fitted that, sampled as the images of the mosaic were, leaves what is
+    in the cells around; its noise is that of S/√W near it, which the cells share. Cells without data in any
+    band are left out. Fluxes and variances are summed over bands, significances are not.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def candidates(
     match_radius
         Degrees or Quantity.
     psf_fwhm
-        Full width at half maximum (degrees or Quantity) of a Gaussian, if sources in the images have that shape
-        on the tangent plane; the shape that mask and detectors make if not given.
+        Full width at half maximum (degrees or Quantity) of a Gaussian, if sources in the images have that
+        shape on the tangent plane; the shape that mask and detectors make if not given.
 
     Returns
     -------
@@ -60,8 +60,9 @@ def candidates(
         `err_rad` (statistical, 1 σ on each axis), `err_rad_90` (radius of 90 %), `significance` and the band
         (keV) that it is from, `best_band`, `n_pixels` above the threshold, `trials` and
         `false_alarm_probability` for all bands and the sum, and `rate`, `rate_err`, `snr(source, energy)` at
-        the position. With `catalog`, `known` and `match_name`, `match_index`, `match_separation`. Attributes: `n_independent` (effective
-        number of independent pixels of the map), `n_cells`, `n_maps`, `map_width` (width of S/√W).
+        the position. With `catalog`, `known` and `match_name`, `match_index`, `match_separation`. Attributes:
+        `n_independent` (effective number of independent pixels of the map), `n_cells`, `n_maps`, `map_width`
+        (width of S/√W).
 
     Raises
     ------

@@ -30,13 +30,18 @@ from batx.sky_images import sky_image
 from batx.sky_views import SkyView, Sums
 from batx.units import to_value
 
-__all__ = ["TURN", "SlewImages", "Steps"]
+__all__ = ["TURN", "InParts", "SlewImages", "Steps", "Tile"]
 
 #: angle that the instrument turns by in an image, degrees: more would cost a source 4 % of its significance
 TURN = 0.14
 
 #: images whose detector images are held at once
 _BLOCK = 32
+
+#: resolution of the cells that parts of the sky are made of: 0.9 degrees
+_COARSE = 64
+
+InParts = Callable[[Callable[[int, int], None], int], None]
 
 #: one image stands for those within this angle when cells in view are looked for, degrees
 _APART = 0.5
@@ -137,6 +142,42 @@ def _moments(bounds: np.ndarray, good: tuple[np.ndarray, np.ndarray]) -> np.ndar
     return np.asarray((start + stop) / 2 + np.array([-1, 1]) / np.sqrt(12) * (stop - start))
 
 
+@dataclass(frozen=True)
+class Tile:
+    """Cells of a part of the sky that is searched at a time, and those around it that fits need.
+
+    Attributes
+    ----------
+    grid
+        What the cells are numbers of.
+    cells, vectors
+        Numbers, increasing, and directions (cell, 3) in their frame.
+    searched
+        Which of them belong to this part and no other.
+    """
+
+    grid: HealpixGrid
+    cells: np.ndarray
+    vectors: np.ndarray
+    searched: np.ndarray
+
+    @classmethod
+    def of(cls, grid: HealpixGrid, cells: np.ndarray, searched: np.ndarray) -> Tile:
+        """Return a part with the directions of its cells."""
+        return cls(grid, cells, np.ascontiguousarray(grid.vectors(cells)), searched)
+
+    def near(self, vector: np.ndarray, radius: float) -> np.ndarray:
+        """Return which of the cells are within a radius (degrees) of a direction."""
+        import healpy
+
+        nested = self.grid.order == "nested"
+        near = healpy.query_disc(int(self.grid.nside), vector, np.deg2rad(radius), nest=nested)
+        near.sort()
+        index = np.searchsorted(self.cells, near)
+        index[index == len(self.cells)] = 0
+        return index[self.cells[index] == near]
+
+
 class SlewImages:
     """Sums of each image of a slew on the cells that any of the images shows.
 
@@ -164,8 +205,8 @@ class SlewImages:
     ) -> None:
         self.events, self.steps, self.grid, self.pcode_min = events, steps, grid, pcode_min
         self._plane, self._image = plane, image
-        self._made = self._images()
-        first = next(self._made, None)
+        made = self._images()
+        first = next(made, None)
         if first is None:
             start, stop = steps.span((0, len(steps)))
             bands = energy_bands(plane["energy"]).bounds.tolist()
@@ -173,7 +214,7 @@ class SlewImages:
                 f"slew_mosaic: found no good event from {start} to {stop} s in {bands} keV; check tstart, "
                 "tstop, t0, energy and detector_mask"
             )
-        self._made = chain([first], self._made)
+        self._started: Iterator[tuple[int, xr.Dataset]] | None = chain([first], made)
         self.used = np.zeros(len(steps.rotation), bool)
         image_of_first = first[1]
         self.template = image_of_first.isel(imx=[0], imy=[0])[["rate", "energy_bnds"]]
@@ -226,10 +267,30 @@ class SlewImages:
         views = shift @ self.homographies[chosen]
         return np.asarray(cells_in_view(self.grid, 0, self.grid.size, views, sizes)[0])
 
-    @functools.cached_property
-    def vectors(self) -> np.ndarray:
-        """Directions (cell, 3) of the cells in their frame."""
-        return np.ascontiguousarray(self.grid.vectors(self.cells))
+    def tiles(self, memory: float) -> list[Tile]:
+        """Return parts of the cells of which the sums that a search holds at a time take `memory` bytes.
+
+        These are a block a level, and three more. Parts are of whole cells of a coarse grid; around them are
+        further ones, at least as many as a fit needs.
+        """
+        import healpy
+
+        blocks = (len(self.steps) - 1).bit_length() + 3
+        number = int(np.ceil(len(self.cells) * blocks * 8 * self.bands / memory))
+        if number <= 1:
+            return [Tile.of(self.grid, self.cells, np.ones(len(self.cells), bool))]
+        coarse = healpy.vec2pix(_COARSE, *self.grid.vectors(self.cells).T, nest=True)
+        counts = np.bincount(coarse, minlength=12 * _COARSE**2)
+        part_of = np.minimum(np.cumsum(counts) * number // len(self.cells), number - 1)
+        tiles = []
+        for part in np.unique(part_of[counts > 0]):
+            own = part_of == part
+            around = healpy.get_all_neighbours(_COARSE, np.flatnonzero(own & (counts > 0)), nest=True)
+            chosen = own.copy()
+            chosen[around[around >= 0]] = True
+            kept = chosen[coarse]
+            tiles.append(Tile.of(self.grid, self.cells[kept], own[coarse[kept]]))
+        return tiles
 
     def around(self, window: tuple[int, int], vector: np.ndarray) -> Sampled | None:
         """Return images of a window that show a direction, at most some of them, `None` if none does.
@@ -259,17 +320,6 @@ class SlewImages:
         values[inside] = plane[y[inside].astype(int), x[inside].astype(int)]
         return values
 
-    def cells_near(self, vector: np.ndarray, radius: float) -> np.ndarray:
-        """Return which of the cells are within a radius (degrees) of a direction."""
-        import healpy
-
-        nested = self.grid.order == "nested"
-        near = healpy.query_disc(int(self.grid.nside), vector, np.deg2rad(radius), nest=nested)
-        near.sort()
-        index = np.searchsorted(self.cells, near)
-        index[index == len(self.cells)] = 0
-        return index[self.cells[index] == near]
-
     @property
     def cell_size(self) -> float:
         """Width of a cell, degrees."""
@@ -287,40 +337,57 @@ class SlewImages:
         """Return whether a direction in the frame of the cells is where any image is coded enough."""
         return bool(self._at(self.usable, self.homographies @ vector).any())
 
-    def sums(self, in_parts: Callable[[Any, int], None]) -> Iterator[np.ndarray | None]:
+    def sums(self, tile: Tile, in_parts: InParts) -> Iterator[np.ndarray | None]:
         """Yield the sums (2, band, cell) of each step, float32; `None` without good time or events.
 
         Parameters
         ----------
+        tile
+            The cells.
         in_parts
             Calls a function with first and last number of parts of a range, in threads.
         """
-        size, step_of = len(self.cells), self.steps.step_of
-        made = next(self._made, None)
+        step_of, images = self.steps.step_of, self._made()
+        made = next(images, None)
         for step in range(len(self.steps)):
             if made is None or step_of[made[0]] != step:
                 yield None
                 continue
-            sums = np.zeros((2, self.bands, size), np.float32)
+            sums = np.zeros((2, self.bands, len(tile.cells)), np.float32)
             while made is not None and step_of[made[0]] == step:
                 number, image = made
-                maps = image["rate"].values, image["noise"].values
-                given = self.vectors, self.homographies[number], *maps, self.usable, sums
-                in_parts(functools.partial(windows.sample, *given), size)
-                self.used[number] = True
-                del made, image, maps, given  # before the next one is made
-                made = next(self._made, None)
+                self._add(number, image, tile, sums, in_parts)
+                del made, image  # before the next one is made
+                made = next(images, None)
             yield sums
 
-    def _images(self) -> Iterator[tuple[int, xr.Dataset]]:
+    def summed(self, window: tuple[int, int], in_parts: InParts) -> np.ndarray:
+        """Return the sums over a window on all cells, of images that are made anew."""
+        tile = Tile.of(self.grid, self.cells, np.ones(len(self.cells), bool))
+        sums = np.zeros((2, self.bands, len(self.cells)), np.float32)
+        for number, image in self._images(self.steps.within(window)):
+            self._add(number, image, tile, sums, in_parts)
+        return sums
+
+    def _add(self, number: int, image: xr.Dataset, tile: Tile, sums: np.ndarray, in_parts: InParts) -> None:
+        maps = image["rate"].values, image["noise"].values
+        given = tile.vectors, self.homographies[number], *maps, self.usable, sums
+        in_parts(functools.partial(windows.sample, *given), len(tile.cells))
+        self.used[number] = True
+
+    def _made(self) -> Iterator[tuple[int, xr.Dataset]]:
+        """Return all images; the first time those that have been begun."""
+        started, self._started = self._started, None
+        return self._images() if started is None else started
+
+    def _images(self, chosen: slice = slice(None)) -> Iterator[tuple[int, xr.Dataset]]:
         """Yield the number of each image with events, and its bands."""
         times = np.asarray(self.events["time"].values)
         in_order = bool((times[1:] >= times[:-1]).all())
         bounds = self.steps.images.bounds
-        for start in range(0, len(bounds), _BLOCK):
-            numbers = start + np.flatnonzero(self.steps.exposed[start : start + _BLOCK])
-            if not len(numbers):
-                continue
+        exposed = np.arange(len(bounds))[chosen][self.steps.exposed[chosen]]
+        for start in range(0, len(exposed), _BLOCK):
+            numbers = exposed[start : start + _BLOCK]
             part = self.events
             if in_order:
                 ends = np.searchsorted(times, [bounds[numbers[0], 0], bounds[numbers[-1], 1]])
@@ -341,9 +408,10 @@ class SlewImages:
         images = self.steps.within(window)
         numbers = images.start + np.flatnonzero(self.used[images])
         maps = Sums.zeros(0, len(self.cells))
+        vectors = np.ascontiguousarray(self.grid.vectors(self.cells))
         for number in numbers:
             seconds = float(self.steps.images.exposure[number])
-            given = self.vectors, self.homographies[number], self.pcode, self.usable, seconds
+            given = vectors, self.homographies[number], self.pcode, self.usable, seconds
             target = maps.exposure, maps.pcode_exposure, maps.n_images
             windows.expose(*given, *target, 0, len(self.cells))
         seen = maps.n_images > 0

@@ -46,6 +46,7 @@ def slew_mosaic(
     gti: Any = None,
     total: bool = False,
     extrapolate: bool = False,
+    memory: float = 6e8,
 ) -> xr.DataTree:
     """Return the window of time, and the place on the sky, in which events of a slew show most of a source.
 
@@ -63,8 +64,8 @@ def slew_mosaic(
     aperture, attitude, alignment
         Kinds ``aperture``, ``attitude`` and ``alignment``.
     step
-        Length of a step, s: windows are of whole steps. Steps in which the instrument turns by more than 0.14
-        degrees are imaged in parts: a source loses at most 5 % of its significance.
+        Length of a step, s: windows are of whole steps. Steps in which the instrument turns by more than
+        0.14 degrees are imaged in parts: a source loses at most 5 % of its significance.
     energy
         Band edges in keV (band + 1,), or (lower, upper) pairs.
     ra, dec
@@ -83,16 +84,19 @@ def slew_mosaic(
         Return the mosaic of the whole span as well.
     extrapolate
         Take the attitude as constant beyond its ends; otherwise that is an error.
+    memory
+        Bytes of the sums that are held at a time. Where they take more, the sky is searched part by part, and
+        the images are made anew for each.
 
     Returns
     -------
     xarray.DataTree
         ``best``: kind ``mosaic``, the sums over the best window, float32. ``candidates``: kind ``catalog``,
         for each window its best place and those above `snr_min`, by falling significance, with `ra`, `dec`,
-        `err_rad`, `window_start`, `window_stop`, `band`, and `snr`, `rate`, `rate_err` for all bands and, as
-        the last, their sum; `err_rad` is 0 at a given position; `false_alarms` is the number of noise peaks
-        of this significance that are expected in all windows and bands. ``total``: kind ``mosaic``, if asked
-        for.
+        `err_rad`, `window_start`, `window_stop`, `band`, and `snr`, `rate`, `rate_err` for all bands and,
+        as the last, their sum; `err_rad` is 0 at a given position; `false_alarms` is the number of noise
+        peaks of this significance that are expected in all windows and bands. ``total``: kind ``mosaic``, if
+        asked for.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def slew_mosaic(
     )
     target = None if ra is None else _target(ra, dec, images)
     search = Search(images, limits, snr_min, target)
-    search.run()
+    search.run(_positive(memory, "1", "memory"), total)
     if not search.peaks:
         raise EmptySelectionError("slew_mosaic: no window has enough cells around any place to measure it")
     tree = {"best": images.mosaic(search.best.sums, search.best.steps), "candidates": _catalog(search)}

@@ -16,7 +16,7 @@ from scipy.special import erfc
 
 from batx.kernels import windows
 from batx.map_peaks import RING, measure
-from batx.slew_images import SlewImages
+from batx.slew_images import InParts, SlewImages, Tile
 
 __all__ = ["FWHM", "Peak", "Search", "Window"]
 
@@ -31,7 +31,7 @@ _PEAKS = 5
 _SAMPLE = 10_000
 _FEWEST = 30
 
-Parts = Callable[[Callable[[int, int], None], int], None]
+_NONE = np.empty((2, 0, 0), np.float32)
 
 
 class Window(NamedTuple):
@@ -100,7 +100,7 @@ class Search:
     peaks
         Found by `run`.
     best, total
-        The window of the most significant peak, and the whole span.
+        The window of the most significant peak, and the whole span; not there if there is no peak.
     n_windows, elements
         Number of windows that were searched, and of resolution elements in all of them.
     """
@@ -120,24 +120,47 @@ class Search:
         self.elements = 0.0
         self.elements_per_cell = images.elements_per_cell(FWHM)
 
-    def run(self) -> None:
-        """Go through all windows."""
-        steps, highest = self.images.steps, -np.inf
+    def run(self, memory: float, total: bool) -> None:
+        """Go through all windows, on as many cells at a time as the memory (bytes) for sums allows.
+
+        With several parts of the sky the sums of the best window, and of the whole span if wanted, are made
+        anew.
+        """
+        steps, tiles = self.images.steps, self.images.tiles(memory)
+        found: dict[tuple[int, int], list[Peak]] = {}
+        highest, best, last = -np.inf, None, None
         with ThreadPoolExecutor(_cpus()) as pool:
 
             def in_parts(work: Callable[[int, int], None], size: int) -> None:
                 edges = np.linspace(0, size, 4 * _cpus() + 1).astype(int).tolist()
                 list(pool.map(work, edges[:-1], edges[1:]))
 
-            for window in _windows(self.images.sums(in_parts), len(steps), self._searched, in_parts):
-                self.total = window
-                if not self._searched(window.first, window.last):
-                    continue
-                found = list(self._measured(window, in_parts))
-                self.peaks += found
-                self.n_windows += 1
-                if found and (now := max(peak.highest for peak in found)) > highest:
-                    highest, self.best = now, window
+            for tile in tiles:
+                blocks = self.images.sums(tile, in_parts)
+                for last in _windows(blocks, len(steps), self._searched, in_parts):
+                    if not self._searched(*last.steps):
+                        continue
+                    peaks = list(self._measured(last, tile, in_parts))
+                    found.setdefault(last.steps, []).extend(peaks)
+                    if peaks and (now := max(peak.highest for peak in peaks)) > highest:
+                        highest, best = now, last if len(tiles) == 1 else last._replace(sums=_NONE)
+            self.n_windows = len(found)
+            self.peaks = [peak for peaks in found.values() for peak in self._apart(peaks)]
+            if best is None or last is None:
+                return
+            if len(tiles) > 1:
+                best = best._replace(sums=self.images.summed(best.steps, in_parts))
+                last = last._replace(sums=self.images.summed(last.steps, in_parts) if total else _NONE)
+        self.best, self.total = best, last
+
+    def _apart(self, peaks: list[Peak]) -> list[Peak]:
+        """Return the highest peak of a window, and others that are high enough and apart from each other."""
+        kept: list[Peak] = []
+        for peak in sorted(peaks, key=lambda peak: -peak.highest):
+            alone = all(peak.vector @ other.vector < np.cos(np.deg2rad(_APART)) for other in kept)
+            if not kept or (peak.highest > self.snr_min and alone and len(kept) < _PEAKS):
+                kept.append(peak)
+        return kept
 
     def false_alarms(self, snr: np.ndarray) -> np.ndarray:
         """Return how many peaks of noise above a significance are expected in all windows and bands.
@@ -162,21 +185,25 @@ class Search:
         """Number of bands and their sum."""
         return self.images.bands + (self.images.bands > 1)
 
-    def _measured(self, window: Window, in_parts: Parts) -> Iterator[Peak]:
+    def _measured(self, window: Window, tile: Tile, in_parts: InParts) -> Iterator[Peak]:
         if self.target is not None:
-            yield from self._measure(window, self.target, None, np.ones(self._n_values))
+            there = tile.near(self.target, 2 * self.images.cell_size)
+            nearest = there[np.argmax(tile.vectors[there] @ self.target)] if len(there) else None
+            if nearest is not None and tile.searched[nearest]:
+                yield from self._measure(window, tile, self.target, None, np.ones(self._n_values))
             return
         size = window.sums.shape[-1]
         sample = np.ascontiguousarray(window.sums[..., :: max(size // _SAMPLE, 1)])
         scale = np.array([_width(values) for values in windows.significances(sample)[0]])
         best = np.empty(size, np.float32)
         in_parts(lambda first, last: windows.judge(window.sums, scale, best, first, last), size)
+        best[~tile.searched] = -np.inf
         self.elements += np.count_nonzero(best > -np.inf) * self.elements_per_cell
-        for cell in self._separate(best):
+        for cell in self._separate(best, tile.vectors):
             there = windows.significances(window.sums[..., [cell]])[0][:, 0] / scale
-            yield from self._measure(window, self.images.vectors[cell], int(np.nanargmax(there)), scale)
+            yield from self._measure(window, tile, tile.vectors[cell], int(np.nanargmax(there)), scale)
 
-    def _separate(self, best: np.ndarray) -> Iterator[int]:
+    def _separate(self, best: np.ndarray, vectors: np.ndarray) -> Iterator[int]:
         """Yield the cells of the highest peaks; always the best one."""
         top = int(best.argmax())
         if best[top] == -np.inf:
@@ -187,19 +214,18 @@ class Search:
             if not len(high):
                 return
             yield int(high[0])
-            vectors = self.images.vectors
             high = high[vectors[high] @ vectors[high[0]] < np.cos(np.deg2rad(_APART))]
 
     def _measure(
-        self, window: Window, vector: np.ndarray, band: int | None, scale: np.ndarray
+        self, window: Window, tile: Tile, vector: np.ndarray, band: int | None, scale: np.ndarray
     ) -> Iterator[Peak]:
         """Yield the peak at a direction, its place fitted in a band; with none, what is at the direction."""
         around = self.images.around(window.steps, vector)
         if around is None:
             return
-        cells = self.images.cells_near(vector, RING[1] * around.fwhm)
+        cells = tile.near(vector, RING[1] * around.fwhm)
         _, flux, error = windows.significances(np.ascontiguousarray(window.sums[..., cells]))
-        given = self.images.vectors[cells], flux, error, scale
+        given = tile.vectors[cells], flux, error, scale
         found = measure(around, *given, self.images.cell_size, band)
         if found is not None:
             yield Peak(window.steps, found.vector, found.error, found.snr, found.rate, found.rate_err)
@@ -209,7 +235,7 @@ def _windows(
     blocks: Iterator[np.ndarray | None],
     steps: int,
     wanted: Callable[[int, int], bool],
-    in_parts: Parts,
+    in_parts: InParts,
 ) -> Iterator[Window]:
     """Yield the sums over windows of 1, 2, 4, ... steps that overlap by half, up to the whole span.
 
@@ -243,7 +269,7 @@ def _windows(
         yield from push(block, 0, number)
 
 
-def _sum(first: np.ndarray, second: np.ndarray, in_parts: Parts) -> np.ndarray:
+def _sum(first: np.ndarray, second: np.ndarray, in_parts: InParts) -> np.ndarray:
     result = np.empty_like(first)
 
     def add(start: int, stop: int) -> None:

@@ -139,6 +139,27 @@ def test_windows_double_and_overlap_by_half():
     assert (2, 6) in [(w.first, w.last) for w in long]
 
 
+def test_parts_of_the_sky_give_the_same():
+    """Little memory: the sky is searched part by part, and images are made again."""
+    whole, parts = found(), search(total=True, memory=7e6)
+    first, second = (tree["candidates"].to_dataset() for tree in (whole, parts))
+    assert first.attrs["n_windows"] == second.attrs["n_windows"]
+    np.testing.assert_allclose(second.false_alarms[0], first.false_alarms[0], rtol=0.1)
+    bright = first.isel(source=first.snr.max("energy").values > 8)
+    for source in range(bright.sizes["source"]):
+        one, two = bright.isel(source=source), second.isel(source=source)
+        assert (one.window_start, one.window_stop, one.band) == (two.window_start, two.window_stop, two.band)
+        for name in ("ra", "dec", "rate", "snr"):
+            np.testing.assert_allclose(one[name], two[name], rtol=0.01)
+    for name in ("best", "total"):
+        one, two = (tree[name].to_dataset() for tree in (whole, parts))
+        np.testing.assert_array_equal(one.cell_ids, two.cell_ids)
+        for sums in ("sum_w", "sum_wf"):
+            np.testing.assert_allclose(
+                two[sums], one[sums], rtol=1e-5, atol=1e-5 * float(abs(one[sums]).max())
+            )
+
+
 def test_given_position_is_measured_in_every_window():
     chosen = search(ra=BURST[0], dec=BURST[1], longest=1.0)["candidates"].to_dataset()
     lengths = (chosen.window_stop - chosen.window_start).values
@@ -205,6 +226,7 @@ def test_tree_survives_a_file(tmp_path):
         ({"shortest": 3.0, "longest": 1.0}, ValueRangeError, "shortest"),
         ({"longest": -1.0}, ValueRangeError, "longest"),
         ({"snr_min": np.nan}, ValueRangeError, "snr_min"),
+        ({"memory": 0}, ValueRangeError, "memory"),
         ({"aperture": slew(4.0, 1.5)}, KindError, "aperture"),
     ],
 )

@@ -193,13 +193,27 @@ def test_titles_name_target_band_and_time():
     ds = image(times=2, bands=2)
     panels = ds.bat.plot()
     assert panels.shape == (2, 2)
-    assert (
-        panels[0, 0].get_title(loc="left") == "SIMGRB, obs 00012345000\n15-50 keV, 0 to 10 s from the trigger"
-    )
+    head, own = panels[0, 0].get_title(loc="left").splitlines()
+    assert head == "SIMGRB, obs 00012345000, trigger 2020-01-06 10:39:37 UTC, MET 600000000.0"
+    assert own == "15-50 keV, 0 to 10 s from the trigger"
     assert panels[1, 1].get_title(loc="left") == "50-150 keV, 10 to 20 s from the trigger"
     assert span_of(image().drop_attrs().assign_attrs(tstart=T0, tstop=T0 + 5.0)) == "MET 600000000.0, 5 s"
     dated = image().assign_attrs(trigger_time=T0 - 1e6, tstart=T0, tstop=T0 + 5.0)
     assert span_of(dated) == "2020-01-06 10:39:37 UTC, 5 s"
+
+
+def test_sources_are_marked_in_the_image_of_their_time():
+    ds = image(times=2, bands=1)
+    found = batx.build(
+        "catalog",
+        {"name": ["first", "second", "other"], "ra": [RA] * 3, "dec": [DEC] * 3}
+        | {"time": ("source", [*ds.time.values, 1.0])},
+    )
+    marked = [{text.get_text() for text in panel.texts} for panel in ds.bat.plot(catalog=found).flat]
+    assert [names & {"first", "second", "other"} for names in marked] == [
+        {"first", "other"},
+        {"second", "other"},
+    ]
 
 
 def test_one_of_a_stack_keeps_its_sky():

@@ -31,6 +31,7 @@ __all__ = [
     "draw_sources",
     "robust_limits",
     "span_of",
+    "trigger_of",
     "zoom_centre",
     "zoom_radius",
 ]
@@ -176,21 +177,45 @@ def band_of(ds: xr.Dataset, index: int = 0) -> str:
 
 def span_of(ds: xr.Dataset, index: int = 0) -> str:
     """Return the time of an image: from the trigger where there is one, else the date and the length."""
-    if "time_bnds" in ds.variables:
-        start, stop = ds["time_bnds"].values.reshape(-1, 2)[index]
-    elif {"tstart", "tstop"} <= set(ds.attrs):
-        start, stop = float(ds.attrs["tstart"]), float(ds.attrs["tstop"])
-    else:
+    span = _span(ds, index)
+    if span is None:
         return ""
-    trigger = ds.attrs.get("trigger_time")
-    if trigger is not None and abs(start - trigger) < 1e5:
+    start, stop = span
+    if _from_trigger(ds, start):
+        trigger = ds.attrs["trigger_time"]
         return f"{start - trigger:.5g} to {stop - trigger:.5g} s from the trigger"
     if "utcf" not in ds.attrs:
         return f"MET {start:.1f}, {stop - start:.5g} s"
+    return f"{_utc(ds, start)} UTC, {stop - start:.5g} s"
+
+
+def trigger_of(ds: xr.Dataset) -> str:
+    """Return when the trigger was, where times are given from it; empty otherwise."""
+    span = _span(ds, 0)
+    if span is None or not _from_trigger(ds, span[0]):
+        return ""
+    date = f"{_utc(ds, ds.attrs['trigger_time'])} UTC, " if "utcf" in ds.attrs else ""
+    return f"trigger {date}MET {ds.attrs['trigger_time']:.1f}"
+
+
+def _span(ds: xr.Dataset, index: int) -> tuple[float, float] | None:
+    if "time_bnds" in ds.variables:
+        start, stop = ds["time_bnds"].values.reshape(-1, 2)[index]
+        return float(start), float(stop)
+    if {"tstart", "tstop"} <= set(ds.attrs):
+        return float(ds.attrs["tstart"]), float(ds.attrs["tstop"])
+    return None
+
+
+def _from_trigger(ds: xr.Dataset, start: float) -> bool:
+    trigger = ds.attrs.get("trigger_time")
+    return trigger is not None and abs(start - trigger) < 1e5
+
+
+def _utc(ds: xr.Dataset, met: float) -> str:
     from batx.met import met_to_utc
 
-    begin = str(met_to_utc(start, attrs=ds.attrs)).replace("T", " ")[:19]
-    return f"{begin} UTC, {stop - start:.5g} s"
+    return str(met_to_utc(met, attrs=ds.attrs)).replace("T", " ")[:19]
 
 
 # --- lines of longitude and latitude -------------------------------------------------------------------

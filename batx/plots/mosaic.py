@@ -25,6 +25,7 @@ from batx.plots.celestial import (
     draw_sources,
     robust_limits,
     span_of,
+    trigger_of,
     zoom_centre,
     zoom_radius,
 )
@@ -408,7 +409,8 @@ class _Picture:
         row, column = place
         band = "" if self.name in _OF_ALL_BANDS else band_of(self.ds, column)
         own = ", ".join(filter(None, [band, span_of(self.ds, row), _count(self.ds, row)]))
-        head = (figure_title(self.ds) if title is None else title) if row == column == 0 else ""
+        head = figure_title(self.ds, trigger_of(self.ds)) if title is None else title
+        head = head if row == column == 0 else ""
         return "\n".join(filter(None, [head, own]))
 
 

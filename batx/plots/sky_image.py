@@ -20,6 +20,7 @@ from batx.plots.celestial import (
     draw_sources,
     robust_limits,
     span_of,
+    trigger_of,
     zoom_centre,
     zoom_radius,
 )
@@ -70,7 +71,8 @@ def plot_sky_image(
     variable
         ``snr``, ``rate``, ``counts``, ``noise``, ``pcode`` or ``background``; by default the first there is.
     catalog
-        Kind ``catalog``: sources to be marked by name, such as those of `batx.detect`.
+        Kind ``catalog``: sources to be marked by name, such as those of `batx.detect`, each in the image of
+        its time where there are several.
     center
         Middle of a zoom: ``(ra, dec)`` in degrees, or a SkyCoord. All that has a value if not given.
     radius
@@ -141,7 +143,8 @@ def plot_sky_image(
         )
         if coding and name != "pcode":
             _draw_coding(panel, views[row], crop)
-        _draw_axes(panel, views[row], box, catalog, zoom, single=panels.size == 1)
+        known = None if catalog is None else _at_time(catalog, ds, row)
+        _draw_axes(panel, views[row], box, known, zoom, single=panels.size == 1)
         _title(panel, ds, (row, column), title)
     for panel in panels[:-1].flat:
         panel.set_xlabel("")
@@ -167,6 +170,15 @@ def _images(array: xr.DataArray) -> np.ndarray:
         )
     ordered = array.transpose("time", "energy", "imy", "imx", missing_dims="ignore")
     return np.asarray(ordered.values, dtype=np.float32).reshape(*sizes, *ordered.shape[-2:])
+
+
+def _at_time(catalog: xr.Dataset, ds: xr.Dataset, row: int) -> xr.Dataset:
+    """Return the sources of one of several images, where the catalogue says of which image each source is."""
+    if "time" not in ds.dims or "time" not in catalog.variables or catalog["time"].dims != ("source",):
+        return catalog
+    of_images = np.isin(catalog["time"].values, ds["time"].values)
+    here = catalog["time"].values == ds["time"].values[row]
+    return catalog.isel(source=here | ~of_images)
 
 
 def _view(ds: xr.Dataset, row: int) -> xr.Dataset:
@@ -271,5 +283,5 @@ def _size(rows: int, columns: int, box: Box) -> tuple[float, float]:
 
 def _title(panel: Axes, ds: xr.Dataset, place: tuple[int, ...], title: str | None) -> None:
     own = ", ".join(part for part in (band_of(ds, place[1]), span_of(ds, place[0])) if part)
-    head = (figure_title(ds) if title is None else title) if place == (0, 0) else ""
+    head = (figure_title(ds, trigger_of(ds)) if title is None else title) if place == (0, 0) else ""
     panel.set_title("\n".join(filter(None, [head, own])), loc="left", fontsize=9.5)

@@ -202,6 +202,15 @@ def test_titles_name_target_band_and_time():
     assert span_of(dated) == "2020-01-06 10:39:37 UTC, 5 s"
 
 
+def test_image_from_fits(tmp_path):
+    """One image of one band: in the file everything, the coding too, has a time and a band."""
+    path = batx.to_fits(image(times=1, bands=1), tmp_path / "one.img")
+    ds = batx.open_dataset(path)
+    assert ds["pcode"].dims == ("time", "energy", "imy", "imx")
+    ax = ds.bat.plot(catalog=catalog())
+    assert labels(ax) and len(ax.collections) > 0  # contours of coding
+
+
 def test_sources_are_marked_in_the_image_of_their_time():
     ds = image(times=2, bands=1)
     found = batx.build(

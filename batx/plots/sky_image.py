@@ -184,7 +184,9 @@ def _at_time(catalog: xr.Dataset, ds: xr.Dataset, row: int) -> xr.Dataset:
 def _view(ds: xr.Dataset, row: int) -> xr.Dataset:
     """Return what belongs to the images of one time: coordinates, coding."""
     one = ds.isel(time=row) if "time" in ds.dims else ds
-    return one.drop_vars([name for name in one.data_vars if name != "pcode"])
+    bare = one.drop_vars([name for name in one.data_vars if name != "pcode"])
+    # files with one map of coding for one band have it along energy
+    return bare.isel(energy=0) if "pcode" in bare and "energy" in bare["pcode"].dims else bare
 
 
 def _crop(

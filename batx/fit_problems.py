@@ -274,7 +274,8 @@ class Problem:
 
 def _around(value: float, spec: Parameter, step: float = 0.0) -> tuple[float, float]:
     """Return values to both sides of a parameter, within its limits, for a derivative."""
-    if not 0.0 < step < np.inf:
+    step = min(step, 0.05 * max(abs(value), 0.0 if spec.scale == "linear" else 0.1))
+    if not step > 1e-9 * abs(value):
         step = max(1e-3 * abs(value), 1e-12) if spec.scale == "linear" else 1e-5 * max(abs(value), 0.1)
     return max(value - step, spec.minimum), min(value + step, spec.maximum)
 

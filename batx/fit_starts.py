@@ -97,10 +97,13 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
     values, lowest, damping = values.copy(), problem.statistic(values), 1e-3
     for _ in range(steps):
         curvature, slope = _normal_equations(problem, values)
+        size = np.diag(curvature)  # parameters differ by many powers of ten
+        scale = np.sqrt(np.where(size > 0.0, size, 1.0))
+        curvature, slope = curvature / np.outer(scale, scale), slope / scale
         start, before = values[problem.free], lowest
         while damping < 1e10:
-            damped = curvature + np.diag(damping * np.diag(curvature) + 1e-300)
-            trial = start + np.linalg.lstsq(damped, slope, rcond=None)[0]
+            damped = curvature + damping * np.eye(scale.size)
+            trial = start + np.linalg.lstsq(damped, slope, rcond=None)[0] / scale
             values[problem.free] = np.clip(trial, *_reach(specs, start))
             lowest = problem.statistic(values)
             if lowest < before:
@@ -110,7 +113,7 @@ def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.
             damping *= 10.0
         if before - lowest < 1e-4:
             break
-    return values, np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0.0))
+    return values, np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0.0)) / scale
 
 
 def _reach(specs: list[Parameter], start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

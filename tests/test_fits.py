@@ -128,6 +128,16 @@ def test_flux_intervals_are_those_of_cflux() -> None:
     )
 
 
+def test_parameters_many_powers_of_ten_apart() -> None:
+    """A flux of 1e-8 and an index of 2 have the errors that they have in any unit."""
+    spectrum = counts(MEAN)
+    linear, log = (spectrum.bat.fit(f"{name}*powerlaw", response=RSP) for name in ("eflux", "cflux"))
+    index = [fit["error"].sel(parameter="index").item() for fit in (linear, log)]
+    assert index[0] == pytest.approx(index[1], rel=1e-3)
+    part = linear["error"].sel(parameter="flux").item() / linear["value"].sel(parameter="flux").item()
+    assert part == pytest.approx(np.log(10) * log["error"].sel(parameter="log_flux").item(), rel=1e-2)
+
+
 def test_photon_flux_at_a_pivot() -> None:
     fit = counts(MEAN).bat.fit("powerlaw", response=RSP, parameters={"pivot": 50.0})
     plain = counts(MEAN).bat.fit("powerlaw", response=RSP)

@@ -33,6 +33,7 @@ LAYERS = (
     "glitch_catalogs",
     "simulate",
     "plots",
+    "pipelines",
     "accessors",
     "__init__",
     "demo",

@@ -20,10 +20,13 @@ __all__ = [
     "MissingVariableError",
     "ModelError",
     "OrbitError",
+    "ParameterError",
     "PositionError",
     "RebinError",
     "ResponseError",
     "SchemaError",
+    "ToolError",
+    "ToolMissingError",
     "UnitsError",
     "ValueRangeError",
     "WriteError",
@@ -76,6 +79,24 @@ class SchemaError(BatxError, ValueError):
         self.issues = issues or []
 
 
+class ToolError(BatxError, RuntimeError):
+    """A mission tool failed: its return code, a promised output that is not there, or its time limit.
+
+    `result` is the `batx.heasoft.Result` of the failed call with its log; None where nothing was started.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[ToolError], tuple[object, ...]]:
+        return type(self), (self.args[0], self.result)
+
+
+class ToolMissingError(BatxError, ImportError):
+    """A mission tool, or the software that it belongs to, is not installed or not set up."""
+
+
 class UnitsError(BatxError, ValueError):
     """A quantity has a unit that cannot be converted to the one needed."""
 
@@ -98,6 +119,10 @@ class AttitudeError(BatxError, ValueError):
 
 class OrbitError(BatxError, ValueError):
     """The orbit is absent, malformed, or does not cover the times asked for."""
+
+
+class ParameterError(BatxError, ValueError):
+    """A parameter of a mission tool is unknown, ill-typed, out of range or missing."""
 
 
 class PositionError(BatxError, ValueError):

@@ -32,6 +32,7 @@ LAYERS = (
     "mosaics",
     "glitch_catalogs",
     "simulate",
+    "heasoft",
     "plots",
     "pipelines",
     "accessors",

@@ -26,6 +26,8 @@ LAYERS = (
     "instrument",
     "kernels",
     "schema",
+    "transfer",
+    "caldb",
     LABELLED,
     "io",
     "interop",

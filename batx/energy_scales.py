@@ -122,8 +122,9 @@ def calibrate_energy(
     Examples
     --------
     >>> from batx.schema import build
-    >>> flat = np.ones((173, 286), np.float32)
-    >>> maps = build("detector_table", {"gain": 0.2 * flat, "offset": 3200 * flat}, {"tstart": 50.0})
+    >>> plane, flat = ("dety", "detx"), np.ones((173, 286), np.float32)
+    >>> scale = {"gain": (plane, 0.2 * flat), "offset": (plane, 3200 * flat)}
+    >>> maps = build("detector_table", scale, {"tstart": 50.0})
     >>> event = {"detx": [3], "dety": [4], "pha": [3000]}
     >>> events = build("events", {"time": [100.0], **{name: ("event", v) for name, v in event.items()}})
     >>> calibrated = calibrate_energy(events, maps, method="linear")
@@ -132,13 +133,13 @@ def calibrate_energy(
     """
     compat = compat_of(compat)
     chosen = _method(method)
-    nodes, events = _nodes(events)
-    require_bat(events, "events", operation="calibrate_energy")
-    if "pha" not in events:
+    nodes, ev = _nodes(events)
+    require_bat(ev, "events", operation="calibrate_energy")
+    if "pha" not in ev:
         raise MissingVariableError(
             "calibrate_energy: the events have no pulse heights (PHA), which are what energies are made of"
         )
-    met = _time(events, time)
+    met = _time(ev, time)
     onboard = _gain_map(gain_offset, calibration, nodes, met)
     given = {"pulser": pulser, "flight_pulser": flight_pulser, "residual": residual}
     parts = _Parts(given, calibration, nodes, met)
@@ -147,7 +148,7 @@ def calibrate_energy(
     if chosen is None:
         chosen = parts.method()
     table, used = _table(chosen, onboard, parts)
-    made = _converted(events, table, rounded)
+    made = _converted(ev, table, rounded)
     record = {"gain_offset": file_record(onboard.maps, time=onboard.time, gap=onboard.gap)}
     record |= {name: file_record(ds) for name, ds in used.items()}
     attrs = {**made.attrs, "gainapp": 1, "gainmeth": chosen.upper()}
@@ -238,8 +239,9 @@ class _Parts:
         if lacking:
             warn(
                 f"calibrate_energy: found no calibration of {' and '.join(lacking)}; the on-board gains "
-                "alone are used (method 'linear'), with errors of up to some keV. Give pulser=, flight_pulser= and "
-                "residual=, calibration= (a folder with them), or set CALDB; batx.caldb.fetch gets them"
+                "alone are used (method 'linear'), with errors of up to some keV. Give pulser=, "
+                "flight_pulser= and residual=, calibration= (a folder with them), or set CALDB; "
+                "batx.caldb.fetch gets them"
             )
             return "linear"
         residual = self["residual"]
@@ -278,7 +280,7 @@ def _listed(place: Any) -> Iterator[tuple[xr.Dataset, str]]:
     if isinstance(place, Mapping):
         for path, ds in place.items():
             if isinstance(ds, xr.Dataset) and {"gain", "offset"} <= set(ds):
-                yield ds, Path(os.fspath(ds.encoding.get("source", path))).name or str(path)
+                yield ds, Path(str(ds.encoding.get("source") or path)).name
         return
     items: Iterable[Any] = [place] if isinstance(place, (str, os.PathLike)) else place
     for item in items:
@@ -353,7 +355,8 @@ def _converted(events: xr.Dataset, table: np.ndarray, rounded: bool) -> xr.Datas
         _report(np.asarray(detx.values), np.asarray(dety.values), table)
 
     def convert(heights: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return gains.energies(table, *map(np.ascontiguousarray, (x, y, heights)), SHAPE[1], rounded)
+        columns, rows, pha = (np.ascontiguousarray(array) for array in (x, y, heights))
+        return gains.energies(table, columns, rows, pha, SHAPE[1], rounded)
 
     pi, energy = xr.apply_ufunc(
         convert,

@@ -12,7 +12,7 @@ import xarray as xr
 __all__ = ["calibration_of", "file_record", "with_calibration"]
 
 
-def _parsed(attrs: Mapping[str, Any]) -> dict[str, Any]:
+def _parsed(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the provenance as a dict; what is no JSON object is kept as it is under ``text``."""
     text = attrs.get("provenance")
     if not text:
@@ -53,7 +53,7 @@ def with_calibration(
 
 def calibration_of(obj: xr.Dataset | xr.DataTree | Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return which file served which purpose, from an object or its attributes; empty if nothing is known."""
-    attrs = obj.attrs if isinstance(obj, (xr.Dataset, xr.DataTree)) else obj
+    attrs: Mapping[Any, Any] = obj.attrs if isinstance(obj, (xr.Dataset, xr.DataTree)) else obj
     found = _parsed(attrs).get("calibration", {})
     return found if isinstance(found, dict) else {}
 

@@ -71,7 +71,7 @@ def polynomials(
     Examples
     --------
     >>> polynomials("linear", Maps(np.array([0.2, 0.0]), np.array([3200.0, 0.0])), 300.0).tolist()
-    [[640.0, -0.2, 0.0, 0.0], [nan, nan, nan, nan]]
+    [[640.0, -0.2, 0.0, 0.0], [nan, nan, 0.0, 0.0]]
     """
     g, o = _usable(onboard)
     if method == "linear":

@@ -35,6 +35,7 @@ LAYERS = (
     "glitch_catalogs",
     "simulate",
     "plots",
+    "pipelines",
     "accessors",
     "__init__",
     "demo",

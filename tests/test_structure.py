@@ -21,6 +21,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "batx"
 LABELLED = "labelled functions"
 LAYERS = (
     "errors",
+    "optional",
+    "transfer",
     "units",
     "met",
     "instrument",
@@ -33,6 +35,7 @@ LAYERS = (
     "interop",
     "mosaics",
     "glitch_catalogs",
+    "archive",
     "simulate",
     "plots",
     "pipelines",

@@ -10,6 +10,7 @@ __all__ = [
     "AttitudeError",
     "BatxError",
     "BatxWarning",
+    "DownloadError",
     "EmptySelectionError",
     "FileFormatError",
     "GtiError",
@@ -22,6 +23,7 @@ __all__ = [
     "OrbitError",
     "ParameterError",
     "PositionError",
+    "QueryError",
     "RebinError",
     "ResponseError",
     "SchemaError",
@@ -139,6 +141,14 @@ class ResponseError(BatxError, ValueError):
 
 class WriteError(BatxError, OSError):
     """A file cannot be written: it exists already, it is an input, or its folder does not permit it."""
+
+
+class DownloadError(BatxError, OSError):
+    """A file could not be fetched: no way to the server, refused by it, or damaged or unsafe as it came."""
+
+
+class QueryError(BatxError, OSError):
+    """A service could not be asked, refused the question, or gave an answer that cannot be used."""
 
 
 class BatxWarning(UserWarning):

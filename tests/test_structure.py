@@ -29,6 +29,7 @@ LAYERS = (
     LABELLED,
     "io",
     "interop",
+    "xspec",
     "mosaics",
     "glitch_catalogs",
     "simulate",

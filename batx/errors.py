@@ -12,6 +12,8 @@ __all__ = [
     "BatxWarning",
     "DownloadError",
     "EmptySelectionError",
+    "EngineError",
+    "EngineTimeoutError",
     "FileFormatError",
     "GtiError",
     "KindError",
@@ -49,6 +51,20 @@ class FileFormatError(BatxError, ValueError):
 
 class MissingPackageError(BatxError, ImportError):
     """An optional package that is needed for what was asked is not installed."""
+
+
+class EngineError(BatxError, RuntimeError):
+    """An external program failed, ended, or gave an answer that makes no sense.
+
+    `kind` is what it raised, and `module` the module that it did not find, where it said so.
+    """
+
+    kind: str = ""
+    module: str = ""
+
+
+class EngineTimeoutError(EngineError, TimeoutError):
+    """An external program did not answer in time, and was ended."""
 
 
 class MissingVariableError(BatxError, KeyError):

@@ -33,6 +33,7 @@ LAYERS = (
     LABELLED,
     "io",
     "interop",
+    "xspec",
     "mosaics",
     "glitch_catalogs",
     "archive",

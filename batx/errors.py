@@ -10,7 +10,10 @@ __all__ = [
     "AttitudeError",
     "BatxError",
     "BatxWarning",
+    "DownloadError",
     "EmptySelectionError",
+    "EngineError",
+    "EngineTimeoutError",
     "FileFormatError",
     "GtiError",
     "KindError",
@@ -22,6 +25,7 @@ __all__ = [
     "OrbitError",
     "ParameterError",
     "PositionError",
+    "QueryError",
     "RebinError",
     "ResponseError",
     "SchemaError",
@@ -47,6 +51,20 @@ class FileFormatError(BatxError, ValueError):
 
 class MissingPackageError(BatxError, ImportError):
     """An optional package that is needed for what was asked is not installed."""
+
+
+class EngineError(BatxError, RuntimeError):
+    """An external program failed, ended, or gave an answer that makes no sense.
+
+    `kind` is what it raised, and `module` the module that it did not find, where it said so.
+    """
+
+    kind: str = ""
+    module: str = ""
+
+
+class EngineTimeoutError(EngineError, TimeoutError):
+    """An external program did not answer in time, and was ended."""
 
 
 class MissingVariableError(BatxError, KeyError):
@@ -139,6 +157,14 @@ class ResponseError(BatxError, ValueError):
 
 class WriteError(BatxError, OSError):
     """A file cannot be written: it exists already, it is an input, or its folder does not permit it."""
+
+
+class DownloadError(BatxError, OSError):
+    """A file could not be fetched: no way to the server, refused by it, or damaged or unsafe as it came."""
+
+
+class QueryError(BatxError, OSError):
+    """A service could not be asked, refused the question, or gave an answer that cannot be used."""
 
 
 class BatxWarning(UserWarning):

@@ -85,9 +85,10 @@ def replaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Xspec,
         patch.setenv("BATX_XSPEC_PYTHON", sys.executable)
         patch.setenv("STANDIN_ANSWERS", str(answers))
         answers.write_text("{}")
-        with Xspec() as engine:
-            engine._running()
-            yield engine, answers
+        engine = Xspec()
+        engine._running()
+    with engine:
+        yield engine, answers
 
 
 @pytest.mark.parametrize(("name", "block"), CASES)

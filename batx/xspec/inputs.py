@@ -114,7 +114,7 @@ def _is_fits(entry: Any) -> bool:
 
 
 def _is_clear(response: str | os.PathLike[str]) -> bool:
-    """Whether a response says which number its first channel has; XSPEC takes 1 otherwise, also if it is 0."""
+    """Whether a response says the number of its first channel; otherwise XSPEC takes 1, also if it is 0."""
     from astropy.io import fits
 
     with fits.open(response) as hdus:

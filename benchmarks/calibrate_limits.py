@@ -95,7 +95,9 @@ def false_positives(case: Case, number: int) -> None:
     found = []
     for _ in range(number):
         one, behind, _ = case.drawn(0.0, rng)
-        found.append(float(batx.significance(one, response=case.response, background=behind, energy=None).p_value))
+        found.append(
+            float(batx.significance(one, response=case.response, background=behind, energy=None).p_value)
+        )
     shares = "   ".join(f"p < {p:g}: {np.mean(np.array(found) < p) / p:.2f}" for p in P_VALUES)
     print(f"{case.name}, {case.behind[0]:g} a channel, found over claimed: {shares}", flush=True)
 

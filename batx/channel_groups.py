@@ -59,8 +59,8 @@ def group(
         The width of Kaastra & Bleeker (2016) at each channel, of the resolution and the counts. Needs
         `response`.
     response
-        Kind ``response`` with ``matrix``, or its path: its peaks give the resolution, and it says the energies
-        of channels that the spectrum does not.
+        Kind ``response`` with ``matrix``, or its path: its peaks give the resolution, and it says the
+        energies of channels that the spectrum does not.
     background
         Kind ``spectrum``, on the same channels, or its path.
     energy

@@ -184,10 +184,11 @@ def fit_data(
         )
     observed = groups.sums(own.counts)
     fold = groups.sums(_on_bins(matrix) * (own.exposure * own.area))[:, used]
-    if not np.isfinite(fold).all() or not fold.any():
+    finite = np.isfinite(fold).all()
+    if not finite or not fold.any():
         raise ResponseError(
-            f"fit: the response of spectrum {label!r} is {'zero' if np.isfinite(fold).all() else 'not finite'} in "
-            "the channels used; use the response of this spectrum"
+            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the channels "
+            "used; use the response of this spectrum"
         )
     variance = groups.sums(own.variance) + (groups.largest(own.systematic) * observed) ** 2
     behind = np.zeros((3, observed.size)) if other is None else _behind(own, other, groups)
@@ -283,8 +284,8 @@ def _channels(spectrum: xr.Dataset, label: str) -> _Channels:
         )
     if not poisson and "stat_err" in spectrum and (spectrum["stat_err"].values[good] < 0).any():
         raise ValueRangeError(
-            f"fit: spectrum {label!r} has negative errors; give them numbers above 0, or mark these channels as "
-            "bad (quality 1)"
+            f"fit: spectrum {label!r} has negative errors; give them numbers above 0, or mark these channels "
+            "as bad (quality 1)"
         )
     counts, variance = (np.where(good, values, np.nan_to_num(values)) for values in (counts, variance))
     return _Channels(

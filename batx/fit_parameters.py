@@ -159,19 +159,19 @@ def _set(entry: FitParameter, setting: Any) -> FitParameter:
             f"parameter {entry.name!r}: found {', '.join(map(repr, unknown))}, "
             f"expected {', '.join(sorted(_SETTINGS))}"
         )
+    own = {"value": entry.spec.value, "min": entry.spec.minimum, "max": entry.spec.maximum}
     try:
-        numbers = {
-            name: float(given.get(key, getattr(entry.spec, name)))
-            for name, key in (("value", "value"), ("minimum", "min"), ("maximum", "max"))
-        }
+        value, low, high = (float(given.get(key, number)) for key, number in own.items())
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"parameter {entry.name!r}: found {setting!r}, expected a number, or a mapping of value, min, max "
-            "and frozen"
+            f"parameter {entry.name!r}: found {setting!r}, expected a number, or a mapping of value, min, "
+            "max and frozen"
         ) from error
     spec = replace(
         entry.spec,
-        **numbers,
+        value=value,
+        minimum=low,
+        maximum=high,
         frozen=bool(given.get("frozen", entry.spec.frozen)),
     )
     if not spec.minimum < spec.maximum or np.isnan(spec.value):

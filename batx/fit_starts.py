@@ -95,8 +95,8 @@ def approach(
     """Return values near the minimum, and the errors of the free parameters there.
 
     Damped Gauss-Newton steps (Levenberg-Marquardt) with the variance that the model gives to Poisson counts;
-    each must lower the statistic, or the sum of it and what `extra` gives for the values of all parameters. No
-    step takes a norm below a tenth or an energy beyond three times what it was. It stops when a step gains
+    each must lower the statistic, or the sum of it and what `extra` gives for the values of all parameters.
+    No step takes a norm below a tenth or an energy beyond three times what it was. It stops when a step gains
     less than 1e-4.
     """
     specs = [problem.layout.parameters[i].spec for i in problem.free]

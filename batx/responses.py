@@ -214,6 +214,6 @@ def _require_same_energies(response: xr.Dataset, spectrum: xr.Dataset) -> None:
     if own.shape == other.shape and apart[1:-1].any():  # the ends of the first and last mean little
         worst = 1 + int(np.argmax(apart[1:-1]))
         raise ResponseError(
-            f"channel {worst} of the spectrum is from {own[worst, 0]:g} to {own[worst, 1]:g} keV, that of the "
-            f"response from {other[worst, 0]:g} to {other[worst, 1]:g}; use the response of this spectrum"
+            f"channel {worst} of the spectrum is from {own[worst, 0]:g} to {own[worst, 1]:g} keV, that of "
+            f"the response from {other[worst, 0]:g} to {other[worst, 1]:g}; use the response of this spectrum"
         )

@@ -81,8 +81,8 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
     Parameters
     ----------
     catalog
-        Kind ``catalog`` as ``batsurvey`` writes it (the table of one pointing, or of one source in many): with
-        the rates of eight bands, times, exposures and places in the field.
+        Kind ``catalog`` as ``batsurvey`` writes it (the table of one pointing, or of one source in many):
+        with the rates of eight bands, times, exposures and places in the field.
     name
         Source, without regard to case and spaces; not needed if there is one only.
     systematics
@@ -113,8 +113,8 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
     Examples
     --------
     >>> bands = np.ones((1, 8))
-    >>> catalog = build("catalog", {"name": ["Crab"], "ra": [83.6], "dec": [22.0], "imx": [0.25], "imy": [0.1],
-    ...     "time": ("source", [6e8], {"units": "s"}), "exposure": ("source", [900.0], {"units": "s"}),
+    >>> catalog = build("catalog", {"name": ["Crab"], "ra": [83.6], "dec": [22.0], "imx": [0.25],
+    ...     "imy": [0.1], "time": ("source", [6e8], {"units": "s"}), "exposure": ("source", [900.0], {"units": "s"}),
     ...     "cent_rate": (("source", "energy"), 0.01 * bands, {"units": "count/s"}),
     ...     "bkg_var": (("source", "energy"), 1e-4 * bands, {"units": "count/s"})})
     >>> made = survey_spectrum(catalog, "crab")

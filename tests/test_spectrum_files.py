@@ -133,7 +133,7 @@ def test_energies_of_channels_from_the_response(tmp_path):
 
 
 def test_rgs_and_xrt(shared, tmp_path):
-    """Real RGS spectra with background regions by channel; no response is here, so one channel is one energy."""
+    """Real RGS spectra with background regions by channel, with a response of one energy a channel."""
     stem = shared / "data/xmm/P0112880201R1S004"
     total, behind = (batx.open_dataset(f"{stem}{part}SPEC1003.FTZ") for part in ("SB", "BG"))
     wavelength = np.linspace(4.0, 40.0, total.sizes["channel"] + 1)[::-1]

@@ -129,8 +129,8 @@ def over_gaussian(on: float, mean: float, sigma: float) -> float:
 
     Notes
     -----
-    The square root of the likelihood ratio of the likeliest background to the likeliest source; Vianello 2018,
-    ApJS 236, 17, section 4; negative if there are fewer counts than expected.
+    The root of twice the logarithm of the likelihood ratio of the likeliest source to none; Vianello 2018, ApJS
+    236, 17; negative if there are fewer counts than expected.
 
     Examples
     --------

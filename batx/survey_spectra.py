@@ -114,7 +114,8 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
     --------
     >>> bands = np.ones((1, 8))
     >>> catalog = build("catalog", {"name": ["Crab"], "ra": [83.6], "dec": [22.0], "imx": [0.25],
-    ...     "imy": [0.1], "time": ("source", [6e8], {"units": "s"}), "exposure": ("source", [900.0], {"units": "s"}),
+    ...     "imy": [0.1], "time": ("source", [6e8], {"units": "s"}),
+    ...     "exposure": ("source", [900.0], {"units": "s"}),
     ...     "cent_rate": (("source", "energy"), 0.01 * bands, {"units": "count/s"}),
     ...     "bkg_var": (("source", "energy"), 1e-4 * bands, {"units": "count/s"})})
     >>> made = survey_spectrum(catalog, "crab")

@@ -129,8 +129,8 @@ def over_gaussian(on: float, mean: float, sigma: float) -> float:
 
     Notes
     -----
-    The root of twice the logarithm of the likelihood ratio of the likeliest source to none; Vianello 2018, ApJS
-    236, 17; negative if there are fewer counts than expected.
+    The root of twice the logarithm of the likelihood ratio of the likeliest source to none; Vianello 2018,
+    ApJS 236, 17; negative if there are fewer counts than expected.
 
     Examples
     --------

@@ -17,7 +17,7 @@ import xarray as xr
 from batx.errors import EmptySelectionError, KindError, ResponseError, ValueRangeError
 from batx.kernels.fold import Fold, group_channels, packed
 from batx.kernels.models import Bins
-from batx.responses import linked_path, response_of
+from batx.responses import linked_path, named, response_of
 from batx.schema import require_kind
 from batx.units import to_value
 
@@ -58,6 +58,8 @@ class FitData:
         Whether there is a background spectrum.
     is_net
         Whether the spectrum says that its background was subtracted.
+    correction
+        Name of a correction file (CORRFILE) that the spectrum names; it is not used.
     limits
         The energies that were asked for.
     files
@@ -81,6 +83,7 @@ class FitData:
     background_poisson: bool
     has_background: bool
     is_net: bool = False
+    correction: str = ""
     limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -208,6 +211,7 @@ def fit_data(
         background_poisson=other is not None and other.poisson,
         has_background=other is not None,
         is_net=str(spectrum.attrs.get("hduclas2", "")).strip().upper() == "NET",
+        correction=named(spectrum, "corrfile"),
         limits=energy,
         files=_files(spectrum, response, background),
         identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},

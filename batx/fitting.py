@@ -109,8 +109,9 @@ def fit(
     Warns
     -----
     BatxWarning
-        If the fit did not converge, there are more parameters than bins, or a Poisson statistic is used on
-        data that are not counts.
+        If the fit did not converge, there are more parameters than bins, a Poisson statistic is used on data
+        that are not counts, the background of a net spectrum would be subtracted again, or the spectrum names
+        a correction file, which is not used.
 
     Notes
     -----
@@ -177,6 +178,13 @@ def _warn_of(problem: Problem) -> None:
             warnings.warn(
                 f"fit: spectrum {data.label!r} says that its background is subtracted (HDUCLAS2 NET), and is "
                 "given one that is subtracted again; pass background=False if that is not meant",
+                BatxWarning,
+                stacklevel=3,
+            )
+        if data.correction:
+            warnings.warn(
+                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which is "
+                "not subtracted",
                 BatxWarning,
                 stacklevel=3,
             )

@@ -12,7 +12,7 @@ import xarray as xr
 from batx.errors import MissingFileError, ResponseError
 from batx.schema import build, require_kind
 
-__all__ = ["LINKS", "combine_response", "linked_path", "moved_links", "response_of"]
+__all__ = ["LINKS", "combine_response", "linked_path", "moved_links", "named", "response_of"]
 
 #: keywords of a spectrum that name files
 LINKS = ("respfile", "ancrfile", "backfile", "corrfile")
@@ -90,8 +90,8 @@ def linked_path(spectrum: xr.Dataset, key: str) -> Path | None:
     MissingFileError
         If the file is not there.
     """
-    name = str(spectrum.attrs.get(key, "")).strip()
-    if name.lower() in _NO_FILE:
+    name = named(spectrum, key)
+    if not name:
         return None
     path, folder = _found(spectrum, name)
     if path is not None:
@@ -101,6 +101,12 @@ def linked_path(spectrum: xr.Dataset, key: str) -> Path | None:
         f"the spectrum names {name!r} as its {key.upper()}, which is not in {folder}; put it there, or pass "
         f"the file{' or response=batx.survey_response()' if survey else ''}"
     )
+
+
+def named(spectrum: xr.Dataset, key: str) -> str:
+    """Return the name that a header keyword gives a file; nothing for ``none`` and the like."""
+    name = str(spectrum.attrs.get(key, "")).strip()
+    return "" if name.lower() in _NO_FILE else name
 
 
 def _found(spectrum: xr.Dataset, name: str) -> tuple[Path | None, Path]:
@@ -118,9 +124,9 @@ def moved_links(spectrum: xr.Dataset, folder: Path) -> xr.Dataset:
     """
     made = {}
     for key in LINKS if "source" in spectrum.encoding else ():
-        name = str(spectrum.attrs.get(key, "")).strip()
+        name = named(spectrum, key)
         plain, bracket, rest = name.partition("[")
-        path = None if name.lower() in _NO_FILE else _found(spectrum, name)[0]
+        path = _found(spectrum, name)[0] if name else None
         if path is not None and not (folder / plain).is_file():
             made[key] = os.path.relpath(path.resolve(), folder.resolve()) + bracket + rest
     return spectrum.assign_attrs(made) if made else spectrum

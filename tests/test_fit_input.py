@@ -159,6 +159,11 @@ def test_background_of_a_net_spectrum():
         fit(net, background=behind)
 
 
+def test_correction_file_is_not_used():
+    with pytest.warns(BatxWarning, match=r"scattered\.pha, CORRFILE"):
+        fit(counts(MEAN, corrfile="scattered.pha"))
+
+
 # --- many spectra ------------------------------------------------------------------------------------------
 
 

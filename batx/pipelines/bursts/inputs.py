@@ -335,13 +335,13 @@ def _position(work: Work, events: xr.Dataset, trigger: Mapping[str, Any]) -> dic
         return _checked(trigger["ra"], trigger["dec"], f"message {trigger['message']}")
     if events.attrs.get("ra_obj") is not None and events.attrs.get("dec_obj") is not None:
         work.notes.append(
-            "the position is that of the header (RA_OBJ, DEC_OBJ): the burst of an automatic target, but only "
-            "where the telescope pointed otherwise; give ra= and dec= if the source is elsewhere"
+            "the position is that of the header (RA_OBJ, DEC_OBJ): of the burst if it became the target, but "
+            "otherwise only of where the telescope pointed; give ra= and dec= if the source is elsewhere"
         )
         return _checked(events.attrs["ra_obj"], events.attrs["dec_obj"], "header of the events")
     work.notes.append(
-        "found no position (message, RA_OBJ and DEC_OBJ of the events): images only, no weights; give ra= and "
-        "dec="
+        "found no position (message, RA_OBJ and DEC_OBJ of the events): images only, no weights; give ra= "
+        "and dec="
     )
     return {}
 

@@ -41,6 +41,7 @@ class BatDataset:
 
     check = _Verb("batx.schema:check")
     validate = _Verb("batx.schema:validate")
+    calibrate_energy = _Verb("batx.energy_scales:calibrate_energy")
     mask_weight = _Verb("batx.weights:mask_weight")
     mask_weight_image = _Verb("batx.weights:mask_weight_image")
     ray_trace = _Verb("batx.weights:ray_trace")
@@ -52,6 +53,7 @@ class BatDataset:
     to_spectrum = _Verb("batx.band_spectra:to_spectrum")
     group = _Verb("batx.channel_groups:group")
     channel_bins = _Verb("batx.channel_groups:channel_bins")
+    survey_spectrum = _Verb("batx.survey_spectra:survey_spectrum")
     add_systematics = _Verb("batx.spectrum_errors:add_systematics")
     add_position = _Verb("batx.spectrum_errors:add_position")
     detector_plane = _Verb("batx.detector_planes:detector_plane")
@@ -136,6 +138,7 @@ class BatTree:
 
     check = _Verb("batx.schema:check")
     validate = _Verb("batx.schema:validate")
+    calibrate_energy = _Verb("batx.energy_scales:calibrate_energy")
     mask_weight = _Verb("batx.weights:mask_weight")
     ray_trace = _Verb("batx.weights:ray_trace")
     merge = _Verb("batx.mosaic_sums:merge")

@@ -127,7 +127,7 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-_MODULES = ("errors", "intervals", "met", "schema", "simulate", "units")
+_MODULES = ("errors", "intervals", "met", "pipelines", "schema", "simulate", "units")
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

@@ -327,13 +327,13 @@ def run_until(step, inside):
                 os.replace = once
             return place(self, record, staging)
         Records.place = stop
-    events(source, out, figures=False).run("fits")
+    events(source, out, figures=False).run("fits", "lightcurves")
     os._exit(0)
 
 placed = ("calibrate", "durations")
 codes = [run_until(step, step not in placed) for step in steps]
 assert codes == [9] * len(steps), codes
-events(source, out, figures=False).run("fits")
+events(source, out, figures=False).run("fits", "lightcurves")
 """
 
 

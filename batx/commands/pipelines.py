@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batx.commands.options import NEW, Number, calibration_options, together
+from batx.commands.options import EXISTING, NEW, Number, calibration_options, together
 from batx.commands.screen import Command, console, progress, say, table
 from batx.errors import BatxError
 
@@ -41,6 +41,7 @@ run_options = together(
 @click.option("--compat", type=click.Choice(["heasoft"]), help="The numbers of the tools.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Whether to draw figures.")
 @calibration_options
+@click.option("--gain-offset", type=EXISTING, help="Gain map or a folder of them, for uncalibrated events.")
 @run_options
 def run(source: str, output: Path | None, **options: Any) -> None:
     """Make all products of a burst: durations, light curves, spectra and fits, images, a report.

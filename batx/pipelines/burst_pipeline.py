@@ -27,7 +27,13 @@ def _steps() -> list[Step]:
             options=inputs.OPTIONS,
             outside=inputs.files_of,
         ),
-        Step("calibrate", "energies, and the events around the trigger", light.calibrate, needs=["fetch"]),
+        Step(
+            "calibrate",
+            "energies, and the events around the trigger",
+            light.calibrate,
+            needs=["fetch"],
+            options=["source", "calibration", "gain_offset"],
+        ),
         Step("quality", "enabled and hot detectors", light.quality, needs=["fetch", "calibrate"]),
         Step("intervals", "before, in and after the slew", times.intervals, needs=["fetch"]),
         Step(
@@ -119,6 +125,7 @@ def events(
     aperture: str | os.PathLike[str] | None = None,
     teldef: str | os.PathLike[str] | None = None,
     detector_mask: str | os.PathLike[str] | None = None,
+    gain_offset: str | os.PathLike[str] | None = None,
     snr: float = 5.0,
     compat: str | None = None,
     figures: bool = True,
@@ -143,6 +150,9 @@ def events(
     calibration, attitude, aperture, teldef, detector_mask
         Files to be used in place of those of the observation; `calibration` is a folder (as for
         `batx.open_observation`).
+    gain_offset
+        Gain map, or a folder of them of which the nearest in time serves, for events whose energies were not
+        worked out (as for `batx.calibrate_energy`).
     snr
         Spectra below this significance (sigma) get a limit of as many sigma instead of fits.
     compat
@@ -193,6 +203,7 @@ def events(
         "aperture": aperture,
         "teldef": teldef,
         "detector_mask": detector_mask,
+        "gain_offset": gain_offset,
     }
     options = {
         "source": str(place.absolute()),

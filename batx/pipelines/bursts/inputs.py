@@ -32,6 +32,7 @@ OPTIONS = (
     "aperture",
     "teldef",
     "detector_mask",
+    "gain_offset",
     "ra",
     "dec",
     "blind",
@@ -75,7 +76,8 @@ def files_of(options: Mapping[str, Any]) -> list[Path]:
         ]
     elif source.is_file():
         files = [source]
-    given = [options[name] for name in ("attitude", "aperture", "teldef", "detector_mask", "calibration")]
+    names = ("attitude", "aperture", "teldef", "detector_mask", "gain_offset", "calibration")
+    given = [options[name] for name in names]
     for path in map(Path, filter(None, given)):
         files += [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
     return files

@@ -536,6 +536,23 @@ def test_bad_arguments_are_refused(observed: Path, tmp_path: Path, options: dict
         events(observed, tmp_path / "out", **options)
 
 
+def test_results_do_not_go_into_the_observation(observed: Path):
+    with pytest.raises(ValueRangeError, match="outside of it"):
+        events(observed, observed / "bat" / "results")
+
+
+def test_an_observation_id_is_looked_for_in_the_data(observed: Path, tmp_path: Path):
+    data = tmp_path / "data"
+    places = {"data": data, "calibration": observed / "caldb", "figures": False, "offline": True}
+    with pytest.raises(MissingFileError, match="11 digits"):
+        events("0004444400", **places)
+    made = events("00044444000", tmp_path / "out", **places)
+    assert "offline" in made.run("fetch")[0].reason
+    shutil.copytree(observed, data / observed.name)
+    assert [status.state for status in made.run("quality")] == ["done"] * 3
+    assert made.run("fetch")[0].facts["place"] == str(data / observed.name)
+
+
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(MissingFileError, match="no such file"):
         events(tmp_path / "nothing")

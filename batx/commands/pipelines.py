@@ -40,6 +40,8 @@ run_options = together(
 )
 @click.option("--compat", type=click.Choice(["heasoft"]), help="The numbers of the tools.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Whether to draw figures.")
+@click.option("--data", type=NEW, help="Directory of data, for an observation id.")
+@click.option("--offline", is_flag=True, help="Use what is in the directory of data, and fetch nothing.")
 @calibration_options
 @click.option("--gain-offset", type=EXISTING, help="Gain map or a folder of them, for uncalibrated events.")
 @run_options

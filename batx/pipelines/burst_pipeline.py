@@ -13,8 +13,12 @@ from batx.met import to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
 from batx.pipelines.frame import Pipeline, Step
 from batx.reduction import compat_of
+from batx.transfer import data_directory
 
 __all__ = ["events"]
+
+#: digits of an observation id
+_ID = 11
 
 
 def _steps() -> list[Step]:
@@ -32,7 +36,7 @@ def _steps() -> list[Step]:
             "energies, and the events around the trigger",
             light.calibrate,
             needs=["fetch"],
-            options=["source", "calibration", "gain_offset"],
+            options=["calibration", "gain_offset"],
         ),
         Step("quality", "enabled and hot detectors", light.quality, needs=["fetch", "calibrate"]),
         Step("intervals", "before, in and after the slew", times.intervals, needs=["fetch"]),
@@ -111,7 +115,7 @@ def _steps() -> list[Step]:
 
 
 def events(
-    source: str | os.PathLike[str],
+    source: str | int | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
     ra: float | None = None,
@@ -129,13 +133,16 @@ def events(
     snr: float = 5.0,
     compat: str | None = None,
     figures: bool = True,
+    data: str | os.PathLike[str] | None = None,
+    mirrors: Sequence[str] | None = None,
+    offline: bool = False,
 ) -> Pipeline:
     """Return the pipeline that makes the standard products of a burst; nothing is done yet.
 
     Parameters
     ----------
     source
-        Directory of an observation, or an event file.
+        Directory of an observation, an event file, or an observation id, which is fetched.
     output
         Folder for the results, by default ``<name of the source>-results`` in the current one.
     ra, dec
@@ -159,6 +166,9 @@ def events(
         ``"heasoft"`` for the numbers of the tools.
     figures
         Whether figures are drawn.
+    data, mirrors, offline
+        For an observation id: directory of data, places of the archive, whether to look for nothing but what
+        is there (as for `batx.archive.fetch`).
 
     Returns
     -------
@@ -193,10 +203,12 @@ def events(
     ['.batx', 'auxil', 'events']
     """
     _require(ra, dec, trigger, snr, compat)
-    place = Path(source).expanduser()
-    if not place.exists():
-        raise MissingFileError(f"{place}: no such file or directory")
-    stem = place.name if place.is_dir() else place.name.split(".")[0]
+    place = Path(str(source)).expanduser()
+    text = f"{source:011d}" if isinstance(source, int) else str(source)
+    remote = not place.exists() and len(text) == _ID and text.isdigit()
+    if not remote and not place.exists():
+        raise MissingFileError(f"{place}: no such file or directory, and no observation id ({_ID} digits)")
+    stem = text if remote else place.name if place.is_dir() else place.name.split(".")[0]
     files = {
         "calibration": calibration,
         "attitude": attitude,
@@ -206,7 +218,10 @@ def events(
         "gain_offset": gain_offset,
     }
     options = {
-        "source": str(place.absolute()),
+        "source": text if remote else str(place.absolute()),
+        "data": str(data_directory(data).absolute()) if remote else None,
+        "mirrors": list(mirrors) if remote and mirrors is not None else None,
+        "offline": bool(offline),
         "ra": ra,
         "dec": dec,
         "blind": blind,
@@ -221,9 +236,13 @@ def events(
         name: None if path is None else str(Path(path).expanduser().absolute())
         for name, path in files.items()
     }
-    return Pipeline(
-        "events", _steps(), Path(output) if output is not None else Path(f"{stem}-results"), options
-    )
+    folder = Path(output) if output is not None else Path(f"{stem}-results")
+    if place.is_dir() and place.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ValueRangeError(
+            f"output: found {folder}, which is in the observation {place}; give a folder outside of it, so "
+            "that results are not taken for data"
+        )
+    return Pipeline("events", _steps(), folder, options)
 
 
 def _require(ra: Any, dec: Any, trigger: Any, snr: Any, compat: Any) -> None:

@@ -87,8 +87,9 @@ def _calibrated(work: Work, events: xr.Dataset) -> xr.Dataset:
     """Return events with energies, for which the gain map nearest in time serves."""
     options = work.options
     source: Any = events
-    if Path(options["source"]).is_dir():
-        source = open_observation(options["source"], calibration=options["calibration"])
+    place = Path(work.before["fetch"].facts["place"])
+    if place.is_dir():
+        source = open_observation(place, calibration=options["calibration"])
     work.notes.append("the header says that energies were not calibrated (GAINAPP): they were worked out")
     made = calibrate_energy(source, options["gain_offset"], calibration=options["calibration"])
     gap = made.attrs.get("gain_offset_gap")

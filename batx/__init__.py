@@ -131,7 +131,7 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-_MODULES = ("errors", "intervals", "met", "pile_up", "regions", "schema", "simulate", "units")
+_MODULES = ("errors", "intervals", "met", "pile_up", "pipelines", "regions", "schema", "simulate", "units")
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

@@ -73,9 +73,7 @@ class Toolbox:
         def progress(done: int, total: int, _: Any) -> None:
             work.progress(f"{done} of {total}")
 
-        found = run_many(
-            calls.values(), workers=self.workers, progress=progress, errors="return"
-        )
+        found = run_many(calls.values(), workers=self.workers, progress=progress, errors="return")
         return keep_going(work, dict(zip(names, found, strict=True)))
 
 

@@ -18,6 +18,7 @@ _PUBLIC = {
     "open_datatree": "batx.io.open",
     "open_observation": "batx.io.observation",
     "event_files": "batx.io.listing",
+    "fetch": "batx.archive.plans",
     "to_fits": "batx.io.write",
     "to_region": "batx.io.write_region",
     "to_script": "batx.io.write_fit",
@@ -125,7 +126,7 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-_MODULES = ("errors", "intervals", "met", "schema", "simulate", "units")
+_MODULES = ("archive", "errors", "intervals", "met", "schema", "simulate", "units")
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

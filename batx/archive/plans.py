@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -229,7 +229,12 @@ def plan(
     chosen = mission_of(mission)
     wanted = _wanted(observations, chosen)
     request = _Request(
-        chosen, _instruments(instruments, chosen), _patterns(match), data_directory(data), mirror_list(mirrors), limits
+        chosen,
+        _instruments(instruments, chosen),
+        _patterns(match),
+        data_directory(data),
+        mirror_list(mirrors),
+        limits,
     )
     folders: dict[str, Path] = {}
     files: list[Planned] = []
@@ -260,7 +265,9 @@ class _Request:
     def takes(self, name: str) -> bool:
         """Whether a file, named relative to its observation, is wanted."""
         base = name.rpartition("/")[2]
-        return not self.patterns or any(fnmatchcase(base, one) or fnmatchcase(name, one) for one in self.patterns)
+        return not self.patterns or any(
+            fnmatchcase(base, one) or fnmatchcase(name, one) for one in self.patterns
+        )
 
 
 @dataclass(frozen=True)
@@ -272,7 +279,9 @@ class _Found:
 
 def _wanted(observations: Any, mission: Mission) -> dict[str, Any]:
     """Return the ids, each with the time of its start if that is known (MJD or None)."""
-    if isinstance(observations, (str, int)) or (hasattr(observations, "item") and getattr(observations, "ndim", 1) == 0):
+    if isinstance(observations, (str, int)) or (
+        hasattr(observations, "item") and getattr(observations, "ndim", 1) == 0
+    ):
         ids, times = [observations], [None]
     elif hasattr(observations, "keys") and "obsid" in observations:
         ids = list(_column(observations, "obsid"))
@@ -299,7 +308,8 @@ def _instruments(names: Iterable[str] | str | None, mission: Mission) -> tuple[s
     wrong = [name for name in many if name not in mission.folders]
     if wrong or not many:
         raise ValueRangeError(
-            f"instruments: found {wrong[0] if wrong else 'none'!r}, expected some of {', '.join(mission.folders)}"
+            f"instruments: found {wrong[0] if wrong else 'none'!r}, expected some of "
+            f"{', '.join(mission.folders)}"
         )
     return tuple(dict.fromkeys(many))
 
@@ -310,7 +320,9 @@ def _patterns(match: str | Iterable[str] | None) -> tuple[str, ...]:
     return (match,) if isinstance(match, str) else tuple(match)
 
 
-def _months(wanted: dict[str, Any], request: _Request, step: Callable[[str], None] | None) -> dict[str, tuple[str, ...]]:
+def _months(
+    wanted: dict[str, Any], request: _Request, step: Callable[[str], None] | None
+) -> dict[str, tuple[str, ...]]:
     """Return the month folders in which each observation of Swift may be."""
     if request.mission.name != "swift":
         return dict.fromkeys(wanted, ("",))
@@ -342,11 +354,8 @@ def _month_names(time: Any) -> tuple[str, ...]:
 
 def _one(obs_id: str, months: tuple[str, ...], request: _Request, quicklook: bool, offline: bool) -> _Found:
     """Return what there is of one observation."""
-    if offline or not months:
-        if not offline and not _on_disk(obs_id, request) and not quicklook:
-            raise MissingFileError(f"{obs_id} is not in the table {request.mission.table} of the archive")
-        if offline or _on_disk(obs_id, request):
-            return _local(obs_id, request)
+    if offline or (not months and _on_disk(obs_id, request)):
+        return _local(obs_id, request)
     reasons: list[str] = []
     unreachable = False
     for month in months:
@@ -368,8 +377,14 @@ def _one(obs_id: str, months: tuple[str, ...], request: _Request, quicklook: boo
             warnings.warn(text, BatxWarning, stacklevel=4)
             return early
     if unreachable and _on_disk(obs_id, request):
-        warnings.warn(f"no way to the archive ({reasons[-1]}); what is on disk is used", BatxWarning, stacklevel=4)
-        return _local(obs_id, request)
+        try:
+            there = _local(obs_id, request)
+        except MissingFileError as error:
+            raise DownloadError(f"{obs_id} was not found: {'; '.join(reasons)}; and {error}") from None
+        warnings.warn(
+            f"no way to the archive ({reasons[-1]}); what is on disk is used", BatxWarning, stacklevel=4
+        )
+        return there
     text = "; ".join(dict.fromkeys(reasons)) or f"it is not in the table {request.mission.table}"
     raise (DownloadError if unreachable else MissingFileError)(f"{obs_id} was not found: {text}")
 
@@ -446,11 +461,16 @@ def _local(obs_id: str, request: _Request) -> _Found:
     folder = request.data / obs_id
     if not folder.is_dir():
         raise MissingFileError(
-            f"{obs_id} is not in the data directory {request.data}, and no other place was looked at (offline)"
+            f"{obs_id} is not in the data directory {request.data}, and nothing else was looked at (offline)"
         )
     files, missing = [], []
     for part in request.instruments:
-        names = sorted(path for path in (folder / part).rglob("*") if path.is_file() and not path.name.startswith("."))
+        unfinished = [path.name for path in (folder / part).rglob(".*.part")]
+        if unfinished:
+            missing.append(f"{part} ({len(unfinished)} unfinished)")
+        names = sorted(
+            path for path in (folder / part).rglob("*") if path.is_file() and not path.name.startswith(".")
+        )
         below = [path.relative_to(request.data).as_posix() for path in names]
         below = [name for name in below if request.takes(name.partition("/")[2])]
         # triggers alone have messages
@@ -461,12 +481,7 @@ def _local(obs_id: str, request: _Request) -> _Found:
         ]
     if missing:
         raise MissingFileError(
-            f"{obs_id}: {folder} has no files that were asked for in {', '.join(missing)}; fetch them when there is "
-            "a network, or ask for other instruments"
+            f"{obs_id}: {folder} has no files that were asked for in {', '.join(missing)}; fetch them when "
+            "there is a network, or ask for other instruments"
         )
     return _Found(folder, files)
-
-
-def with_limits(made: Plan, limits: Limits) -> Plan:
-    """Return a plan that is carried out within other limits."""
-    return replace(made, limits=limits)

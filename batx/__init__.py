@@ -19,6 +19,7 @@ _PUBLIC = {
     "open_observation": "batx.io.observation",
     "event_files": "batx.io.listing",
     "fetch": "batx.archive.plans",
+    "scaled_map": "batx.io.scaled_maps",
     "to_fits": "batx.io.write",
     "to_region": "batx.io.write_region",
     "to_script": "batx.io.write_fit",

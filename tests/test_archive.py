@@ -124,9 +124,9 @@ def test_observations(site: Site):
         service=f"{site.url}/tap",
     )
     assert asked(site) == (
-        "SELECT * FROM swiftmastr AS cat WHERE CONTAINS(POINT('ICRS', cat.ra, cat.dec), "
-        "CIRCLE('ICRS', 83.633, 22.0145, 50.0)) = 1 AND UPPER(cat.name) LIKE 'O''BRIEN%' AND cat.start_time >= 59559.0 AND "
-        "cat.start_time <= 59562.0"
+        "SELECT * FROM swiftmastr AS cat WHERE CONTAINS("
+        "POINT('ICRS', cat.ra, cat.dec), CIRCLE('ICRS', 83.633, 22.0145, 50.0)) = 1 "
+        "AND UPPER(cat.name) LIKE 'O''BRIEN%' AND cat.start_time >= 59559.0 AND cat.start_time <= 59562.0"
     )
     assert list(found["obsid"]) == ["00012345001", OBS, "00012345002"]
     assert found["start"][0] == pd.Timestamp("2021-12-11 06:00")

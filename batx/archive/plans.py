@@ -18,7 +18,7 @@ from batx.transfer.limits import shown
 from batx.transfer.listings import joined
 from batx.transfer.names import inside
 
-__all__ = ["Plan", "Planned", "fetch", "plan"]
+__all__ = ["Plan", "Planned", "fetch", "month_names", "plan", "planned_files"]
 
 _QUICKLOOK = "https://swift.gsfc.nasa.gov/data/swift"
 _DEEPEST = 6
@@ -339,11 +339,22 @@ def _months(
             if not all(_on_disk(obs_id, request) for obs_id in unknown):
                 raise
             warnings.warn(f"{error}; what is on disk is used", BatxWarning, stacklevel=4)
-    return {obs_id: _month_names(time) for obs_id, time in known.items() if time is not None}
+    return {obs_id: month_names(time) for obs_id, time in known.items() if time is not None}
 
 
-def _month_names(time: Any) -> tuple[str, ...]:
-    """Return the month of a start, and the one beside it if that is less than a day away."""
+def month_names(time: Any) -> tuple[str, ...]:
+    """Return the month of a time, and the one beside it if that is less than a day away.
+
+    Parameters
+    ----------
+    time
+        MJD, or ``datetime64``.
+
+    Examples
+    --------
+    >>> month_names(59548.9)
+    ('2021_11', '2021_12')
+    """
     import numpy as np
 
     day = np.datetime64("1858-11-17", "h")
@@ -391,23 +402,65 @@ def _one(obs_id: str, months: tuple[str, ...], request: _Request, quicklook: boo
 
 def _listed(obs_id: str, url: str, path: str, request: _Request, name: str | None = None) -> list[Planned]:
     """Return the wanted files of an observation at one mirror, with their addresses at all mirrors."""
+    base = url[: len(url) - len(path)].rstrip("/")
+    places = [url, *(joined(mirror, path) for mirror in request.mirrors if path and mirror != base)]
     top = {entry.name for entry in entries(url, limits=request.limits) if entry.folder}
     files: list[Planned] = []
     for folder in request.instruments:
         if folder in top:
-            for below, entry in _walk(joined(url, folder), folder, request.limits, 1):
-                if not request.takes(below):
-                    continue
-                base = url[: len(url) - len(path)].rstrip("/")
-                roots = [base, *(mirror for mirror in request.mirrors if mirror != base)] if path else [url]
-                places = [joined(root, f"{path}/{below}" if path else below) for root in roots]
-                local = f"{name or obs_id}/{below}"
-                there = _is_there(request.data, local, entry)
-                files.append(Planned(obs_id, local, tuple(places), entry.size, entry.exact, there))
+            files += planned_files(
+                obs_id, places, request.data, name or obs_id, request.limits, folder, request.takes
+            )
     if not files:
         wanted = ", ".join(request.instruments)
         raise MissingFileError(f"{shown(url)} has no files in {wanted} that were asked for")
     return files
+
+
+def planned_files(
+    obs_id: str,
+    places: Sequence[str],
+    data: Path,
+    name: str,
+    limits: Limits | None,
+    folder: str = "",
+    takes: Callable[[str], bool] = bool,
+) -> list[Planned]:
+    """Return every file below a folder of the archive.
+
+    Parameters
+    ----------
+    obs_id
+        Observation that they belong to.
+    places
+        Addresses of the observation at the mirrors; the first is listed.
+    data, name
+        Data directory, and the name of the observation in it.
+    limits
+        What the transfer may take.
+    folder
+        Part of the observation that is listed.
+    takes
+        Tells of a name, relative to the observation, whether it is wanted.
+
+    Raises
+    ------
+    DownloadError, MissingFileError
+        As `batx.transfer.entries`.
+    """
+    top = joined(places[0], folder) if folder else places[0]
+    return [
+        Planned(
+            obs_id,
+            f"{name}/{below}",
+            tuple(joined(place, below) for place in places),
+            entry.size,
+            entry.exact,
+            _is_there(data, f"{name}/{below}", entry),
+        )
+        for below, entry in _walk(top, folder, limits, 1)
+        if takes(below)
+    ]
 
 
 def _walk(url: str, path: str, limits: Limits | None, depth: int) -> list[tuple[str, Entry]]:
@@ -416,7 +469,7 @@ def _walk(url: str, path: str, limits: Limits | None, depth: int) -> list[tuple[
         raise DownloadError(f"{shown(url)}: folders within folders without end")
     found: list[tuple[str, Entry]] = []
     for entry in entries(url, limits=limits):
-        below = f"{path}/{entry.name}"
+        below = f"{path}/{entry.name}" if path else entry.name
         if entry.folder:
             found += _walk(joined(url, entry.name), below, limits, depth + 1)
         else:

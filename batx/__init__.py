@@ -44,6 +44,8 @@ _PUBLIC = {
     "to_spectrum": "batx.band_spectra",
     "group": "batx.channel_groups",
     "channel_bins": "batx.channel_groups",
+    "survey_response": "batx.survey_spectra",
+    "survey_spectrum": "batx.survey_spectra",
     "add_systematics": "batx.spectrum_errors",
     "add_position": "batx.spectrum_errors",
     "detector_plane": "batx.detector_planes",

@@ -5,7 +5,7 @@ Private to `batx.fitting`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,26 +86,39 @@ def _scaled(problem: Problem, values: np.ndarray) -> np.ndarray:
     return made
 
 
-def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def approach(
+    problem: Problem,
+    values: np.ndarray,
+    steps: int = 60,
+    extra: Callable[[np.ndarray], float] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return values near the minimum, and the errors of the free parameters there.
 
     Damped Gauss-Newton steps (Levenberg-Marquardt) with the variance that the model gives to Poisson counts;
-    each must lower the statistic. No step takes a norm below a tenth or an energy beyond three times what it
-    was. It stops when a step gains less than 1e-4.
+    each must lower the statistic, or the sum of it and what `extra` gives for the values of all parameters. No
+    step takes a norm below a tenth or an energy beyond three times what it was. It stops when a step gains
+    less than 1e-4.
     """
     specs = [problem.layout.parameters[i].spec for i in problem.free]
-    values, lowest, damping = values.copy(), problem.statistic(values), 1e-3
+
+    def sought(trial: np.ndarray) -> float:
+        return problem.statistic(trial) + (extra(trial) if extra is not None else 0.0)
+
+    values, lowest, damping = values.copy(), sought(values), 1e-3
     for _ in range(steps):
         curvature, slope = _normal_equations(problem, values)
+        if extra is not None:
+            slope = slope - 0.5 * problem.extra_gradient(values, extra)
         size = np.diag(curvature)  # parameters differ by many powers of ten
         scale = np.sqrt(np.where(size > 0.0, size, 1.0))
         curvature, slope = curvature / np.outer(scale, scale), slope / scale
         start, before = values[problem.free], lowest
         while damping < 1e10:
-            damped = curvature + damping * np.eye(scale.size)
-            trial = start + np.linalg.lstsq(damped, slope, rcond=None)[0] / scale
-            values[problem.free] = np.clip(trial, *_reach(specs, start))
-            lowest = problem.statistic(values)
+            step = np.linalg.lstsq(curvature + damping * np.eye(scale.size), slope, rcond=None)[0]
+            if step @ (2.0 * slope - curvature @ step) < 5e-5:  # what it would gain
+                break
+            values[problem.free] = np.clip(start + step / scale, *_reach(specs, start))
+            lowest = sought(values)
             if lowest < before:
                 damping = max(0.1 * damping, 1e-8)
                 break
@@ -132,14 +145,15 @@ def _normal_equations(problem: Problem, values: np.ndarray) -> tuple[np.ndarray,
     curvature, slope = np.zeros((problem.free.size,) * 2), np.zeros(problem.free.size)
     for k, data in enumerate(problem.data):
         with np.errstate(all="ignore"):
-            expected, slopes = problem.slopes(values, k)
+            expected, slopes = problem.own_slopes(values, k)
         expected, slopes = np.nan_to_num(expected), np.nan_to_num(slopes)
         variance = data.net_variance
         if data.statistic not in ("chi2", "gaussian"):
             variance = np.maximum(expected + data.ratio * np.maximum(data.background, 0.0), 1e-2)
         weight = 1.0 / (variance + (problem.model_error * expected) ** 2)
-        curvature += (slopes * weight) @ slopes.T
-        slope += slopes @ (weight * (data.net - expected))
+        used = problem.used[k]
+        curvature[np.ix_(used, used)] += (slopes * weight) @ slopes.T
+        slope[used] += slopes @ (weight * (data.net - expected))
     return curvature, slope
 
 

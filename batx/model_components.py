@@ -69,6 +69,8 @@ class Component:
         The same as XSPEC counts it, where that differs.
     energies
         Energies (keV) at which the density jumps.
+    proportional
+        Whether the last parameter is a factor of it, and nothing else.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Component:
     bins: Callable[..., Any]
     xspec: Callable[..., Any] | None = None
     energies: tuple[float, ...] = ()
+    proportional: bool = False
 
 
 def _norm(unit: str, value: float = 1.0) -> Parameter:
@@ -103,7 +106,9 @@ def _additive(
     bins: Callable[..., Any] | None = None,
     xspec: Callable[..., Any] | None = None,
 ) -> Component:
-    return Component(name, "additive", parameters, density, bins or _integrated(density), xspec)
+    return Component(
+        name, "additive", parameters, density, bins or _integrated(density), xspec, proportional=True
+    )
 
 
 def _integrated(density: Callable[..., Any]) -> Callable[..., Any]:

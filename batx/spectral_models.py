@@ -368,7 +368,12 @@ def _photons(tree: Any, bins: Bins, values: np.ndarray, compat: str | None) -> n
     if isinstance(tree, _Leaf):
         component = tree.component
         integral = component.xspec if compat == "xspec" and component.xspec is not None else component.bins
-        return integral(bins, *values[tree.values])
+        own = values[tree.values]
+        if not component.proportional:
+            return integral(bins, *own)
+        shape = tuple(own[:-1].tolist())
+        once = bins.recent((tree.first, compat, shape), component, lambda: integral(bins, *shape, 1.0))
+        return own[-1] * once
     if isinstance(tree, _Sum):
         return np.sum([_photons(term, bins, values, compat) for term in tree.terms], axis=0)
     photons = _photons(tree.spectrum, bins, values, compat)

@@ -27,7 +27,7 @@ from batx.heasoft.staging import Plan, publish, stage
 
 __all__ = ["Making"]
 
-_RECORDS = ".batx"
+_RECORDS = Path(".batx") / "calls"
 
 
 class Making:
@@ -219,7 +219,8 @@ class Making:
         path = home / f"{ledger.stem}.json"
         write_record(path, record)
         inside = set(self.plan.targets)
-        pairs = [pair for one, pair in _flat(moves) if one in inside or self.plan.into is not None]
+        moved = {pair: None for one, pair in _flat(moves) if one in inside or self.plan.into is not None}
+        pairs = list(moved)
         extra = {target for _, target in pairs if self.call.overwrite or target in replaceable}
         publish(pairs, replaceable | {one for one in extra if not one.is_dir()})
         log = home / f"{ledger.stem}.log"
@@ -274,6 +275,8 @@ def _left_values(call: Call) -> dict[str, str]:
 
 def _make_private(folder: Path) -> None:
     try:
+        if folder.parent.name == ".batx":
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise WriteError(

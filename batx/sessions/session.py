@@ -197,6 +197,7 @@ class Session:
                 f"{self._last_words()}"
             )
             refusal.kind, refusal.module = failure["kind"], failure["name"]
+            refusal.add_note(f"There: {failure['trace']}")
             raise refusal
         return answer
 

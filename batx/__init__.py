@@ -125,7 +125,7 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-_MODULES = ("errors", "intervals", "met", "schema", "simulate", "units")
+_MODULES = ("caldb", "errors", "intervals", "met", "schema", "simulate", "units")
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

@@ -135,6 +135,7 @@ _PUBLIC = {
 }
 _MODULES = (
     "archive",
+    "caldb",
     "errors",
     "heasoft",
     "intervals",

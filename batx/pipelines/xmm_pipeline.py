@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -173,7 +174,12 @@ def xmm(
 
 
 def _require(
-    cameras: Sequence[str], rule: str, corrections: str, bands_by: str, bands: Any, thresholds: Mapping[str, Any]
+    cameras: Sequence[str],
+    rule: str,
+    corrections: str,
+    bands_by: str,
+    bands: Any,
+    thresholds: Mapping[str, Any],
 ) -> None:
     choices = (
         ("cameras", set(cameras) or {"none"}, ("pn", "mos")),
@@ -183,7 +189,9 @@ def _require(
     )
     for name, found, allowed in choices:
         if not found <= set(allowed):
-            raise ValueRangeError(f"{name}: found {', '.join(sorted(found))}, expected {' or '.join(allowed)}")
+            raise ValueRangeError(
+                f"{name}: found {', '.join(sorted(found))}, expected {' or '.join(allowed)}"
+            )
     for key, value in thresholds.items():
         camera, _, product = key.partition(".")
         if camera not in ("pn", "mos", "mos1", "mos2") or product not in ("", *early.PRODUCTS):
@@ -193,8 +201,10 @@ def _require(
     if isinstance(bands, Mapping):
         unknown = set(bands) - {"n", "spacing", "axis", "limits", "min_channels"}
         if unknown or "n" not in bands:
-            raise ValueRangeError(f"bands: found {dict(bands)}, expected n, and spacing, axis, limits, min_channels")
-    elif len(bands) < 2 or not all(low < high for low, high in zip(bands[:-1], bands[1:], strict=True)):
+            raise ValueRangeError(
+                f"bands: found {dict(bands)}, expected n, and spacing, axis, limits, min_channels"
+            )
+    elif len(bands) < 2 or not all(low < high for low, high in itertools.pairwise(bands)):
         raise ValueRangeError(f"bands: found {bands}, expected increasing edges")
 
 
@@ -204,7 +214,13 @@ def _steps(toolbox: Toolbox) -> list[Step]:
     fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
     piled = ["pileup_sigma", "pileup_rule", "largest_core"]
     return [
-        Step("unpack", "observation data", early.unpack, options=["observations", "mirrors"], outside=early.archives),
+        Step(
+            "unpack",
+            "observation data",
+            early.unpack,
+            options=["observations", "mirrors"],
+            outside=early.archives,
+        ),
         Step("calibrate", "calibration index and summary", events.calibrate, needs=["unpack"]),
         Step("events", "event lists", events.events, needs=["calibrate"], options=["cameras"]),
         Step(
@@ -230,7 +246,12 @@ def _steps(toolbox: Toolbox) -> list[Step]:
             outside=regions_given,
         ),
         Step("pileup", "pile-up", products.pileup, needs=["calibrate", "flares", "regions"], options=piled),
-        Step("spectra", "spectra and responses", products.spectra, needs=["calibrate", "flares", "regions", "pileup"]),
+        Step(
+            "spectra",
+            "spectra and responses",
+            products.spectra,
+            needs=["calibrate", "flares", "regions", "pileup"],
+        ),
         Step("group", "group spectra", late.group, needs=["spectra"], options=["energy", "min_counts"]),
         Step("fit", "fit all spectra together", late.fit, needs=["group"], options=fitted),
         Step("summary", "table of the spectra", late.summarise, needs=["group"], options=["min_exposure"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def xmm(
     *,
     output: str | os.PathLike[str],
     cameras: Sequence[str] = ("pn",),
+    exposures: Sequence[str] = (),
+    chain: str = "epproc",
     merge: bool = True,
     min_exposure: float = 1000.0,
     thresholds: Mapping[str, float | None] = THRESHOLDS,
@@ -80,6 +83,10 @@ def xmm(
         As for `batx.pipelines.xrt_pipeline.xrt`.
     cameras
         ``"pn"``, ``"mos"`` (both of them).
+    exposures
+        Names of exposures (``"S003"``, ``"U002"``) to choose from; all if empty.
+    chain
+        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`.
     merge
         Whether exposures in the mode and filter of the longest one are merged with it.
     min_exposure
@@ -135,7 +142,8 @@ def xmm(
     ['unpack', 'calibrate', 'events', 'exposures']
     """
     require_source(ra, dec, energy, dt)
-    _require(cameras, pileup_rule, corrections, bands_by, bands, thresholds)
+    _require(cameras, chain, pileup_rule, corrections, bands_by, bands, thresholds)
+    _require_names(exposures)
     several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
     if not several:
         raise ValueRangeError("xmm: found no observations")
@@ -144,6 +152,8 @@ def xmm(
         "ra": float(ra),
         "dec": float(dec),
         "cameras": list(cameras),
+        "exposures": list(exposures),
+        "chain": chain,
         "merge": bool(merge),
         "min_exposure": float(min_exposure),
         "thresholds": dict(thresholds),
@@ -175,6 +185,7 @@ def xmm(
 
 def _require(
     cameras: Sequence[str],
+    chain: str,
     rule: str,
     corrections: str,
     bands_by: str,
@@ -184,6 +195,7 @@ def _require(
     choices = (
         ("cameras", set(cameras) or {"none"}, ("pn", "mos")),
         ("pileup_rule", {rule}, tuple(PATTERN_RULES)),
+        ("chain", {chain}, ("epproc", "epchain")),
         ("corrections", {corrections}, ("absolute", "relative")),
         ("bands_by", {bands_by}, ("energy", "channel")),
     )
@@ -208,6 +220,12 @@ def _require(
         raise ValueRangeError(f"bands: found {bands}, expected increasing edges")
 
 
+def _require_names(exposures: Sequence[str]) -> None:
+    for name in exposures:
+        if not re.fullmatch(r"[SU]\d{3}", name):
+            raise ValueRangeError(f"exposures: found {name!r}, expected for example 'S003'")
+
+
 def _steps(toolbox: Toolbox) -> list[Step]:
     """Return the steps, in order."""
     events, products, curves = early.Events(toolbox), late.Products(toolbox), light.Curves(toolbox)
@@ -222,7 +240,13 @@ def _steps(toolbox: Toolbox) -> list[Step]:
             outside=early.archives,
         ),
         Step("calibrate", "calibration index and summary", events.calibrate, needs=["unpack"]),
-        Step("events", "event lists", events.events, needs=["calibrate"], options=["cameras"]),
+        Step(
+            "events",
+            "event lists",
+            events.events,
+            needs=["calibrate"],
+            options=["cameras", "exposures", "chain"],
+        ),
         Step(
             "exposures",
             "choose and merge exposures",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,26 +148,32 @@ class Events:
         return {"files": self.toolbox.chains(work, jobs)}
 
     def events(self, work: Work) -> dict[str, Any]:
-        """Run epproc and emproc for each observation; take down what each exposure is."""
+        """Run epproc (or epchain) and emproc for each observation; take down what each exposure is."""
+        wanted = work.options["exposures"]
         calls = {
-            f"{name}_{camera}": self.toolbox.request(
+            f"{name}_{camera}{number}": self.toolbox.request(
                 work,
-                f"{name}_{camera}",
-                tool(_CHAINS[camera]),
-                into=place(work, f"{name}_{camera}/out"),
+                f"{name}_{camera}{number}",
+                tool(chain),
+                into=place(work, f"{name}_{camera}{number}/out"),
                 environment=environment(work, name),
+                **parameters,
             )
             for name in work.before["calibrate"].facts["files"]
             for camera in work.options["cameras"]
+            for number, (chain, parameters) in enumerate(_chains(camera, work.options["chain"], wanted))
         }
         rows = []
         for key, result in self.toolbox.run(work, calls).items():
             name = key.partition("_")[0]
             for path in result.products["events"]:
                 put(work, path, f"events/{name}/{path.name}")
-                rows.append(_exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name})
+                row = _exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name}
+                if not wanted or row["name"] in wanted:
+                    rows.append(row)
         if not rows:
-            raise EmptySelectionError("epproc and emproc made no event lists of imaging modes")
+            asked = f", of {', '.join(wanted)}" if wanted else ""
+            raise EmptySelectionError(f"found no event lists of imaging modes{asked}")
         return {"exposures": rows}
 
     def exposures(self, work: Work) -> dict[str, Any]:
@@ -271,6 +277,21 @@ def threshold_of(thresholds: Mapping[str, float | None], instrument: str, produc
         if key in thresholds and not (key == instrument == camera and f"{camera}.{product}" in thresholds):
             return thresholds[key]
     return None
+
+
+def _chains(camera: str, chain: str, wanted: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tasks that make the event lists of a camera, with their parameters: epchain takes one exposure.
+
+    Examples
+    --------
+    >>> _chains("pn", "epchain", ["S003"])
+    [('epchain', {'schedule': 'S', 'exposure': 3})]
+    """
+    if camera != "pn" or chain == "epproc":
+        return [(_CHAINS[camera], {})]
+    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in wanted] or [
+        ("epchain", {})
+    ]
 
 
 def _exposure_row(path: Path) -> dict[str, Any]:

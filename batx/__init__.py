@@ -18,6 +18,8 @@ _PUBLIC = {
     "open_datatree": "batx.io.open",
     "open_observation": "batx.io.observation",
     "event_files": "batx.io.listing",
+    "fetch": "batx.archive.plans",
+    "scaled_map": "batx.io.scaled_maps",
     "to_fits": "batx.io.write",
     "to_region": "batx.io.write_region",
     "to_script": "batx.io.write_fit",
@@ -127,7 +129,11 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
+<<<<<<< HEAD
 _MODULES = ("errors", "intervals", "met", "pipelines", "schema", "simulate", "units")
+=======
+_MODULES = ("archive", "errors", "intervals", "met", "schema", "simulate", "units")
+>>>>>>> 959b262
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

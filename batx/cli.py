@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batx.commands.archives import fetch
 from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.pipelines import run
@@ -45,6 +46,7 @@ main.add_command(limit)
 main.add_command(response)
 main.add_command(glitches)
 main.add_command(run)
+main.add_command(fetch)
 
 
 @main.command()

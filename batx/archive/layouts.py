@@ -15,7 +15,7 @@ from batx.errors import FileFormatError, ValueRangeError
 from batx.transfer.limits import address
 from batx.transfer.places import config_file
 
-__all__ = ["MISSIONS", "Mission", "mission_of", "mirror_list", "obs_id_text"]
+__all__ = ["MISSIONS", "Mission", "mirror_list", "mission_of", "obs_id_text"]
 
 #: in the order in which they are tried
 _MIRRORS = ("https://heasarc.gsfc.nasa.gov/FTP", "s3://nasa-heasarc")
@@ -121,13 +121,15 @@ def obs_id_text(value: object, mission: Mission) -> str:
         text = text.zfill(mission.digits)
     if not re.fullmatch(rf"[0-9]{{{mission.digits}}}", text) or not int(text):
         raise ValueRangeError(
-            f"observation: found {str(value)[:40]!r}, expected the {mission.digits} digits of an observation id of "
-            f"{mission.name}"
+            f"observation: found {str(value)[:40]!r}, expected the {mission.digits} digits of an observation "
+            f"id of {mission.name}"
         )
     return text
 
 
-def mirror_list(mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None) -> list[str]:
+def mirror_list(
+    mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+) -> list[str]:
     """Return the roots of the mirrors in the order in which they are tried.
 
     The first of these that is given: `mirrors`; the environment variable ``BATX_MIRRORS`` (separated by
@@ -147,7 +149,9 @@ def mirror_list(mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str
         mirrors = os.environ.get(_VARIABLE, "").split() or _configured() or list(_MIRRORS)
     many = [mirrors] if isinstance(mirrors, (str, os.PathLike)) else list(mirrors)
     if not many:
-        raise ValueRangeError("mirrors: found none, expected addresses such as https://heasarc.gsfc.nasa.gov/FTP")
+        raise ValueRangeError(
+            "mirrors: found none, expected addresses such as https://heasarc.gsfc.nasa.gov/FTP"
+        )
     return [address(mirror).rstrip("/") or "/" for mirror in many]
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from batx.transfer.limits import shown
 from batx.transfer.listings import joined
 from batx.transfer.names import inside
 
-__all__ = ["Plan", "Planned", "fetch", "plan"]
+__all__ = ["Plan", "Planned", "fetch", "month_names", "plan", "planned_files"]
 
 _QUICKLOOK = "https://swift.gsfc.nasa.gov/data/swift"
 _DEEPEST = 6
@@ -229,7 +229,12 @@ def plan(
     chosen = mission_of(mission)
     wanted = _wanted(observations, chosen)
     request = _Request(
-        chosen, _instruments(instruments, chosen), _patterns(match), data_directory(data), mirror_list(mirrors), limits
+        chosen,
+        _instruments(instruments, chosen),
+        _patterns(match),
+        data_directory(data),
+        mirror_list(mirrors),
+        limits,
     )
     folders: dict[str, Path] = {}
     files: list[Planned] = []
@@ -260,7 +265,9 @@ class _Request:
     def takes(self, name: str) -> bool:
         """Whether a file, named relative to its observation, is wanted."""
         base = name.rpartition("/")[2]
-        return not self.patterns or any(fnmatchcase(base, one) or fnmatchcase(name, one) for one in self.patterns)
+        return not self.patterns or any(
+            fnmatchcase(base, one) or fnmatchcase(name, one) for one in self.patterns
+        )
 
 
 @dataclass(frozen=True)
@@ -272,7 +279,9 @@ class _Found:
 
 def _wanted(observations: Any, mission: Mission) -> dict[str, Any]:
     """Return the ids, each with the time of its start if that is known (MJD or None)."""
-    if isinstance(observations, (str, int)) or (hasattr(observations, "item") and getattr(observations, "ndim", 1) == 0):
+    if isinstance(observations, (str, int)) or (
+        hasattr(observations, "item") and getattr(observations, "ndim", 1) == 0
+    ):
         ids, times = [observations], [None]
     elif hasattr(observations, "keys") and "obsid" in observations:
         ids = list(_column(observations, "obsid"))
@@ -299,7 +308,8 @@ def _instruments(names: Iterable[str] | str | None, mission: Mission) -> tuple[s
     wrong = [name for name in many if name not in mission.folders]
     if wrong or not many:
         raise ValueRangeError(
-            f"instruments: found {wrong[0] if wrong else 'none'!r}, expected some of {', '.join(mission.folders)}"
+            f"instruments: found {wrong[0] if wrong else 'none'!r}, expected some of "
+            f"{', '.join(mission.folders)}"
         )
     return tuple(dict.fromkeys(many))
 
@@ -310,7 +320,9 @@ def _patterns(match: str | Iterable[str] | None) -> tuple[str, ...]:
     return (match,) if isinstance(match, str) else tuple(match)
 
 
-def _months(wanted: dict[str, Any], request: _Request, step: Callable[[str], None] | None) -> dict[str, tuple[str, ...]]:
+def _months(
+    wanted: dict[str, Any], request: _Request, step: Callable[[str], None] | None
+) -> dict[str, tuple[str, ...]]:
     """Return the month folders in which each observation of Swift may be."""
     if request.mission.name != "swift":
         return dict.fromkeys(wanted, ("",))
@@ -327,11 +339,22 @@ def _months(wanted: dict[str, Any], request: _Request, step: Callable[[str], Non
             if not all(_on_disk(obs_id, request) for obs_id in unknown):
                 raise
             warnings.warn(f"{error}; what is on disk is used", BatxWarning, stacklevel=4)
-    return {obs_id: _month_names(time) for obs_id, time in known.items() if time is not None}
+    return {obs_id: month_names(time) for obs_id, time in known.items() if time is not None}
 
 
-def _month_names(time: Any) -> tuple[str, ...]:
-    """Return the month of a start, and the one beside it if that is less than a day away."""
+def month_names(time: Any) -> tuple[str, ...]:
+    """Return the month of a time, and the one beside it if that is less than a day away.
+
+    Parameters
+    ----------
+    time
+        MJD, or ``datetime64``.
+
+    Examples
+    --------
+    >>> month_names(59548.9)
+    ('2021_11', '2021_12')
+    """
     import numpy as np
 
     day = np.datetime64("1858-11-17", "h")
@@ -342,11 +365,8 @@ def _month_names(time: Any) -> tuple[str, ...]:
 
 def _one(obs_id: str, months: tuple[str, ...], request: _Request, quicklook: bool, offline: bool) -> _Found:
     """Return what there is of one observation."""
-    if offline or not months:
-        if not offline and not _on_disk(obs_id, request) and not quicklook:
-            raise MissingFileError(f"{obs_id} is not in the table {request.mission.table} of the archive")
-        if offline or _on_disk(obs_id, request):
-            return _local(obs_id, request)
+    if offline or (not months and _on_disk(obs_id, request)):
+        return _local(obs_id, request)
     reasons: list[str] = []
     unreachable = False
     for month in months:
@@ -368,31 +388,79 @@ def _one(obs_id: str, months: tuple[str, ...], request: _Request, quicklook: boo
             warnings.warn(text, BatxWarning, stacklevel=4)
             return early
     if unreachable and _on_disk(obs_id, request):
-        warnings.warn(f"no way to the archive ({reasons[-1]}); what is on disk is used", BatxWarning, stacklevel=4)
-        return _local(obs_id, request)
+        try:
+            there = _local(obs_id, request)
+        except MissingFileError as error:
+            raise DownloadError(f"{obs_id} was not found: {'; '.join(reasons)}; and {error}") from None
+        warnings.warn(
+            f"no way to the archive ({reasons[-1]}); what is on disk is used", BatxWarning, stacklevel=4
+        )
+        return there
     text = "; ".join(dict.fromkeys(reasons)) or f"it is not in the table {request.mission.table}"
     raise (DownloadError if unreachable else MissingFileError)(f"{obs_id} was not found: {text}")
 
 
 def _listed(obs_id: str, url: str, path: str, request: _Request, name: str | None = None) -> list[Planned]:
     """Return the wanted files of an observation at one mirror, with their addresses at all mirrors."""
+    base = url[: len(url) - len(path)].rstrip("/")
+    places = [url, *(joined(mirror, path) for mirror in request.mirrors if path and mirror != base)]
     top = {entry.name for entry in entries(url, limits=request.limits) if entry.folder}
     files: list[Planned] = []
     for folder in request.instruments:
         if folder in top:
-            for below, entry in _walk(joined(url, folder), folder, request.limits, 1):
-                if not request.takes(below):
-                    continue
-                base = url[: len(url) - len(path)].rstrip("/")
-                roots = [base, *(mirror for mirror in request.mirrors if mirror != base)] if path else [url]
-                places = [joined(root, f"{path}/{below}" if path else below) for root in roots]
-                local = f"{name or obs_id}/{below}"
-                there = _is_there(request.data, local, entry)
-                files.append(Planned(obs_id, local, tuple(places), entry.size, entry.exact, there))
+            files += planned_files(
+                obs_id, places, request.data, name or obs_id, request.limits, folder, request.takes
+            )
     if not files:
         wanted = ", ".join(request.instruments)
         raise MissingFileError(f"{shown(url)} has no files in {wanted} that were asked for")
     return files
+
+
+def planned_files(
+    obs_id: str,
+    places: Sequence[str],
+    data: Path,
+    name: str,
+    limits: Limits | None,
+    folder: str = "",
+    takes: Callable[[str], bool] = bool,
+) -> list[Planned]:
+    """Return every file below a folder of the archive.
+
+    Parameters
+    ----------
+    obs_id
+        Observation that they belong to.
+    places
+        Addresses of the observation at the mirrors; the first is listed.
+    data, name
+        Data directory, and the name of the observation in it.
+    limits
+        What the transfer may take.
+    folder
+        Part of the observation that is listed.
+    takes
+        Tells of a name, relative to the observation, whether it is wanted.
+
+    Raises
+    ------
+    DownloadError, MissingFileError
+        As `batx.transfer.entries`.
+    """
+    top = joined(places[0], folder) if folder else places[0]
+    return [
+        Planned(
+            obs_id,
+            f"{name}/{below}",
+            tuple(joined(place, below) for place in places),
+            entry.size,
+            entry.exact,
+            _is_there(data, f"{name}/{below}", entry),
+        )
+        for below, entry in _walk(top, folder, limits, 1)
+        if takes(below)
+    ]
 
 
 def _walk(url: str, path: str, limits: Limits | None, depth: int) -> list[tuple[str, Entry]]:
@@ -401,7 +469,7 @@ def _walk(url: str, path: str, limits: Limits | None, depth: int) -> list[tuple[
         raise DownloadError(f"{shown(url)}: folders within folders without end")
     found: list[tuple[str, Entry]] = []
     for entry in entries(url, limits=limits):
-        below = f"{path}/{entry.name}"
+        below = f"{path}/{entry.name}" if path else entry.name
         if entry.folder:
             found += _walk(joined(url, entry.name), below, limits, depth + 1)
         else:
@@ -446,11 +514,16 @@ def _local(obs_id: str, request: _Request) -> _Found:
     folder = request.data / obs_id
     if not folder.is_dir():
         raise MissingFileError(
-            f"{obs_id} is not in the data directory {request.data}, and no other place was looked at (offline)"
+            f"{obs_id} is not in the data directory {request.data}, and nothing else was looked at (offline)"
         )
     files, missing = [], []
     for part in request.instruments:
-        names = sorted(path for path in (folder / part).rglob("*") if path.is_file() and not path.name.startswith("."))
+        unfinished = [path.name for path in (folder / part).rglob(".*.part")]
+        if unfinished:
+            missing.append(f"{part} ({len(unfinished)} unfinished)")
+        names = sorted(
+            path for path in (folder / part).rglob("*") if path.is_file() and not path.name.startswith(".")
+        )
         below = [path.relative_to(request.data).as_posix() for path in names]
         below = [name for name in below if request.takes(name.partition("/")[2])]
         # triggers alone have messages
@@ -461,12 +534,7 @@ def _local(obs_id: str, request: _Request) -> _Found:
         ]
     if missing:
         raise MissingFileError(
-            f"{obs_id}: {folder} has no files that were asked for in {', '.join(missing)}; fetch them when there is "
-            "a network, or ask for other instruments"
+            f"{obs_id}: {folder} has no files that were asked for in {', '.join(missing)}; fetch them when "
+            "there is a network, or ask for other instruments"
         )
     return _Found(folder, files)
-
-
-def with_limits(made: Plan, limits: Limits) -> Plan:
-    """Return a plan that is carried out within other limits."""
-    return replace(made, limits=limits)

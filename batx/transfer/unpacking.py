@@ -114,7 +114,9 @@ def _unpacked(source: Path, scratch: Path, max_bytes: float) -> list[str]:
                 while piece := file.read(_BLOCK):
                     allowance.take(len(piece))
                     out.write(piece)
-    return [str(path.relative_to(scratch).as_posix()) for path in sorted(scratch.rglob("*")) if path.is_file()]
+    return [
+        str(path.relative_to(scratch).as_posix()) for path in sorted(scratch.rglob("*")) if path.is_file()
+    ]
 
 
 def _moved(names: list[str], scratch: Path, root: Path, overwrite: bool) -> list[Path]:
@@ -174,7 +176,8 @@ def _members(source: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
             head = file.read(512)
             file.seek(0)
         if head[257:262] == b"ustar":
-            tar = stack.enter_context(tarfile.open(fileobj=_Guarded(file), mode="r:"))
+            guarded: Any = _Guarded(file)
+            tar = stack.enter_context(tarfile.open(fileobj=guarded, mode="r:"))
             yield _tar_members(tar, source)
         elif packed:
             yield iter([(source.name.removesuffix(".gz"), file)])
@@ -188,7 +191,7 @@ def _tar_members(tar: tarfile.TarFile, source: Path) -> Iterator[tuple[str, IO[b
             continue
         file = tar.extractfile(member) if member.isreg() else None
         if file is None:
-            raise FileFormatError(f"{source}: refused, {ascii(member.name)} is a link or a device, not a file")
+            raise FileFormatError(f"{source}: refused, {member.name!a} is a link or a device, not a file")
         yield member.name, file
 
 
@@ -198,6 +201,6 @@ def _zip_members(archive: zipfile.ZipFile, source: Path) -> Iterator[tuple[str, 
         if member.is_dir():
             continue
         if kind not in (0, stat.S_IFREG) or member.flag_bits & 1:
-            raise FileFormatError(f"{source}: refused, {ascii(member.filename)} is a link or encrypted")
+            raise FileFormatError(f"{source}: refused, {member.filename!a} is a link or encrypted")
         with archive.open(member) as file:
             yield member.filename, file

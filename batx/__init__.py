@@ -39,6 +39,10 @@ _PUBLIC = {
     "gti_of_slews": "batx.attitudes",
     "lightcurve": "batx.lightcurves",
     "join_lightcurves": "batx.lightcurves",
+    "count_image": "batx.count_images",
+    "in_region": "batx.count_images",
+    "region_lightcurve": "batx.region_curves",
+    "flare_gti": "batx.flares",
     "response": "batx.detector_responses",
     "spectrum": "batx.spectra",
     "to_spectrum": "batx.band_spectra",
@@ -129,11 +133,18 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-<<<<<<< HEAD
-_MODULES = ("errors", "intervals", "met", "pipelines", "schema", "simulate", "units")
-=======
-_MODULES = ("archive", "errors", "intervals", "met", "schema", "simulate", "units")
->>>>>>> 959b262
+_MODULES = (
+    "archive",
+    "errors",
+    "intervals",
+    "met",
+    "pile_up",
+    "pipelines",
+    "regions",
+    "schema",
+    "simulate",
+    "units",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

@@ -23,8 +23,8 @@ __all__ = ["response"]
 _MARGIN = 0.05
 #: edges in keV closer to each other than this are the same
 _SAME_EDGE = 0.011
-#: how far in keV beyond the last edge that the table resolves (194.9) its cumulative response is continued, so
-#: that the bands of the survey, which end at 195, have one
+#: how far in keV beyond the last edge that the table resolves (194.9) its cumulative response is continued,
+#: so that the bands of the survey, which end at 195, have one
 _BEYOND = 0.15
 
 

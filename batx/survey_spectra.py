@@ -13,7 +13,7 @@ from batx.instrument.response_grid import coding_efficiency
 from batx.instrument.sky import FAR
 from batx.schema import build, require_kind
 
-__all__ = ["SURVEY_EDGES", "SURVEY_SYSTEMATICS", "survey_response", "survey_spectrum"]
+__all__ = ["SURVEY_EDGES", "SURVEY_SYSTEMATICS", "is_of_survey", "survey_response", "survey_spectrum"]
 
 #: edges of the bands of the survey in keV
 SURVEY_EDGES = (14.0, 20.0, 24.0, 35.0, 50.0, 75.0, 100.0, 150.0, 195.0)
@@ -66,7 +66,7 @@ def survey_response(months: int = 157) -> xr.Dataset:
             f"survey_response: found months={months}, expected {' or '.join(map(str, sorted(_FACTORS)))}"
         )
     made = response(imx=_PLACE[0], imy=_PLACE[1], norm=1.0, channels=SURVEY_EDGES)
-    made = made.assign_coords(channel=np.arange(1, len(SURVEY_EDGES)))
+    made = made.assign_coords(channel=made["channel"].copy(data=np.arange(1, len(SURVEY_EDGES))))
     scaled = made["matrix"] * xr.Variable("channel", np.array(_FACTORS[months]))
     line = f"batx.survey_response: packaged response, scaled to that of the survey of {months} months"
     attrs = {key: value for key, value in made.attrs.items() if not key.startswith("bat_")}
@@ -81,8 +81,8 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
     Parameters
     ----------
     catalog
-        Kind ``catalog`` as ``batsurvey`` writes it (the table of one pointing, or of one source in many): with
-        the rates of eight bands, times, exposures and places in the field.
+        Kind ``catalog`` as ``batsurvey`` writes it (the table of one pointing, or of one source in many):
+        with the rates of eight bands, times, exposures and places in the field.
     name
         Source, without regard to case and spaces; not needed if there is one only.
     systematics
@@ -113,8 +113,9 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
     Examples
     --------
     >>> bands = np.ones((1, 8))
-    >>> catalog = build("catalog", {"name": ["Crab"], "ra": [83.6], "dec": [22.0], "imx": [0.25], "imy": [0.1],
-    ...     "time": ("source", [6e8], {"units": "s"}), "exposure": ("source", [900.0], {"units": "s"}),
+    >>> catalog = build("catalog", {"name": ["Crab"], "ra": [83.6], "dec": [22.0], "imx": [0.25],
+    ...     "imy": [0.1], "time": ("source", [6e8], {"units": "s"}),
+    ...     "exposure": ("source", [900.0], {"units": "s"}),
     ...     "cent_rate": (("source", "energy"), 0.01 * bands, {"units": "count/s"}),
     ...     "bkg_var": (("source", "energy"), 1e-4 * bands, {"units": "count/s"})})
     >>> made = survey_spectrum(catalog, "crab")
@@ -137,6 +138,16 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
         raise ValueRangeError(f"systematics: found {systematics}, expected {bands} fractions, none negative")
     rows = _rows(catalog, name)
     return _spectrum(rows, np.broadcast_to(fractions, bands))
+
+
+def is_of_survey(spectrum: xr.Dataset) -> bool:
+    """Whether a spectrum is of sums of the survey: in its bands, and of no place in the field."""
+    if any(name in spectrum.variables or name in spectrum.attrs for name in ("trace_time", "bat_xobj", "x")):
+        return False
+    edges = np.stack([SURVEY_EDGES[:-1], SURVEY_EDGES[1:]], axis=1)
+    if "energy_bnds" not in spectrum.variables or spectrum["energy_bnds"].shape != edges.shape:
+        return False
+    return bool(np.allclose(spectrum["energy_bnds"].values, edges, atol=0.01))
 
 
 def _plain(name: Any) -> str:

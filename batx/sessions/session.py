@@ -183,7 +183,7 @@ class Session:
                 f"more with timeout=.{self._last_words()}"
             ) from error
         except (EOFError, BrokenPipeError, ConnectionError) as error:
-            code = self._end(patience=1.0)
+            code = self._end(patience=_GRACE)
             raise EngineError(
                 f"{self.script}: the process ended during {verb!r} ({_meaning(code)}).{self._last_words()}"
             ) from error

@@ -135,7 +135,9 @@ _PUBLIC = {
 }
 _MODULES = (
     "archive",
+    "caldb",
     "errors",
+    "heasoft",
     "intervals",
     "met",
     "pile_up",

@@ -353,7 +353,7 @@ def test_after_kills_in_steps_the_result_is_the_same(pipeline: Pipeline, observe
         f"{NAME}.nc",
         "report",
         "result",
-        "gti/sw00044444000b_acs",
+        f"gti/{NAME}_acs",
         ".batx/steps/",
     )
     assert not [name for name in expected.keys() - found.keys() if not name.startswith(later)]

@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import batx
+from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines import Pipeline, glitches
 from batx.simulate import Background, Glitch, observation
@@ -118,6 +120,22 @@ def test_dumps_of_a_time_are_taken_from_the_data(
     pipeline.run()
     assert len(asked) == 1
     assert report.state == "done"
+
+
+def test_command(observed: Path, tmp_path: Path):
+    call = CliRunner().invoke
+    source, folder = str(observed / "00033333000"), str(tmp_path / "out")
+    done = call(main, ["glitches", source, "-o", folder])
+    assert done.exit_code == 0 and "1 glitches" in done.output, done.output
+    for wrong in (
+        ["--guano", "-o", folder],
+        ["--guano", "--since", "2020-01-01", "--until", "2020-02-01"],
+        [source, "-o", folder, "--since", "2020-01-01"],
+        ["nothing"],
+        [],
+    ):
+        refused = call(main, ["glitches", *wrong])
+        assert refused.exit_code == 2, wrong
 
 
 def test_bad_arguments(observed: Path, tmp_path: Path):

@@ -54,7 +54,7 @@ def glitches(
     *sources
         Observation ids, event files, directories of observations, or directories of many of these.
     time
-        First and last time (dates) of GUANO dumps whose observations are searched as well.
+        First and last time of GUANO dumps whose observations are searched as well: dates, or MET.
     data, mirrors, offline
         Directory of data, places of the archive, whether to look for nothing but what is there, for
         observation ids (as for `batx.archive.fetch`). Of an observation its event files are fetched, when its
@@ -101,7 +101,7 @@ def glitches(
         raise ValueRangeError(f"compat: found {compat!r}, expected None or 'batanalysis'")
     options = {
         "sources": [_source(source) for source in sources],
-        "time": None if time is None else [str(one) for one in time],
+        "time": None if time is None else [one if isinstance(one, float | int) else str(one) for one in time],
         "data": str(data_directory(data).absolute()),
         "mirrors": None if mirrors is None else list(mirrors),
         "offline": bool(offline),

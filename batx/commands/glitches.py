@@ -66,9 +66,8 @@ def glitches(
         raise click.UsageError("--guano needs a folder for the results: -o FOLDER")
     missing = [str(source) for source in sources if not source.exists()]
     if missing or not sources:
-        raise click.UsageError(
-            f"found no {missing[0]}" if missing else "give SOURCES, or --guano with -o FOLDER"
-        )
+        what = f"found no {missing[0]}" if missing else "found no SOURCES"
+        raise click.UsageError(f"{what}; observation ids and --guano need a folder for the results (-o)")
     refuse_existing(options.pop("overwrite"), plot)
     files = batx.event_files(*sources, since=options.pop("since"), until=options.pop("until"))
     with tempfile.TemporaryDirectory() as folder, progress() as step:
@@ -98,14 +97,12 @@ def _run(
 
     since, until = options.pop("since"), options.pop("until")
     overwrite = options.pop("overwrite")
-    limits = [
-        f"--{name.replace('_', '-')}" for name in ("max_observations", "max_glitches") if options.pop(name)
-    ]
-    if limits or plot is not None or overwrite:
+    most = [options.pop(name) for name in ("max_observations", "max_glitches")]
+    if any(most) or plot is not None or overwrite:
         raise click.UsageError("--max-observations, --max-glitches, --plot and --overwrite are for a store")
-    if guano == (since is None or until is None):
+    if (since is None) == guano or (until is None) == guano:
         raise click.UsageError("--guano, --since and --until belong together, where the output is a folder")
-    span = (str(since), str(until)) if guano else None
+    span = (since, until) if guano else None
     run_pipeline(pipeline_of_glitches(output, *sources, time=span, **options), None, None, False)
     click.echo((output / "result.txt").read_text(encoding="utf-8"), nl=False)
     click.echo(f"wrote {output}")

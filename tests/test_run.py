@@ -562,6 +562,19 @@ def test_an_observation_id_is_looked_for_in_the_data(observed: Path, tmp_path: P
     assert made.run("fetch")[0].facts["place"] == str(data / observed.name)
 
 
+def test_a_failed_trigger_is_put_together(observed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+
+    def fetch_trigger(number: str, *, data: str, mirrors: Any, offline: bool, progress: Any) -> Path:
+        asked.append((number, offline))
+        return Path(shutil.copytree(observed, Path(data) / "triggers" / number))
+
+    monkeypatch.setattr("batx.archive.fetch_trigger", fetch_trigger)
+    made = events(44444, tmp_path / "out", data=tmp_path / "data", failed=True)
+    assert made.run("calibrate")[-1].state == "done"
+    assert made.run("calibrate")[-1].state == "done" and asked == [("00044444000", False)]
+
+
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(MissingFileError, match="no such file"):
         events(tmp_path / "nothing")

@@ -53,6 +53,7 @@ class BatDataset:
     to_spectrum = _Verb("batx.band_spectra:to_spectrum")
     group = _Verb("batx.channel_groups:group")
     channel_bins = _Verb("batx.channel_groups:channel_bins")
+    survey_spectrum = _Verb("batx.survey_spectra:survey_spectrum")
     add_systematics = _Verb("batx.spectrum_errors:add_systematics")
     add_position = _Verb("batx.spectrum_errors:add_position")
     detector_plane = _Verb("batx.detector_planes:detector_plane")

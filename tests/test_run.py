@@ -392,6 +392,17 @@ def disable(folder: Path) -> None:
         hdus[1].data["FLAG"][:] = 1
 
 
+def uncalibrated(folder: Path) -> None:
+    header(folder, GAINAPP=False)
+    remove(folder, "bat/hk/*bgocb*", "caldb/*")
+
+
+def no_good_time(folder: Path) -> None:
+    (path,) = (folder / "bat" / "event").iterdir()
+    with fits.open(path) as hdus:
+        fits.HDUList([hdu.copy() for hdu in hdus if "GTI" not in hdu.name]).writeto(path, overwrite=True)
+
+
 def no_events(folder: Path) -> None:
     (path,) = (folder / "bat" / "event").iterdir()
     with fits.open(path) as hdus:
@@ -405,6 +416,8 @@ def no_events(folder: Path) -> None:
     [
         (lambda f: remove(f, "bat/event/*"), {}, "report", "fetch", "failed", "no event file"),
         (no_events, {}, "quality", "calibrate", "failed", "found 0 events"),
+        (no_good_time, {}, "calibrate", "calibrate", "failed", "no good time"),
+        (uncalibrated, {}, "calibrate", "calibrate", "failed", "gain"),
         (lambda f: remove(f, "auxil/*"), {}, "intervals", "intervals", "failed", "no attitude"),
         (lambda f: remove(f, "auxil/*"), {}, "weights", "weights", "failed", "no attitude"),
         (lambda f: remove(f, "caldb/aper*"), {}, "weights", "weights", "failed", "no coded mask"),
@@ -431,6 +444,18 @@ def test_what_cannot_be_done_says_why(
     made.run(last)
     found = {status.name: status for status in made.status()}[step]
     assert found.state == state and reason in found.reason
+
+
+def test_energies_are_worked_out_where_they_were_not(copied: Path, pipeline: Pipeline):
+    header(copied, GAINAPP=False)
+    made = events(copied, copied.parent / "out")
+    found = made.run("calibrate")[-1]
+    assert "GAINAPP" in found.notes[0] and "500 s before" in found.notes[1]
+    ours, theirs = (product(one, f"events/{NAME}_uf.evt") for one in (made, pipeline))
+    both = np.isin(theirs.time, ours.time)
+    assert both.sum() == ours.sizes["event"] > 0.999 * theirs.sizes["event"]
+    # the simulation rounds energies to channels, which are 0.1 keV wide
+    assert np.mean(np.abs(ours.energy.values - theirs.energy.values[both]) < 0.2) > 0.99
 
 
 def test_without_events_there_still_is_a_result(copied: Path):

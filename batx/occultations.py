@@ -83,7 +83,7 @@ def occultation(
     Notes
     -----
     Each row of the orbit stands for the good time that is nearest to it. Source: definition of the tool
-    ``batoccultmap`` with algorithm IMAGE (algorithms 4.5).
+    ``batoccultmap`` with algorithm IMAGE (algorithms, section 9).
     """
     compat = compat_of(compat)
     require_kind(image, "sky_image", operation="occultation")
@@ -193,8 +193,8 @@ def _samples(
             weights.append(occult.sample_weights(table.times[chosen], start, stop) / total)
     if unknown and rows:
         warn(
-            f"occultation: the orbit has no row near {unknown:.1f} of {total:.1f} s of good time, which count "
-            "as free"
+            f"occultation: the orbit has no row near {unknown:.1f} of {total:.1f} s of good time, which "
+            "count as free"
         )
     if not rows:
         return np.array([], int), np.array([])

@@ -95,12 +95,12 @@ def visibility(
 
     Notes
     -----
-    Source: definition of the tool ``batoccultgti`` (algorithms 4.6); sky positions are compared as they are,
+    Source: definition of the tool ``batoccultgti`` (algorithms, section 9); sky positions are compared as they are,
     without aberration (20″).
 
     Examples
     --------
-    >>> sun = visibility([100.0, 280.0], -20.0, times=[6e8], utcf=-22.5)
+    >>> sun = visibility([100.0, 280.0], -20.0, times=[6e8], constraints="sun", utcf=-22.5)
     >>> sun.sun_angle.values.round(0).ravel().tolist()
     [174.0, 6.0]
     """

@@ -130,12 +130,12 @@ def test_sun_and_moon_come_from_the_almanac_where_the_orbit_lacks_them() -> None
     from batx.simulate.orbit import prefilter
 
     columns = prefilter(attitude, step=10.0)
+    bodies = ("SUN_RA", "SUN_DEC", "MOON_RA", "MOON_DEC")
+    directions = {name.lower(): ("time", columns[name]) for name in bodies}
     table = xr.Dataset(
         {
             "position": (("time", "axis"), columns["POSITION"]),
-            **{
-                name.lower(): ("time", columns[name]) for name in ("SUN_RA", "SUN_DEC", "MOON_RA", "MOON_DEC")
-            },
+            **directions,
         },
         {"time": columns["TIME"]},
         UTCF,

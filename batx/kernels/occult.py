@@ -1,4 +1,4 @@
-"""Which directions the Earth, the Moon and the Sun hide, on plain arrays (algorithms 4.5 and 4.6)."""
+"""Which directions the Earth, the Moon and the Sun hide, on plain arrays (algorithms, section 9)."""
 
 from __future__ import annotations
 
@@ -50,9 +50,8 @@ def earth_radius(distance: np.ndarray, atmosphere: float = ATMOSPHERE) -> np.nda
     >>> earth_radius(np.array(2 * 6383.1)).round(6).item()
     30.0
     """
-    return np.rad2deg(
-        np.arcsin(np.clip((EARTH_KM + atmosphere) / np.asarray(distance, np.float64), 0.0, 1.0))
-    )
+    sine = (EARTH_KM + atmosphere) / np.asarray(distance, np.float64)
+    return np.rad2deg(np.arcsin(np.clip(sine, 0.0, 1.0)))
 
 
 def pointing_matrix(ra: np.ndarray, dec: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -60,8 +59,8 @@ def pointing_matrix(ra: np.ndarray, dec: np.ndarray, roll: np.ndarray) -> np.nda
 
     Examples
     --------
-    >>> pointing_matrix(np.array(0.0), np.array(0.0), np.array(0.0)).round(6).tolist()
-    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> pointing_matrix(np.array(90.0), np.array(0.0), np.array(0.0))[0].round(6).tolist()
+    [0.0, 1.0, 0.0]
     """
     a, d, r = (np.deg2rad(np.asarray(angle, np.float64)) for angle in (ra, dec, roll))
     sin, cos = np.sin, np.cos

@@ -190,8 +190,8 @@ def fit_data(
     finite = np.isfinite(fold).all()
     if not finite or not fold.any():
         raise ResponseError(
-            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the channels "
-            "used; use the response of this spectrum"
+            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the "
+            "channels used; use the response of this spectrum"
         )
     variance = groups.sums(own.variance) + (groups.largest(own.systematic) * observed) ** 2
     behind = np.zeros((3, observed.size)) if other is None else _behind(own, other, groups)

@@ -183,8 +183,8 @@ def _warn_of(problem: Problem) -> None:
             )
         if data.correction:
             warnings.warn(
-                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which is "
-                "not subtracted",
+                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which "
+                "is not subtracted",
                 BatxWarning,
                 stacklevel=3,
             )

@@ -367,8 +367,8 @@ def _groups(spectrum: xr.Dataset, label: str) -> _Grouping:
 def _noticed(bounds: np.ndarray, energy: Any) -> np.ndarray:
     """Return which bins lie inside the energies, by XSPEC's ``ignore **-low high-**``.
 
-    The bin that contains, or ends at, either limit is left out; a limit at or beyond the end of the
-    spectrum leaves nothing out.
+    The bin that contains, or ends at, either limit is left out; a lower limit at the start, or an upper
+    one beyond the end of the spectrum, leaves nothing out.
     """
     used = np.ones(len(bounds), bool)
     if energy is None:

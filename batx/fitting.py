@@ -55,7 +55,7 @@ def fit(
         none.
     energy
         (low, high) in keV. Bins that contain or end at a limit are left out, as with XSPEC's
-        ``ignore **-low high-**``.
+        ``ignore **-low high-**``; the last bin too if it ends at `high`.
     statistic
         ``"chi2"``, ``"cstat"`` (with a background this is W), ``"wstat"``, ``"pgstat"`` (Poisson over a
         Gaussian background), ``"gaussian"`` (chi-square with the logarithms of the errors). ``"auto"``: chi2

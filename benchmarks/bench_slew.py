@@ -1,7 +1,8 @@
 """Slew search: time and peak anonymous memory from events to the finished mosaic of the best window.
 
 ``python benchmarks/bench_slew.py`` searches 15 s of a slew in 75 images of 0.2 s and four bands at nside 512,
-twice in one process: the first run compiles what is not in the cache, the second one does not.
+twice in one process: the first run compiles what is not in the cache, the second one does not. With
+``--workers`` it makes the same images and their mosaic with one and with two workers.
 """
 
 from __future__ import annotations
@@ -73,19 +74,48 @@ def measure(folder: Path, nside: int) -> list[dict[str, float]]:
     return results
 
 
+def measure_workers(folder: Path, nside: int) -> list[float]:
+    """Return seconds from events to the sums of a mosaic, with one and with two workers."""
+    import numpy as np
+
+    import batx
+
+    parts = {
+        name: batx.open_dataset(folder / f"{name}.nc").load()
+        for name in ("aperture", "alignment", "attitude")
+    }
+    events = batx.open_dataset(folder / "events.nc").load()
+    seconds = []
+    for images, workers in ((5, 2), (75, 1), (75, 2)):  # the first compiles
+        begin = time.perf_counter()
+        edges = START + 0.2 * np.arange(images + 1)
+        planes = events.bat.detector_plane(time=edges, energy=[15, 25, 50, 100, 350]).chunk(time=5)
+        mosaic = batx.mosaic(planes.bat.sky_image(**parts), nside=nside)
+        mosaic.compute(scheduler="threads", num_workers=workers)
+        seconds.append(time.perf_counter() - begin)
+    return seconds[1:]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nside", type=int, default=512)
     parser.add_argument("--folder", type=Path, help="used by the measuring process")
+    parser.add_argument("--workers", action="store_true", help="compare one worker with two")
     options = parser.parse_args()
     if options.folder is not None:
-        print(json.dumps(measure(options.folder, options.nside)))
+        run = measure_workers if options.workers else measure
+        print(json.dumps(run(options.folder, options.nside)))
         return
     with tempfile.TemporaryDirectory() as folder:
         for name, ds in simulated().items():
             ds.bat.to_netcdf(Path(folder) / f"{name}.nc")
         command = [sys.executable, __file__, "--folder", folder, "--nside", str(options.nside)]
+        command += ["--workers"] if options.workers else []
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if options.workers:
+        one, two = json.loads(answer.splitlines()[-1])
+        print(f"one worker {one:.1f} s, two workers {two:.1f} s: {one / two:.2f} times as fast")
+        return
     for name, run in zip(("first run", "second run"), json.loads(answer.splitlines()[-1]), strict=True):
         print(
             f"{name}: 75 images x 4 bands, nside {options.nside}: {run['seconds']:.1f} s "

@@ -35,6 +35,7 @@ _KINDS = (
     "mosaic_image",
     "housekeeping",
     "sky_image",
+    "image",
     "catalog",
     "table",
 )
@@ -70,8 +71,8 @@ def to_fits(
         intervals, as of `batx.duration_gti`, or of mosaics, as of `batx.mosaic` with groups of
         times (an extension for each), or a Dataset of kind events, gti, lightcurve,
         spectrum, response, detector_plane (counts, rates or weights), detector_mask, detector_table,
-        aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, housekeeping, catalog or
-        table, for one source. Events are read and written
+        aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, image, housekeeping,
+        catalog or table, for one source. Events are read and written
         a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
@@ -191,6 +192,10 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> 
         from batx.io.write_images import sky_image_hdus
 
         return sky_image_hdus(ds, keepbits)
+    if kind == "image":
+        from batx.io.write_images import plain_image_hdus
+
+        return plain_image_hdus(ds)
     if kind == "housekeeping":
         return products.table_hdus(ds, "time", "HK", first="time")
     if kind == "catalog":

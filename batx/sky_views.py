@@ -71,7 +71,9 @@ def _zeros(shape: tuple[int, ...], dtype: Any = np.float64) -> np.ndarray:
     if size < _OWN_MEMORY or not hasattr(mmap, "MAP_PRIVATE"):
         return np.zeros(shape, dtype)
     own = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # threads that touch small pages for the first time wait for each other
+    if hasattr(
+        mmap, "MADV_HUGEPAGE"
+    ):  # threads that touch small pages for the first time wait for each other
         own.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(own, dtype).reshape(shape)
 

@@ -30,6 +30,8 @@ LAYERS = (
     "io",
     "interop",
     "mosaics",
+    "survey_folders",
+    "survey_merging",
     "glitch_catalogs",
     "simulate",
     "plots",

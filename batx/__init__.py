@@ -28,6 +28,7 @@ _PUBLIC = {
     "from_stingray": "batx.interop.stingray",
     "to_stingray": "batx.interop.stingray",
     "join_events": "batx.events",
+    "calibrate_energy": "batx.energy_scales",
     "mask_weight": "batx.weights",
     "mask_weight_image": "batx.weights",
     "ray_trace": "batx.weights",

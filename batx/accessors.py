@@ -41,6 +41,7 @@ class BatDataset:
 
     check = _Verb("batx.schema:check")
     validate = _Verb("batx.schema:validate")
+    calibrate_energy = _Verb("batx.energy_scales:calibrate_energy")
     mask_weight = _Verb("batx.weights:mask_weight")
     mask_weight_image = _Verb("batx.weights:mask_weight_image")
     ray_trace = _Verb("batx.weights:ray_trace")
@@ -139,6 +140,7 @@ class BatTree:
 
     check = _Verb("batx.schema:check")
     validate = _Verb("batx.schema:validate")
+    calibrate_energy = _Verb("batx.energy_scales:calibrate_energy")
     mask_weight = _Verb("batx.weights:mask_weight")
     ray_trace = _Verb("batx.weights:ray_trace")
     merge = _Verb("batx.mosaic_sums:merge")

@@ -10,7 +10,10 @@ __all__ = [
     "AttitudeError",
     "BatxError",
     "BatxWarning",
+    "DownloadError",
     "EmptySelectionError",
+    "EngineError",
+    "EngineTimeoutError",
     "FileFormatError",
     "GtiError",
     "KindError",
@@ -20,10 +23,14 @@ __all__ = [
     "MissingVariableError",
     "ModelError",
     "OrbitError",
+    "ParameterError",
     "PositionError",
+    "QueryError",
     "RebinError",
     "ResponseError",
     "SchemaError",
+    "ToolError",
+    "ToolMissingError",
     "UnitsError",
     "ValueRangeError",
     "WriteError",
@@ -44,6 +51,20 @@ class FileFormatError(BatxError, ValueError):
 
 class MissingPackageError(BatxError, ImportError):
     """An optional package that is needed for what was asked is not installed."""
+
+
+class EngineError(BatxError, RuntimeError):
+    """An external program failed, ended, or gave an answer that makes no sense.
+
+    `kind` is what it raised, and `module` the module that it did not find, where it said so.
+    """
+
+    kind: str = ""
+    module: str = ""
+
+
+class EngineTimeoutError(EngineError, TimeoutError):
+    """An external program did not answer in time, and was ended."""
 
 
 class MissingVariableError(BatxError, KeyError):
@@ -76,6 +97,24 @@ class SchemaError(BatxError, ValueError):
         self.issues = issues or []
 
 
+class ToolError(BatxError, RuntimeError):
+    """A mission tool failed: its return code, a promised output that is not there, or its time limit.
+
+    `result` is the `batx.heasoft.Result` of the failed call with its log; None where nothing was started.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[ToolError], tuple[object, ...]]:
+        return type(self), (self.args[0], self.result)
+
+
+class ToolMissingError(BatxError, ImportError):
+    """A mission tool, or the software that it belongs to, is not installed or not set up."""
+
+
 class UnitsError(BatxError, ValueError):
     """A quantity has a unit that cannot be converted to the one needed."""
 
@@ -100,6 +139,10 @@ class OrbitError(BatxError, ValueError):
     """The orbit is absent, malformed, or does not cover the times asked for."""
 
 
+class ParameterError(BatxError, ValueError):
+    """A parameter of a mission tool is unknown, ill-typed, out of range or missing."""
+
+
 class PositionError(BatxError, ValueError):
     """A sky or instrument position is malformed or outside the coded field of view."""
 
@@ -114,6 +157,14 @@ class ResponseError(BatxError, ValueError):
 
 class WriteError(BatxError, OSError):
     """A file cannot be written: it exists already, it is an input, or its folder does not permit it."""
+
+
+class DownloadError(BatxError, OSError):
+    """A file could not be fetched: no way to the server, refused by it, or damaged or unsafe as it came."""
+
+
+class QueryError(BatxError, OSError):
+    """A service could not be asked, refused the question, or gave an answer that cannot be used."""
 
 
 class BatxWarning(UserWarning):

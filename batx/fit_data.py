@@ -61,6 +61,9 @@ class FitData:
         Paths of ``data``, ``response``, ``arf`` and ``background``, as far as they are files.
     identity
         Attributes that say what was observed, by which instrument.
+    places, groups
+        (bin,) Which of the groups of channels (those of quality 1 left out) the bins are, and how many there
+        are.
     """
 
     label: str
@@ -80,6 +83,8 @@ class FitData:
     limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
+    places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    groups: int = 0
 
     @cached_property
     def net(self) -> np.ndarray:
@@ -198,6 +203,8 @@ def fit_data(
         limits=None if energy is None else (float(energy[0]), float(energy[1])),
         files=_files(spectrum, response, background),
         identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
+        places=np.flatnonzero(used),
+        groups=used.size,
     )
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 

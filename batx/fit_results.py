@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ def fit_dataset(
     intervals: Sequence[Interval] | None,
     bands: np.ndarray,
     delta: float,
+    fluxes: Mapping[str, np.ndarray] | None = None,
+    folded: Sequence[np.ndarray] | None = None,
 ) -> xr.Dataset:
     """Return the kind ``fit``.
 
@@ -41,6 +43,9 @@ def fit_dataset(
         (2,) or (band, 2) Edges of the band of the fluxes, or of several, in keV.
     delta
         Rise of the statistic at the ends of the intervals.
+    fluxes, folded
+        Fluxes (spectrum, band) by name, and counts of the model in the bins of each spectrum, where another
+        program computed them.
     """
     layout = problem.layout
     specs = [entry.spec for entry in layout.parameters]
@@ -57,8 +62,12 @@ def fit_dataset(
         "dof": ((), problem.dof),
         "converged": ((), minimum.converged),
         **_ends(problem, minimum, intervals),
-        **_fluxes(problem, minimum, bands, delta if intervals is not None else None),
-        **_folded(problem, minimum),
+        **(
+            _fluxes(problem, minimum, bands, delta if intervals is not None else None)
+            if fluxes is None
+            else _flux_variables(problem, fluxes, bands)
+        ),
+        **_folded(problem, minimum, folded),
         **_curve(problem, minimum),
     }
     if len(problem.data) > 1:
@@ -145,8 +154,6 @@ def flux_function(
 
 def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float | None) -> dict[str, Any]:
     """Return fluxes with 1-sigma errors, and with intervals if `delta` is given."""
-    joint = len(problem.data) > 1
-    several = bands.ndim == 2
     names = ["flux", "flux_err", "photon_flux", "photon_flux_err"] + ["flux_low", "flux_high"] * (
         delta is not None
     )
@@ -165,18 +172,24 @@ def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float 
                 rows["flux_high"].append(interval.high)
         for name, row in rows.items():
             values[name].append(row)
+    return _flux_variables(problem, {name: np.array(rows) for name, rows in values.items()}, bands)
+
+
+def _flux_variables(problem: Problem, values: Mapping[str, np.ndarray], bands: np.ndarray) -> dict[str, Any]:
+    """Return fluxes (spectrum, band) with the dimensions that they need, and their bands."""
+    joint, several = len(problem.data) > 1, bands.ndim == 2
     dims = ("spectrum",) * joint + ("band",) * several
     keep = (slice(None) if joint else 0, slice(None) if several else 0)
-    made: dict[str, Any] = {name: (dims, np.array(rows)[keep]) for name, rows in values.items()}
+    made: dict[str, Any] = {name: (dims, rows[keep]) for name, rows in values.items()}
     centre = (("band",) * several, bands.mean(axis=-1))
     return {**made, "band": centre, "band_bnds": (("band",) * several + ("bnds",), bands)}
 
 
-def _folded(problem: Problem, minimum: Minimum) -> dict[str, Any]:
+def _folded(problem: Problem, minimum: Minimum, folded: Sequence[np.ndarray] | None = None) -> dict[str, Any]:
     """Return data and model of the bins that were used, as rates."""
     net, error, model = [], [], []
     for k, data in enumerate(problem.data):
-        expected = problem.expected(minimum.values, k)
+        expected = problem.expected(minimum.values, k) if folded is None else folded[k]
         net.append(data.net / data.exposure)
         error.append(np.sqrt(data.net_variance + (problem.model_error * expected) ** 2) / data.exposure)
         model.append(expected / data.exposure)

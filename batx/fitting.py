@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import call_engine
 from batx.errors import BatxWarning, ValueRangeError
 from batx.fit_errors import parameter_intervals
 from batx.fit_inputs import Settings, problem_of
 from batx.fit_problems import Problem
 from batx.fit_results import fit_dataset
 
-__all__ = ["fit"]
+__all__ = ["fit", "flux_bands", "warn_of"]
 
 
 def fit(
@@ -35,6 +36,7 @@ def fit(
     model_error: float = 0.0,
     ignore_bad: bool = True,
     compat: str | None = None,
+    engine: Any = "native",
 ) -> xr.Dataset:
     """Return the fit of a model to a spectrum, or to several spectra jointly.
 
@@ -80,6 +82,9 @@ def fit(
     compat
         ``"xspec"`` integrates black bodies, bremsstrahlung and Band functions by two points to a bin, sums
         fluxes over the bins of the response, and takes one count for an error of zero, as XSPEC does.
+    engine
+        ``"native"``; ``"xspec"`` for pyXspec where it is installed, in a process of its own; or a
+        `batx.xspec.Xspec`, which keeps that process for the next fit.
 
     For `response`, `background`, `energy` and `statistic`, a list or a mapping by label gives each spectrum
     its own.
@@ -99,6 +104,8 @@ def fit(
         If there is no response, or it is not that of the spectrum.
     EmptySelectionError
         If all channels are bad or outside `energy`.
+    MissingPackageError, EngineError
+        If another engine is not there, or fails.
     ValueRangeError
         If the exposure is not positive, values are not finite, errors are zero, or a keyword is out of range.
     KindError
@@ -128,6 +135,26 @@ def fit(
     >>> result.sel(parameter="index").value.round(2).item(), result.dof.item()
     (1.06, 1)
     """
+    if engine != "native":
+        return call_engine(
+            engine,
+            "fit",
+            spectra,
+            model,
+            errors=errors,
+            delta=delta,
+            flux=flux,
+            response=response,
+            background=background,
+            energy=energy,
+            statistic=statistic,
+            parameters=parameters,
+            untied=untied,
+            tied=tied,
+            model_error=model_error,
+            ignore_bad=ignore_bad,
+            compat=compat,
+        )
     if errors not in ("profile", "covariance"):
         raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
     if not delta > 0:
@@ -136,7 +163,7 @@ def fit(
         response, background, energy, statistic, parameters, untied, tied, model_error, ignore_bad, compat
     )
     problem = problem_of(spectra, model, settings)
-    _warn_of(problem)
+    warn_of(problem)
     minimum, search = problem.minimise()
     intervals = None
     if errors == "profile" and search is not None and minimum.converged:
@@ -145,10 +172,10 @@ def fit(
         warnings.warn(
             f"fit: {minimum.message}; see attrs['message'] of the result", BatxWarning, stacklevel=2
         )
-    return fit_dataset(problem, minimum, intervals, _bands(flux, energy, problem), delta)
+    return fit_dataset(problem, minimum, intervals, flux_bands(flux, energy, problem), delta)
 
 
-def _bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
+def flux_bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
     """Return the band of the fluxes as (2,), or several as (band, 2)."""
     if flux is None and isinstance(energy, (tuple, np.ndarray)):
         flux = energy
@@ -162,7 +189,7 @@ def _bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
     return bands
 
 
-def _warn_of(problem: Problem) -> None:
+def warn_of(problem: Problem) -> None:
     """Warn of what makes the numbers of a fit mean less than they seem to."""
     if problem.dof < 0:
         warnings.warn(

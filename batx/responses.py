@@ -12,7 +12,7 @@ import xarray as xr
 from batx.errors import MissingFileError, ResponseError
 from batx.schema import build, require_kind
 
-__all__ = ["combine_response", "linked_path", "response_of"]
+__all__ = ["combine_response", "linked_path", "own_response", "response_of"]
 
 #: what stands for "no file" in a header
 _NO_FILE = {"", "none", "null", "n/a"}
@@ -61,11 +61,11 @@ def response_of(spectrum: xr.Dataset, response: Any = None) -> xr.Dataset:
     """
     require_kind(spectrum, "spectrum", operation="response_of")
     if response is None:
-        response = _of_itself(spectrum)
+        response = own_response(spectrum)
     return _on_channels(combine_response(response), spectrum)
 
 
-def _of_itself(spectrum: xr.Dataset) -> Any:
+def own_response(spectrum: xr.Dataset) -> Any:
     """Return the files that a spectrum names, or the packaged response if it is mask-weighted."""
     names = [linked_path(spectrum, key) for key in ("respfile", "ancrfile")]
     if names[0] is not None:

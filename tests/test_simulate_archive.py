@@ -53,6 +53,7 @@ def test_layout(observation: Path) -> None:
         "caldb/aperture.fits",
         "caldb/fltpulser.fits",
         "caldb/pulser.fits",
+        "caldb/resid.fits",
         "caldb/teldef.fits",
     ]
     assert [path.name for path in observation.parent.iterdir() if path.is_file()] == [f"{OBS}_truth.json"]

@@ -326,7 +326,7 @@ class Pipeline:
         blocked = [found[name] for name in step.needs if found[name].state != "done"]
         if blocked:
             record.state = "skipped" if all(one.state == "skipped" for one in blocked) else "blocked"
-            record.reason = f"needs {blocked[0].step}: {blocked[0].reason}"
+            record.reason = _cause(blocked[0])
         else:
             work = Work(
                 folder=folder,
@@ -376,6 +376,11 @@ class Pipeline:
             record.facts,
             tuple(record.notes),
         )
+
+
+def _cause(record: Record) -> str:
+    """Return why a step that needs this one is not done; the first cause, not the way from it."""
+    return record.reason if record.reason.startswith("needs ") else f"needs {record.step}: {record.reason}"
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from batx.detector_planes import detector_plane
 from batx.errors import ValueRangeError, WriteError
+from batx.instrument.detector import DETECTOR
 from batx.io.atomic import atomic_path
 from batx.io.write import to_fits
 from batx.lightcurves import DEFAULT_BANDS
@@ -29,6 +30,9 @@ from batx.simulate.sources import Source
 from batx.spectra import STANDARD_EDGES
 
 __all__ = ["observation"]
+
+#: a straight relation of DAC and pulse height: DAC at no height, and DAC/ADU
+_LINE = (2020.0, -0.6)
 
 
 def observation(
@@ -146,8 +150,9 @@ def observation(
         folder / "auxil" / f"{root}sao.fits": _prefilter(attitude, header),
         folder / "caldb" / "aperture.fits": aperture,
         folder / "caldb" / "teldef.fits": alignment,
-        folder / "caldb" / "pulser.fits": _pulser(table, "pulser", header),
-        folder / "caldb" / "fltpulser.fits": _pulser(table, "flight_pulser", header),
+        folder / "caldb" / "pulser.fits": _pulser(table, "pulser", "GROUND", header),
+        folder / "caldb" / "fltpulser.fits": _pulser(table, "flight_pulser", "FLIGHT", header),
+        folder / "caldb" / "resid.fits": _residual(header),
     }
     for file, product in products.items():
         _write(product, file, overwrite)
@@ -225,11 +230,34 @@ def _gain_offset(table: xr.Dataset, header: dict[str, Any]) -> xr.Dataset:
     return maps.assign_attrs(header | keywords)
 
 
-def _pulser(table: xr.Dataset, name: str, header: dict[str, Any]) -> xr.Dataset:
+def _pulser(table: xr.Dataset, name: str, source: str, header: dict[str, Any]) -> xr.Dataset:
     """Return the gains and offsets of the pulser, on ground or in flight."""
     maps = table[[f"{name}_gain", f"{name}_offset"]]
     maps = maps.rename({f"{name}_{value}": value for value in ("gain", "offset")})
-    return maps.assign_attrs(header | {"extname": "BAT_MAP"})
+    del maps.attrs["offpulse"]
+    return maps.assign_attrs(header | _caldb("PULSER_GAIN") | {"cbd10001": f'SOURCE("{source}")'})
+
+
+def _residual(header: dict[str, Any]) -> xr.Dataset:
+    """Return residuals of the energy scale that add nothing, as the simulation has none."""
+    line = {"offset": _LINE[0], "gain": _LINE[1], "gain2": 0.0, "gain3": 0.0}
+    line |= {"lin_offset": _LINE[0], "lin_gain": _LINE[1]}
+    plane = ("dety", "detx")
+    maps = {name: (plane, np.full(DETECTOR.shape, value, np.float32)) for name, value in line.items()}
+    keywords = _caldb("DET_GAIN") | {"gainmeth": "FULLCUBIC"}
+    return build("detector_table", maps, {"telescope": "SWIFT", "instrument": "BAT"} | header | keywords)
+
+
+def _caldb(codename: str) -> dict[str, Any]:
+    """Return the keywords by which a calibration file is known."""
+    return {
+        "extname": "BAT_MAP",
+        "ccls0001": "BCF",
+        "cdtp0001": "DATA",
+        "ccnm0001": codename,
+        "cvsd0001": "2004-11-20",
+        "cvst0001": "00:00:00",
+    }
 
 
 def _rates(ev: xr.Dataset, header: dict[str, Any], width: float, bands: Sequence[float]) -> xr.Dataset:

@@ -1,0 +1,1 @@
+"""Files of the calibration database: which one serves what purpose, and where it is."""

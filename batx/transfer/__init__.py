@@ -1,0 +1,22 @@
+"""Files from elsewhere: bounded, resumed, checked, and never outside the folder they are meant for."""
+
+from __future__ import annotations
+
+from batx.transfer.downloads import Item, Progress, download, download_all
+from batx.transfer.limits import Limits
+from batx.transfer.listings import Entry, entries
+from batx.transfer.places import data_directory
+from batx.transfer.reading import exists, read_bytes
+
+__all__ = [
+    "Entry",
+    "Item",
+    "Limits",
+    "Progress",
+    "data_directory",
+    "download",
+    "download_all",
+    "entries",
+    "exists",
+    "read_bytes",
+]

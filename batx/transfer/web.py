@@ -1,0 +1,315 @@
+"""Answers of HTTP servers: redirects followed with care, waits obeyed, bodies read as they come."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from batx.errors import ValueRangeError
+from batx.optional import optional
+from batx.transfer.limits import Limits, address, scheme, shown
+from batx.transfer.trouble import AttemptError
+
+__all__ = ["BLOCK", "Answer", "Web"]
+
+BLOCK = 1 << 18
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+_MEANING = {
+    400: "the request is refused (400)",
+    401: "the server wants a login (401); give it in a .netrc file",
+    403: "access is refused (403)",
+    404: "not there (404)",
+    407: "the proxy wants a login (407); give it in $HTTPS_PROXY",
+    410: "not there any more (410)",
+    429: "too many requests (429)",
+    503: "the server is busy (503)",
+}
+
+
+@dataclass
+class Answer:
+    """The body of a file from `start` on.
+
+    Attributes
+    ----------
+    start, total
+        Where the body begins, and size of the whole file in bytes if the server tells.
+    validator
+        What the server tells of this version of the file, to ask for the rest of the same one.
+    html
+        Whether the server calls it a web page.
+    coding
+        Its ``Content-Encoding``.
+    pieces
+        The bytes.
+    """
+
+    start: int
+    total: int | None
+    validator: str
+    html: bool
+    coding: str
+    pieces: Iterator[bytes]
+    close: Any
+
+
+class Web:
+    """HTTP connections of one job; may be used by several threads.
+
+    Parameters
+    ----------
+    limits
+        Timeouts, redirects and certificates.
+    stop
+        Set to end all waiting.
+    """
+
+    def __init__(self, limits: Limits, stop: threading.Event | None = None) -> None:
+        self._requests = optional("requests", "archive", "a download")
+        self.limits = limits
+        self.stop = stop or threading.Event()
+        self._lock = threading.Lock()
+        self._not_before: dict[str, float] = {}
+        self._local = threading.local()
+        self._sessions: list[Any] = []
+        self._open: set[Any] = set()
+
+    def close(self) -> None:
+        """Close all connections; reads that wait for bytes end."""
+        with self._lock:
+            for response in self._open:
+                with suppress(OSError, ValueError, AttributeError):
+                    response.raw.shutdown()
+            for session in self._sessions:
+                session.close()
+            self._sessions.clear()
+            self._local = threading.local()
+
+    def get(
+        self,
+        url: str,
+        *,
+        start: int = 0,
+        validator: str = "",
+        parameters: Mapping[str, str] | None = None,
+        method: str = "GET",
+    ) -> Answer:
+        """Ask for a file, from byte `start` on if it is still the one with this validator.
+
+        Raises
+        ------
+        AttemptError
+            If there is no answer with a body.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if validator:
+                headers["If-Range"] = validator
+        response = self._follow(method, url, headers, parameters)
+        with ExitStack() as stack:
+            stack.callback(response.close)
+            answer = self._answer(response, start)
+            stack.pop_all()
+        return answer
+
+    def _answer(self, response: Any, start: int) -> Answer:
+        length = _number(response.headers.get("Content-Length"))
+        begin, total = 0, length
+        if response.status_code == 206:
+            found = re.fullmatch(
+                r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", response.headers.get("Content-Range", "")
+            )
+            if not start or not found or int(found[1]) != start:
+                raise AttemptError("the server sent another part than was asked for", restart=True)
+            begin, total = start, _number(found[3])
+        return Answer(
+            start=begin,
+            total=total,
+            validator=_validator(response.headers),
+            html="html" in response.headers.get("Content-Type", "").lower(),
+            coding=response.headers.get("Content-Encoding", "").lower(),
+            pieces=self._pieces(response, None if length is None else begin + length, begin),
+            close=response.close,
+        )
+
+    def _session(self) -> Any:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = self._requests.Session()
+            session.headers["User-Agent"] = "batx"
+            # requests would read the whole body of a redirect, however large; they are followed here
+            session.get_redirect_target = lambda response: None
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    def _follow(self, method: str, url: str, headers: dict[str, str], parameters: Any) -> Any:
+        """Return the first answer that is no redirect."""
+        here = url
+        for _ in range(self.limits.redirects + 1):
+            self._wait(here)
+            response = self._ask(method, here, headers, parameters)
+            if response.status_code not in _REDIRECTS:
+                return self._checked(response, here)
+            target = response.headers.get("Location", "")
+            response.close()
+            here, parameters = self._redirected(here, target), None
+        raise AttemptError(f"more than {self.limits.redirects} redirects", final=True)
+
+    def _redirected(self, here: str, target: str) -> str:
+        """Return where a redirect leads; only to the web, and never from https to http."""
+        try:
+            there = urljoin(here, target)
+            kind = scheme(there)
+            if not target or kind not in ("http", "https"):
+                raise AttemptError(f"refused a redirect to {shown(target)[:80]!r}", final=True)
+            address(there)
+        except (ValueRangeError, ValueError):
+            raise AttemptError("refused a redirect to something that is no address", final=True) from None
+        if scheme(here) == "https" and kind == "http":
+            raise AttemptError(f"refused a redirect from https to {shown(there)}", final=True)
+        return there
+
+    def _ask(self, method: str, url: str, headers: dict[str, str], parameters: Any) -> Any:
+        errors = self._requests.exceptions
+        limits = self.limits
+        body = {"data" if method == "POST" else "params": parameters}
+        try:
+            return self._session().request(
+                method,
+                url,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=(limits.timeout, limits.stall),
+                verify=limits.ca_file or None,
+                **body,
+            )
+        # what these exceptions say may hold the whole address; only their kind is told
+        except errors.SSLError:
+            raise AttemptError(
+                "the certificate is not trusted; give the file of a certificate authority (ca_file) "
+                "if it is one of your own",
+                final=True,
+            ) from None
+        except errors.ProxyError:
+            raise AttemptError(
+                "the proxy does not answer; see $HTTPS_PROXY and $NO_PROXY", unreachable=True
+            ) from None
+        except errors.ConnectTimeout:
+            raise AttemptError(f"no connection within {limits.timeout:g} s", unreachable=True) from None
+        except errors.ReadTimeout:
+            raise AttemptError(f"no answer within {limits.stall:g} s") from None
+        except errors.ConnectionError as error:
+            raise _no_connection(error) from None
+        except (errors.InvalidURL, errors.InvalidSchema, errors.MissingSchema, UnicodeError):
+            raise AttemptError("no valid address", final=True) from None
+        except (errors.RequestException, OSError) as error:
+            raise AttemptError(f"the request failed ({type(error).__name__})") from None
+
+    def _checked(self, response: Any, url: str) -> Any:
+        """Return an answer that brings something."""
+        status = response.status_code
+        if status in (200, 206):
+            return response
+        wait = _retry_after(response.headers.get("Retry-After", "")) if status in (429, 503) else None
+        response.close()
+        reason = _MEANING.get(status, f"the server answered {status}")
+        if status == 416:
+            raise AttemptError("the file is another one than before (416)", restart=True)
+        if wait is not None:
+            if wait > self.limits.longest_wait:
+                raise AttemptError(f"{reason} and asks to wait {wait:.0f} s", final=True)
+            with self._lock:
+                host = urlsplit(url).netloc
+                self._not_before[host] = max(self._not_before.get(host, 0.0), time.monotonic() + wait)
+        raise AttemptError(reason, final=status not in _PASSING, missing=status in (404, 410), wait=wait)
+
+    def _wait(self, url: str) -> None:
+        """Wait as long as the host asked all of us to."""
+        with self._lock:
+            until = self._not_before.get(urlsplit(url).netloc, 0.0)
+        pause = until - time.monotonic()
+        if pause > 0 and self.stop.wait(pause):
+            raise AttemptError("stopped", final=True)
+
+    def _pieces(self, response: Any, end: int | None, position: int) -> Iterator[bytes]:
+        """Yield what arrives, at least at the slowest rate, up to the promised end."""
+        urllib3 = optional("urllib3", "archive", "a download")
+        limits = self.limits
+        begin, got = time.monotonic(), 0
+        with closing(response), self._watched(response):
+            while True:
+                try:
+                    piece = response.raw.read1(BLOCK, decode_content=False)
+                except (urllib3.exceptions.TimeoutError, TimeoutError):
+                    raise AttemptError(f"nothing came for {limits.stall:g} s") from None
+                except (urllib3.exceptions.HTTPError, OSError, ValueError):
+                    raise AttemptError("the connection broke off") from None
+                if not piece:
+                    break
+                position += len(piece)
+                yield piece
+                got += len(piece)
+                span = time.monotonic() - begin
+                if span > limits.stall:
+                    if got < limits.slowest * span:
+                        raise AttemptError(f"slower than {limits.slowest:g} bytes/s")
+                    begin, got = time.monotonic(), 0
+        if end is not None and position < end:
+            raise AttemptError(f"the connection broke off after {position} of {end} bytes")
+
+    @contextmanager
+    def _watched(self, response: Any) -> Iterator[None]:
+        """Keep a response among those that `close` ends."""
+        with self._lock:
+            self._open.add(response)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(response)
+
+
+def _no_connection(error: BaseException) -> AttemptError:
+    """Tell a name that is unknown and a door that is shut from a connection that broke."""
+    text = repr(error)
+    if "NameResolution" in text or "getaddrinfo" in text:
+        return AttemptError("the host is unknown, or there is no network", unreachable=True)
+    if "NewConnectionError" in text or "refused" in text:
+        return AttemptError("no connection", unreachable=True)
+    return AttemptError("the connection broke off")
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch(r"\d{1,18}", text) else None
+
+
+def _validator(headers: Mapping[str, str]) -> str:
+    """Return the strong entity tag, else the date of the last change."""
+    tag = headers.get("ETag", "").strip()
+    if re.fullmatch(r'"[\x21\x23-\x7e]*"', tag):
+        return tag
+    changed = headers.get("Last-Modified", "").strip()
+    return changed if re.fullmatch(r"[A-Za-z0-9,: +-]{10,40}", changed) else ""
+
+
+def _retry_after(text: str) -> float | None:
+    """Return the seconds that a header asks for, as a number or a date."""
+    text = text.strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+        return max(then.timestamp() - time.time(), 0.0)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

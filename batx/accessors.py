@@ -108,6 +108,8 @@ class BatDataset:
     to_moc = _Verb("batx.searching:to_moc")
     slew_mosaic = _Verb("batx.slews:slew_mosaic")
     average_times = _Verb("batx.time_averages:average_times")
+    mosaic_rates = _Verb("batx.mosaic_sources:mosaic_rates")
+    survey_table = _Verb("batx.survey_tables:survey_table")
     survey_spectrum = _Verb("batx.survey_spectra:survey_spectrum")
     survey_response = _Verb("batx.survey_spectra:survey_response")
     fit = _Verb("batx.fitting:fit")

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import BatxError, MissingFileError, ValueRangeError
+from batx.errors import BatxError, KindError, MissingFileError, MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.io.open import open_dataset
 from batx.schema import build, require_kind
 
-__all__ = ["STATUS_CODES", "open_survey"]
+__all__ = ["STATUS_CODES", "good_rows", "open_survey", "survey_images"]
 
 #: what batsurvey says of a pointing -> what that means
 STATUS_CODES = {
@@ -49,6 +49,8 @@ STATUS_CODES = {
     "post_batclean_fudge_failed": "the pattern map could not be put back",
     "batclean3_failed": "the fit of background and sources failed",
 }
+#: column -> suffix of the files of each iteration
+_FILES = (("catalog", "cat"), ("image", "img"), ("variance", "var"), ("detector_mask", "detmask"))
 _STATUS = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -65,8 +67,8 @@ def open_survey(*folders: str | os.PathLike[str]) -> xr.DataTree:
     xarray.DataTree
         ``/pointings`` (kind ``table``, a row for each, good or not): what ``stats_point.fits`` says, as
         `batx.pointing_cuts` takes it, with ``code``, ``reason`` (what it means, empty if good), and the paths
-        ``catalog``, ``image``, ``detector_mask``, ``attitude`` (of the last iteration, empty if there is
-        none). ``/observations`` (kind ``table``): rows of ``stats_obs.fits``, as far as there are. ``/gti``:
+        ``catalog``, ``image``, ``variance``, ``detector_mask``, ``attitude`` (of the last iteration, empty if
+        there is none). ``/observations`` (kind ``table``): rows of ``stats_obs.fits``, as far as there are. ``/gti``:
         master good time of all. ``attrs["failed"]`` names the pointings that failed, one a line.
 
     Raises
@@ -119,6 +121,91 @@ def open_survey(*folders: str | os.PathLike[str]) -> xr.DataTree:
     return tree
 
 
+def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
+    """Return the sky images of survey pointings with their noise, as `batx.mosaic` takes them.
+
+    Parameters
+    ----------
+    survey
+        Tree of `open_survey`.
+    cuts
+        Which pointings are wanted: bool for each row, or the result of `batx.pointing_cuts`; by default all
+        good ones.
+
+    Returns
+    -------
+    list of xarray.Dataset
+        Kind ``sky_image``, lazy: ``rate``, ``noise`` (the standard deviation around each pixel, from the file
+        ``.var``) and ``pcode`` as the file has it (times the projection factor); in order of time. Pointings
+        without both files are left out.
+
+    Raises
+    ------
+    KindError, MissingVariableError
+        If the tree has no pointings, or a file is no sky image.
+    ValueRangeError
+        If `cuts` are not one for each pointing.
+
+    Warns
+    -----
+    BatxWarning
+        If pointings are left out.
+
+    Examples
+    --------
+    >>> import batx
+    >>> table = build("table", {name: (("row",), [""]) for name in ("image", "variance")}
+    ...     | {"image_status": (("row",), [False])})
+    >>> survey_images(xr.DataTree.from_dict({"/pointings": table}))
+    []
+    """
+    if "pointings" not in survey.children:
+        raise KindError("survey_images: the tree has no pointings; expected one of batx.open_survey")
+    table = survey["pointings"].to_dataset()
+    used = table["image_status"].values.astype(bool)
+    if cuts is not None:
+        used = used & good_rows(cuts, used.size)
+    there = (table["image"].values != "") & (table["variance"].values != "")
+    if missing := int((used & ~there).sum()):
+        warn(
+            f"survey_images: {missing} of {int(used.sum())} pointing(s) have no image or no map of its noise "
+            "(batsurvey keeps them with keep_sky_images=LAST) and are left out"
+        )
+    files = zip(table["image"].values[used & there], table["variance"].values[used & there], strict=True)
+    return [_with_noise(str(image), str(variance)) for image, variance in files]
+
+
+def _with_noise(image: str, variance: str) -> xr.Dataset:
+    ds, other = open_dataset(image), open_dataset(variance)
+    require_kind(ds, "sky_image", operation=f"survey_images: {image}")
+    name = next((name for name in ("noise", "rate", "counts") if name in other.variables), None)
+    if name is None or other[name].sizes != ds["rate"].sizes:
+        raise MissingVariableError(f"{variance}: found no map of the noise of each image of {Path(image).name}")
+    noise = other[name].variable.copy(deep=False)
+    noise.attrs = {"units": "count/s"}
+    return ds.assign(noise=noise)
+
+
+def good_rows(cuts: Any, size: int) -> np.ndarray:
+    """Return which rows of a table of pointings are good.
+
+    Raises
+    ------
+    MissingVariableError, ValueRangeError
+        If `cuts` do not say it, or not for each row.
+    """
+    if isinstance(cuts, xr.Dataset):
+        if "good" not in cuts:
+            raise MissingVariableError("cuts: found a Dataset without 'good'; expected batx.pointing_cuts")
+        cuts = cuts["good"].values
+    good = np.asarray(cuts)
+    if good.dtype != bool or good.shape != (size,):
+        raise ValueRangeError(
+            f"cuts: found {good.dtype} of shape {good.shape}, expected bool for each of {size} pointings"
+        )
+    return good
+
+
 def _result_folders(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the folders that hold a table of pointings."""
     found: dict[Path, None] = {}
@@ -168,7 +255,7 @@ def _with_files(table: xr.Dataset, folder: Path) -> xr.Dataset:
     images = [str(name).strip() for name in table["image_id"].values]
     columns = {
         name: np.full(size, "", dtype=object)
-        for name in ("code", "reason", "catalog", "image", "detector_mask", "attitude")
+        for name in ("code", "reason", "catalog", "image", "variance", "detector_mask", "attitude")
     }
     for row, image in enumerate(images):
         good = bool(table["image_status"].values[row])
@@ -176,7 +263,7 @@ def _with_files(table: xr.Dataset, folder: Path) -> xr.Dataset:
         columns["code"][row], columns["reason"][row] = code, "" if good else reason
         if not good:
             continue
-        for name, suffix in (("catalog", "cat"), ("image", "img"), ("detector_mask", "detmask")):
+        for name, suffix in _FILES:
             columns[name][row] = _last(folder, image, suffix)
         columns["attitude"][row] = os.fspath(_of_pointing(folder, image, ".att") or "")
         span = float(table["tstart"].values[row]), float(table["tstop"].values[row])
@@ -187,7 +274,7 @@ def _with_files(table: xr.Dataset, folder: Path) -> xr.Dataset:
                 f"open_survey: the files of {folder.name}/{image} are those of another pointing that began in "
                 f"the same minute, not at {span[0]:.0f}; the first is left out"
             )
-            for name in ("catalog", "image", "detector_mask", "attitude"):
+            for name in (*(name for name, _ in _FILES), "attitude"):
                 columns[name][row] = ""
     text = {name: (("row",), values.astype(str)) for name, values in columns.items()}
     ids = {

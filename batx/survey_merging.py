@@ -14,7 +14,7 @@ from batx.grids import energy_bounds, warn
 from batx.instrument.response_grid import coding_efficiency
 from batx.io.open import open_dataset
 from batx.schema import build, require_kind
-from batx.survey_folders import open_survey
+from batx.survey_folders import good_rows, open_survey
 
 __all__ = ["SURVEY_EDGES", "survey_rates"]
 
@@ -172,7 +172,7 @@ def _pointings(survey: Any, cuts: Any) -> list[dict[str, Any]]:
     table = survey["pointings"].to_dataset()
     used = table["image_status"].values.astype(bool) & (table["catalog"].values != "")
     if cuts is not None:
-        used &= _good(cuts, used.size)
+        used &= good_rows(cuts, used.size)
     if not used.any():
         why = str(survey.attrs.get("failed", "")).splitlines()
         raise EmptySelectionError(
@@ -187,19 +187,6 @@ def _pointings(survey: Any, cuts: Any) -> list[dict[str, Any]]:
 
 def _is_folder(item: Any) -> bool:
     return isinstance(item, (str, os.PathLike)) and os.path.isdir(item)
-
-
-def _good(cuts: Any, size: int) -> np.ndarray:
-    if isinstance(cuts, xr.Dataset):
-        if "good" not in cuts:
-            raise MissingVariableError("cuts: found a Dataset without 'good'; expected batx.pointing_cuts")
-        cuts = cuts["good"].values
-    good = np.asarray(cuts)
-    if good.dtype != bool or good.shape != (size,):
-        raise ValueRangeError(
-            f"cuts: found {good.dtype} of shape {good.shape}, expected bool for each of {size} pointings"
-        )
-    return good
 
 
 class _Catalog:

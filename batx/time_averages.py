@@ -97,9 +97,12 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = rate / mean_noise
     seen = (weight > 0).any(axis=2)
-    per_source = grouped_sums((seen * ds["exposure"].values)[..., None], members)[..., 0]
     any_seen = seen.any(axis=0)
-    exposure = grouped_sums((any_seen * ds["exposure"].values)[None, :, None], members)[0, :, 0]
+    own = np.broadcast_to(ds["exposure"].values, seen.shape)
+    if "source_exposure" in ds.variables:
+        own = ds["source_exposure"].values.reshape(seen.shape)
+    per_source = grouped_sums((seen * own)[..., None], members)[..., 0]
+    exposure = grouped_sums((any_seen * own.max(axis=0))[None, :, None], members)[0, :, 0]
     spans = np.array([group.bounds for group in groups])
     dims = ("time", "energy") if single else ("source", "time", "energy")
     per_bin = dims[:-1]
@@ -131,6 +134,8 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     history = "\n".join(filter(None, [str(ds.attrs.get("history", "")), line]))
     made = build("lightcurve", variables, ds.attrs | {"history": history})
     names = np.array([group.name for group in groups], dtype=str)
+    if time_bins is None and "group" in ds.coords:
+        names = ds["group"].values.astype(str)
     carried = {name: ds[name].variable for name in _CARRIED if name in ds.coords}
     return made.assign_coords({"group": ("time", names), **carried})
 

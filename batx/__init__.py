@@ -18,6 +18,8 @@ _PUBLIC = {
     "open_datatree": "batx.io.open",
     "open_observation": "batx.io.observation",
     "event_files": "batx.io.listing",
+    "fetch": "batx.archive.plans",
+    "scaled_map": "batx.io.scaled_maps",
     "to_fits": "batx.io.write",
     "to_region": "batx.io.write_region",
     "to_script": "batx.io.write_fit",
@@ -37,6 +39,10 @@ _PUBLIC = {
     "gti_of_slews": "batx.attitudes",
     "lightcurve": "batx.lightcurves",
     "join_lightcurves": "batx.lightcurves",
+    "count_image": "batx.count_images",
+    "in_region": "batx.count_images",
+    "region_lightcurve": "batx.region_curves",
+    "flare_gti": "batx.flares",
     "response": "batx.detector_responses",
     "spectrum": "batx.spectra",
     "to_spectrum": "batx.band_spectra",
@@ -134,7 +140,20 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-_MODULES = ("errors", "intervals", "met", "schema", "simulate", "units")
+_MODULES = (
+    "archive",
+    "caldb",
+    "errors",
+    "heasoft",
+    "intervals",
+    "met",
+    "pile_up",
+    "pipelines",
+    "regions",
+    "schema",
+    "simulate",
+    "units",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

@@ -70,19 +70,25 @@ def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> 
             raise KindError("mosaic_rates: the tree has no groups; give a mosaic, such as tree['total'].ds")
         mosaic = mosaic["groups"].to_dataset()
     require_kind(mosaic, "mosaic", "mosaic_image", operation="mosaic_rates")
-    missing = [name for name in ("sum_w", "sum_wf", "exposure", "energy_bnds") if name not in mosaic.variables]
+    missing = [
+        name for name in ("sum_w", "sum_wf", "exposure", "energy_bnds") if name not in mosaic.variables
+    ]
     if missing:
         raise MissingVariableError(f"mosaic_rates: the mosaic has no {', '.join(missing)}")
     names, lon, lat = _positions(ra, dec)
     vectors = radec_to_vector(lon, lat)
     bounds = _times(mosaic)
-    planes = [mosaic.isel(time=number) for number in range(len(bounds))] if "time" in mosaic.dims else [mosaic]
+    planes = (
+        [mosaic.isel(time=number) for number in range(len(bounds))] if "time" in mosaic.dims else [mosaic]
+    )
     bands = mosaic["energy_bnds"].values.reshape(-1, 2)
     shape = len(names), len(planes), len(bands)
     rate, error = np.full((2, *shape), np.nan)
     exposure = np.zeros(shape[:2])
     for number, plane in enumerate(planes):
-        rate[:, number], error[:, number], exposure[:, number] = _measured(plane.compute(), vectors, len(bands))
+        rate[:, number], error[:, number], exposure[:, number] = _measured(
+            plane.compute(), vectors, len(bands)
+        )
     unit = {"units": str(mosaic["sum_w"].attrs.get("flux_units", "count/s"))}
     longest = exposure.max(axis=0)
     variables: dict[str, Any] = {
@@ -136,9 +142,13 @@ def _times(mosaic: xr.Dataset) -> np.ndarray:
     elif {"tstart", "tstop"} <= mosaic.attrs.keys():
         start, stop = float(mosaic.attrs["tstart"]), float(mosaic.attrs["tstop"])
     else:
-        raise MissingVariableError("mosaic_rates: the mosaic does not say its times (time_bnds, tstart, tstop)")
+        raise MissingVariableError(
+            "mosaic_rates: the mosaic does not say its times (time_bnds, tstart, tstop)"
+        )
     if not stop > start:
-        raise ValueRangeError(f"mosaic_rates: found times {start} to {stop}, expected the start before the end")
+        raise ValueRangeError(
+            f"mosaic_rates: found times {start} to {stop}, expected the start before the end"
+        )
     return np.array([[start, stop]])
 
 

@@ -180,7 +180,9 @@ def _with_noise(image: str, variance: str) -> xr.Dataset:
     require_kind(ds, "sky_image", operation=f"survey_images: {image}")
     name = next((name for name in ("noise", "rate", "counts") if name in other.variables), None)
     if name is None or other[name].sizes != ds["rate"].sizes:
-        raise MissingVariableError(f"{variance}: found no map of the noise of each image of {Path(image).name}")
+        raise MissingVariableError(
+            f"{variance}: found no map of the noise of each image of {Path(image).name}"
+        )
     noise = other[name].variable.copy(deep=False)
     noise.attrs = {"units": "count/s"}
     return ds.assign(noise=noise)

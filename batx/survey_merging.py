@@ -15,11 +15,9 @@ from batx.instrument.response_grid import coding_efficiency
 from batx.io.open import open_dataset
 from batx.schema import build, require_kind
 from batx.survey_folders import good_rows, open_survey
+from batx.survey_spectra import SURVEY_EDGES
 
-__all__ = ["SURVEY_EDGES", "survey_rates"]
-
-#: edges in keV of the eight bands of the survey
-SURVEY_EDGES = (14.0, 20.0, 24.0, 35.0, 50.0, 75.0, 100.0, 150.0, 195.0)
+__all__ = ["plain_name", "survey_rates"]
 
 #: variable -> column of the catalogues, with a value for each band
 _BANDED = {
@@ -30,7 +28,7 @@ _BANDED = {
     "psf_rate": "rate",
 }
 _UNITS = {"snr": "1"}
-_NEEDED = ("time", "time_stop", "exposure", "cent_rate", "rate_err", "bkg_var", "imx", "imy")
+_NEEDED = ("name", "time", "exposure", "cent_rate", "bkg_var", "imx", "imy")
 
 
 def survey_rates(
@@ -45,8 +43,8 @@ def survey_rates(
     Parameters
     ----------
     survey
-        Tree of `batx.open_survey`; the folder of the results, or several; or catalogues of pointings (kind
-        ``catalog`` with the columns of the survey, or their paths).
+        Tree of `batx.open_survey`; the folder of the results, or several; or catalogues (kind ``catalog``
+        with the columns of the survey, or their paths), of a pointing each, or of a source in many.
     sources
         Names of the sources wanted, in order; case and blanks do not matter. All by default, in the order in
         which they come; with many sources and pointings choose some, since the result has a value for each
@@ -104,11 +102,8 @@ def survey_rates(
     """
     pointings = _pointings(survey, cuts)
     low, high = energy_bounds(SURVEY_EDGES if energy is None else energy)
-    catalogs = [_Catalog(item, len(low)) for item in pointings]
+    catalogs = _in_order([part for item in pointings for part in _parts(item, len(low))])
     wanted = _wanted(catalogs, sources)
-    order = np.argsort([catalog.start for catalog in catalogs], kind="stable")
-    catalogs = [catalogs[number] for number in order]
-    _require_once(catalogs)
     shape = len(wanted), len(catalogs), len(low)
     banded = {name: np.full(shape, np.nan) for name in _BANDED}
     single = {name: np.full(shape[:2], np.nan) for name in ("imx", "imy", "pcode_file")}
@@ -189,30 +184,42 @@ def _is_folder(item: Any) -> bool:
     return isinstance(item, (str, os.PathLike)) and os.path.isdir(item)
 
 
+def _parts(item: dict[str, Any], bands: int) -> list[_Catalog]:
+    """Return the pointings of a catalogue: one, or one for each of its times."""
+    given = item["catalog"]
+    path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    ds = (open_dataset(path) if path is not None else given).load()
+    label = path or str(ds.encoding.get("source", "")) or "catalogue"
+    require_kind(ds, "catalog", operation=f"survey_rates: {label}")
+    missing = [name for name in _NEEDED if name not in ds.variables]
+    if missing:
+        raise MissingVariableError(
+            f"{label}: found no columns {', '.join(missing)}; is it a catalogue of batsurvey?"
+        )
+    if not ds.sizes["source"]:
+        raise EmptySelectionError(f"{label}: the catalogue is empty, and does not say its times")
+    times = ds["time"].values
+    if (times == times[0]).all():
+        return [_Catalog(item, ds, label, bands)]
+    rows = [np.flatnonzero(times == time) for time in np.unique(times)]
+    return [_Catalog(item, ds.isel(source=one), label, bands) for one in rows]
+
+
 class _Catalog:
     """The catalogue of one pointing, its rows by the plain names of their sources."""
 
-    def __init__(self, item: dict[str, Any], bands: int) -> None:
-        given = item["catalog"]
-        path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
-        self.ds = (open_dataset(path) if path is not None else given).load()
-        self.label = path or str(self.ds.encoding.get("source", "")) or "catalogue"
-        require_kind(self.ds, "catalog", operation=f"survey_rates: {self.label}")
-        missing = [name for name in (*_NEEDED, "name") if name not in self.ds.variables]
-        if missing:
-            raise MissingVariableError(
-                f"{self.label}: found no columns {', '.join(missing)}; is it a catalogue of batsurvey?"
-            )
-        if not self.ds.sizes["source"]:
-            raise EmptySelectionError(f"{self.label}: the catalogue is empty, and does not say its times")
+    def __init__(self, item: dict[str, Any], ds: xr.Dataset, label: str, bands: int) -> None:
+        self.ds, self.label, self.others = ds, label, list[_Catalog]()
         found = self.ds["cent_rate"].shape[1:]
         if found != (bands,):
             raise ValueRangeError(
                 f"{self.label}: found {'x'.join(map(str, found)) or 'no'} bands, expected {bands}; give their "
                 "edges (energy=)"
             )
-        self.start, self.stop = (float(self.ds[name].values[0]) for name in ("time", "time_stop"))
-        self.exposure = float(self.ds["exposure"].values[0])
+        self.start, self.exposure = (float(self.ds[name].values[0]) for name in ("time", "exposure"))
+        self.stop = self.start + self.exposure
+        if "time_stop" in self.ds.variables:
+            self.stop = float(self.ds["time_stop"].values[0])
         if not self.stop > self.start or not self.exposure > 0:
             raise ValueRangeError(
                 f"{self.label}: found times {self.start} to {self.stop} and {self.exposure} s of exposure, "
@@ -241,6 +248,8 @@ class _Catalog:
         of_source: dict[str, np.ndarray],
     ) -> None:
         """Put the values of the wanted sources into the arrays of a pointing."""
+        for other in self.others:
+            other.fill(number, wanted, banded, single, of_source)
         pairs = [(source, self.rows[key]) for source, key in enumerate(wanted) if key in self.rows]
         if not pairs:
             return
@@ -249,6 +258,8 @@ class _Catalog:
         for name, column in _BANDED.items():
             if column in ds.variables:
                 banded[name][to, number] = np.where(self.empty, np.nan, ds[column].values[rows])
+        if "rate_err" not in ds.variables:
+            banded["rate_err"][to, number] = banded["noise"][to, number]
         for name, column in (("imx", "imx"), ("imy", "imy"), ("pcode_file", "pcodefr")):
             if column in ds.variables:
                 single[name][to, number] = ds[column].values[rows]
@@ -266,7 +277,7 @@ def _wanted(catalogs: list[_Catalog], sources: str | Sequence[str] | None) -> di
     """Return plain names of the sources in order, with their names as the catalogues have them."""
     known: dict[str, str] = {}
     for catalog in catalogs:
-        for name in catalog.names:
+        for name in (name for one in (catalog, *catalog.others) for name in one.names):
             known.setdefault(plain_name(name), name)
     if sources is None:
         return known
@@ -281,16 +292,28 @@ def _wanted(catalogs: list[_Catalog], sources: str | Sequence[str] | None) -> di
     return {key: known[key] for key in keys}
 
 
-def _require_once(catalogs: list[_Catalog]) -> None:
-    seen: dict[tuple[str, float], str] = {}
-    for catalog in catalogs:
-        key = catalog.obs_id, catalog.start
-        if key in seen:
-            raise ValueRangeError(
-                f"survey_rates: found the pointing {catalog.image_id or catalog.start} of observation "
-                f"{catalog.obs_id} twice ({seen[key]}, {catalog.label}); it would count twice"
-            )
-        seen[key] = catalog.label
+def _in_order(catalogs: list[_Catalog]) -> list[_Catalog]:
+    """Return a catalogue for each pointing in the order of time; others of the same pointing go with it.
+
+    Raises
+    ------
+    ValueRangeError
+        If two of a pointing have the same source.
+    """
+    first: dict[tuple[str, float], _Catalog] = {}
+    for catalog in sorted(catalogs, key=lambda one: one.start):
+        known = first.setdefault((catalog.obs_id, catalog.start), catalog)
+        if known is catalog:
+            continue
+        for other in (known, *known.others):
+            if same := sorted(other.rows.keys() & catalog.rows.keys()):
+                raise ValueRangeError(
+                    f"survey_rates: found {catalog.names[catalog.rows[same[0]]]!r} in the pointing "
+                    f"{catalog.image_id or catalog.start} of observation {catalog.obs_id} twice ({other.label}, "
+                    f"{catalog.label}); it would count twice"
+                )
+        known.others.append(catalog)
+    return list(first.values())
 
 
 def _warn_of_empty(noise: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
@@ -316,4 +339,9 @@ def _attrs(survey: Any, catalogs: list[_Catalog]) -> dict[str, Any]:
         known |= {key: own[key] for key in ("mjdref_int", "mjdref_frac", "utcf") if key in own}
     line = f"batx.survey_rates: {len(catalogs)} pointing(s)"
     span = {"tstart": min(c.start for c in catalogs), "tstop": max(c.stop for c in catalogs)}
-    return attrs | known | span | {"statistic": "gaussian", "weighting": "mask", "history": line}
+    return (
+        attrs
+        | known
+        | span
+        | {"statistic": "gaussian", "weighting": "mask", "ratesof": "pointings", "history": line}
+    )

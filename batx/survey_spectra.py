@@ -1,4 +1,4 @@
-"""Spectra of survey sources, of single pointings or of groups of them, and the responses that go with them."""
+"""Spectra of survey sources, of single pointings or groups of them, and the responses that go with them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,26 @@ import xarray as xr
 
 from batx.detector_responses import response
 from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
+from batx.instrument.response_grid import coding_efficiency
 from batx.instrument.sky import FAR
 from batx.schema import build, require_bat
 from batx.time_averages import average_times, grouped_sums, one_source, pointing_groups, pointing_weights
 from batx.units import to_value
 
-__all__ = ["SURVEY_SYSTEMATICS", "survey_response", "survey_spectrum"]
+__all__ = ["SURVEY_EDGES", "SURVEY_SYSTEMATICS", "is_of_survey", "survey_response", "survey_spectrum"]
 
-#: fractional systematic errors of the eight bands of the survey
+#: edges of the bands of the survey in keV
+SURVEY_EDGES = (14.0, 20.0, 24.0, 35.0, 50.0, 75.0, 100.0, 150.0, 195.0)
+
+#: fractional systematic errors of rates of single pointings in these bands (as BatAnalysis has them)
 SURVEY_SYSTEMATICS = (0.6, 0.3, 0.15, 0.15, 0.15, 0.15, 0.15, 0.6)
-#: last edge in keV that the packaged table resolves, and how near to it an edge is taken for it
-_LAST, _NEAR = 194.9, 0.15
+#: place in the field whose response has the shape of that of the survey, for a MSKWTSQF of 1
+_PLACE = (0.5, 0.0)
+#: months of the survey to what the response of the place is multiplied by, band by band
+_FACTORS = {
+    105: (0.9037, 0.9111, 0.9206, 0.8887, 0.8826, 0.8868, 0.8683, 0.7889),
+    157: (0.8852, 0.8967, 0.9104, 0.8775, 0.8720, 0.8799, 0.8662, 0.7939),
+}
 #: directions whose responses are computed at a time
 _BATCH = 256
 
@@ -50,7 +59,9 @@ def survey_spectrum(
         Kind ``spectrum`` with dimensions ``(time, channel)``, channels numbered from 1: ``rate`` (count/s
         per fully illuminated detector), ``stat_err`` (the noise of the images), ``sys_err``, ``quality`` (1
         where a band has no value). Pointings and groups without the source are left out. Of single pointings
-        also the place of the source, ``bat_xobj``, ``bat_yobj``, ``bat_zobj`` (cm) and ``pcodefr``.
+        also the place of the source, ``bat_xobj``, ``bat_yobj``, ``bat_zobj`` (cm), ``mskwtsqf`` and
+        ``pcodefr``; of groups its way through the field, unless the groups overlap. By these `batx.response`,
+        and so `batx.fit_series`, find their response; `survey_response` averages that of groups exactly.
 
     Raises
     ------
@@ -63,8 +74,7 @@ def survey_spectrum(
 
     Notes
     -----
-    The statistical error is ``noise`` and not ``rate_err``, as spectra of the survey are commonly made. The
-    response of groups is `batx.survey_response`.
+    The statistical error is ``noise`` and not ``rate_err``, as spectra of the survey are commonly made.
 
     Examples
     --------
@@ -108,6 +118,8 @@ def survey_spectrum(
     }
     if time_bins is None:
         variables |= _places(one, np.flatnonzero(seen))
+    else:
+        variables |= _way(one, mean["time_bnds"].values)
     line = f"batx.survey_spectrum: {shape[0]} spectra"
     attrs = {key: value for key, value in mean.attrs.items() if not key.startswith("hduclas")}
     attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
@@ -118,18 +130,25 @@ def survey_spectrum(
 
 
 def survey_response(
-    rates: xr.Dataset,
+    rates: xr.Dataset | None = None,
     time_bins: Any = None,
     *,
     source: str | int | None = None,
+    months: int = 157,
     **options: Any,
 ) -> xr.Dataset:
-    """Return the responses of `survey_spectrum`: that of the place in the field, averaged as the rates are.
+    """Return the responses of spectra of the survey: of pointings, or the published one of its sums.
+
+    With `rates`: for each spectrum of `survey_spectrum`, that of the place of the source in the field,
+    averaged as the rates are. Without: the one published with the survey, for rates that are corrected for
+    where the source was in the field (spectra of published catalogues, and of mosaics with ``off_axis``).
 
     Parameters
     ----------
     rates, time_bins, source
         As for `survey_spectrum`; `rates` with ``imx`` and ``imy``.
+    months
+        Without `rates`: which of the survey's two published calibrations, 157 or 105.
     **options
         ``parameters``, ``depth`` and ``energy_in`` of `batx.response`, which computes the responses from the
         files of the calibration in place of the packaged table.
@@ -137,22 +156,27 @@ def survey_response(
     Returns
     -------
     xarray.Dataset
-        Kind ``response`` with dimensions ``(time, energy_in, channel)``, for the same times as the spectra.
+        Kind ``response``, cm**2 per detector, with dimensions ``(time, energy_in, channel)`` for the same
+        times as the spectra; the published one without ``time``.
 
     Raises
     ------
     MissingVariableError
         If the rates do not say where the source was.
     EmptySelectionError, ValueRangeError
-        As for `survey_spectrum`.
+        As for `survey_spectrum`; if there is no calibration of so many months.
 
     Notes
     -----
     Channel c of a group has Σ R_c/σ_c² / Σ 1/σ_c² over its pointings, with R the response at the place of
     the source and σ the noise of the rates: what a source of constant flux gives in the mean rates, exactly.
-    Rates of the survey are corrected for the flat field, as those of mask-weighted spectra are. The packaged
-    table ends at 194.9 keV, where the histograms of the survey do: the last band is taken to end there and
-    not at 195 keV.
+    Rates of the survey are corrected for the flat field, as mask-weighted spectra are: MSKWTSQF is
+    the inverse of the coding efficiency.
+
+    The published response: the packaged one of the place IMX = 0.5, IMY = 0 for a MSKWTSQF of 1, times one
+    factor a band, which is measured: the mean ratio, for power laws of index 1 to 3, of the counts that the
+    response published with the survey gives to those of the packaged one. With these factors the counts of
+    power laws of index 1 to 3 are those of the published response to 0.25 % in every band.
 
     Examples
     --------
@@ -163,7 +187,13 @@ def survey_response(
     ...     {"statistic": "gaussian", "weighting": "mask"})
     >>> survey_response(rates).matrix.sizes["channel"]
     2
+    >>> survey_response().energy_bnds.values[[0, -1]].tolist()
+    [[14.0, 20.0], [150.0, 195.0]]
     """
+    if rates is None:
+        if time_bins is not None or source is not None or options:
+            raise ValueRangeError("survey_response: found options of spectra of pointings, but no rates")
+        return _published(months)
     require_bat(rates, "lightcurve", operation="survey_response")
     one = one_source(rates, source, "survey_response")
     missing = [name for name in ("imx", "imy") if name not in one.variables]
@@ -185,14 +215,13 @@ def survey_response(
     for row, number in enumerate(kept):
         for pointing in members[number]:
             group_of[pointing].append(row)
-    resolved = edges if "parameters" in options else np.where(np.abs(edges - _LAST) < _NEAR, _LAST, edges)
     used = np.flatnonzero((weight > 0).any(axis=1) & np.array([bool(groups) for groups in group_of]))
     share = weight / np.max(weight, initial=1e-300)
     matrix: np.ndarray | None = None
     example = None
     for first in range(0, used.size, _BATCH):
         batch = used[first : first + _BATCH]
-        example = response(imx=place[batch, 0], imy=place[batch, 1], channels=resolved, **options)
+        example = response(imx=place[batch, 0], imy=place[batch, 1], channels=edges, **options)
         values = example["matrix"].transpose("source", "energy_in", "channel").values
         if matrix is None:
             matrix = np.zeros((kept.size, *values.shape[1:]))
@@ -231,6 +260,34 @@ def _errors(systematics: Any, count: int) -> np.ndarray:
     return errors
 
 
+def is_of_survey(spectrum: xr.Dataset) -> bool:
+    """Whether a spectrum is of sums of the survey: in its bands, and of no place in the field."""
+    if any(name in spectrum.variables or name in spectrum.attrs for name in ("trace_time", "bat_xobj", "x")):
+        return False
+    edges = np.stack([SURVEY_EDGES[:-1], SURVEY_EDGES[1:]], axis=1)
+    if "energy_bnds" not in spectrum.variables or spectrum["energy_bnds"].shape != edges.shape:
+        return False
+    if str(spectrum.attrs.get("ratesof", "")) == "pointings":
+        return False
+    return bool(np.allclose(spectrum["energy_bnds"].values, edges, atol=0.01))
+
+
+def _published(months: int) -> xr.Dataset:
+    """Return the response that was published with the survey."""
+    if months not in _FACTORS:
+        raise ValueRangeError(
+            f"survey_response: found months={months}, expected {' or '.join(map(str, sorted(_FACTORS)))}"
+        )
+    made = response(imx=_PLACE[0], imy=_PLACE[1], norm=1.0, channels=SURVEY_EDGES)
+    made = made.assign_coords(channel=made["channel"].copy(data=np.arange(1, len(SURVEY_EDGES))))
+    scaled = made["matrix"] * xr.Variable("channel", np.array(_FACTORS[months]))
+    line = f"batx.survey_response: packaged response, scaled to that of the survey of {months} months"
+    attrs = {key: value for key, value in made.attrs.items() if not key.startswith("bat_")}
+    out = made.assign(matrix=scaled.assign_attrs(made["matrix"].attrs))
+    out.attrs = attrs | {"history": line}
+    return out
+
+
 def _places(one: xr.Dataset, kept: np.ndarray) -> dict[str, Any]:
     """Return where the source was in each pointing, as spectra say it."""
     if "imx" not in one.variables or "imy" not in one.variables:
@@ -241,7 +298,26 @@ def _places(one: xr.Dataset, kept: np.ndarray) -> dict[str, Any]:
         "bat_xobj": (("time",), imx * FAR, centimetres),
         "bat_yobj": (("time",), imy * FAR, centimetres),
         "bat_zobj": (("time",), np.full(len(imx), FAR), centimetres),
+        "mskwtsqf": (("time",), 1.0 / coding_efficiency(imx, imy), {"units": "1"}),
     }
     if "pcode" in one.variables:
         made["pcodefr"] = (("time",), one["pcode"].values[kept], {"units": "1"})
     return made
+
+
+def _way(one: xr.Dataset, groups: np.ndarray) -> dict[str, Any]:
+    """Return the way of the source through the field: where it was at the ends of each pointing."""
+    order = np.argsort(groups[:, 0])
+    if "imx" not in one.variables or (groups[order[1:], 0] < groups[order[:-1], 1]).any():
+        return {}
+    imx, imy = (one[name].values for name in ("imx", "imy"))
+    pcode = one["pcode"].values if "pcode" in one.variables else np.ones(len(imx))
+    seen = np.flatnonzero(np.isfinite(imx) & np.isfinite(one["rate"].values).any(axis=1))
+    ends = one["time_bnds"].values[seen]
+    if not (np.diff(ends.ravel()) >= 0).all():
+        return {}
+    # a moment inside, so that times increase where pointings touch
+    inner = 1e-6 * (ends[:, 1:] - ends[:, :1]) * np.array([1.0, -1.0])
+    columns = {"imx": imx, "imy": imy, "pcode": pcode, "norm": 1.0 / coding_efficiency(imx, imy)}
+    made = {f"trace_{name}": ("trace", np.repeat(values[seen], 2)) for name, values in columns.items()}
+    return made | {"trace_time": ("trace", (ends + inner).ravel())}

@@ -124,7 +124,9 @@ def _as_many(given: Any, count: int, name: str) -> list[Any]:
     return listed
 
 
-def _rows(one: xr.Dataset, fit: xr.Dataset | None, limit: xr.Dataset | None, least: float) -> list[dict[str, Any]]:
+def _rows(
+    one: xr.Dataset, fit: xr.Dataset | None, limit: xr.Dataset | None, least: float
+) -> list[dict[str, Any]]:
     bounds = one["time_bnds"].values
     mjd = met_to_mjd(bounds, attrs=one.attrs)
     rate, error = one["rate"].values[:, 0], one["rate_err"].values[:, 0]
@@ -153,7 +155,9 @@ def _rows(one: xr.Dataset, fit: xr.Dataset | None, limit: xr.Dataset | None, lea
         }
         if fit is not None or limit is not None:
             key = tuple(span.tolist())
-            row |= _of_fit(fit, fitted.get(key), row["detected"]) | _of_limit(limit, limited.get(key), row["detected"])
+            row |= _of_fit(fit, fitted.get(key), row["detected"]) | _of_limit(
+                limit, limited.get(key), row["detected"]
+            )
         rows.append(row)
     return rows
 
@@ -162,7 +166,9 @@ def _by_time(part: xr.Dataset | None) -> dict[tuple[float, ...], int]:
     """Return the number of each entry along time, by its span."""
     if part is None:
         return {}
-    return {tuple(span): number for number, span in enumerate(np.atleast_2d(part["time_bnds"].values).tolist())}
+    return {
+        tuple(span): number for number, span in enumerate(np.atleast_2d(part["time_bnds"].values).tolist())
+    }
 
 
 def _of_fit(fit: xr.Dataset | None, number: int | None, wanted: bool) -> dict[str, float]:

@@ -49,8 +49,8 @@ def test_a_good_tool(headas: Path, infile: Path, tmp_path: Path):
     assert result.parameters["level"] == "1.5" and result.parameters["mark"] == "42"
     assert result.values["mark"] == "42"
     assert infile.read_bytes() == before
-    assert not list((tmp_path / ".batx" / "work").iterdir())
-    assert not list(tmp_path.glob(".batx/*.lock"))
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
+    assert not list(tmp_path.glob(".batx/calls/*.lock"))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_failures(headas: Path, infile: Path, tmp_path: Path, tool: str, words: 
     assert isinstance(caught.value.result, Result)
     assert not (tmp_path / "out.fits").exists()
     assert caught.value.result.log_file.is_file()
-    assert not list((tmp_path / ".batx" / "work").iterdir())
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
 
 
 def test_a_hang_is_ended_with_all_children(headas: Path, infile: Path, tmp_path: Path):

@@ -28,7 +28,6 @@ LAYERS = (
     "instrument",
     "kernels",
     "schema",
-    "transfer",
     "caldb",
     LABELLED,
     "io",

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from batx.heasoft import tools
 from batx.heasoft.backends import Backend, Call, DryRun, Request, Sas, Subprocess
 from batx.heasoft.parfiles import Parameter, ParFile
 from batx.heasoft.processes import Ending
+from batx.heasoft.replay import Recorder, Recording, Replay
 from batx.heasoft.results import Result
 from batx.heasoft.running import request, run, run_many
 from batx.heasoft.specs import Task
@@ -19,6 +21,9 @@ __all__ = [
     "Ending",
     "ParFile",
     "Parameter",
+    "Recorder",
+    "Recording",
+    "Replay",
     "Request",
     "Result",
     "Sas",
@@ -27,4 +32,5 @@ __all__ = [
     "request",
     "run",
     "run_many",
+    "tools",
 ]

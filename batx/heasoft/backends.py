@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from batx.errors import ParameterError, ToolMissingError
+from batx.errors import BatxWarning, FileFormatError, MissingFileError, ParameterError, ToolMissingError
 from batx.heasoft.parfiles import ParFile, nearest, read_par, read_sas_par
 from batx.heasoft.processes import Ending, supervise
 from batx.heasoft.specs import Task
@@ -302,10 +303,16 @@ class Sas(Subprocess):
         return super().program(task)
 
     def parameters(self, task: Task) -> ParFile | None:
-        """Return what ``config`` says of the task."""
+        """Return what ``config`` says of the task; where that cannot be read, a warning says so."""
         self.program(task)
         assert self.place is not None
-        return read_sas_par(self.place / "config" / f"{task.name}.par")
+        try:
+            return read_sas_par(self.place / "config" / f"{task.name}.par")
+        except (MissingFileError, FileFormatError) as error:
+            warnings.warn(
+                f"the parameters of {task.name} are not checked: {error}", BatxWarning, stacklevel=2
+            )
+            return None
 
     def _release(self) -> str:
         assert self.place is not None

@@ -68,7 +68,7 @@ class Parameter:
     required
         Whether the tool would ask for it if it is not given and has no default.
     several
-        Whether it takes a list.
+        Whether it takes a list, its items with blanks between them (SAS).
     prompt
         What the tool says it is.
     """
@@ -97,8 +97,7 @@ class Parameter:
         'yes'
         """
         if self.several and isinstance(value, (list, tuple)):
-            separator = " " if self.several == "space" else ","
-            return separator.join(self.text(item) for item in value)
+            return " ".join(self.text(item) for item in value)
         text = _plain(self, value)
         if self.choices and not self.several:
             return _choice(self, text)
@@ -213,13 +212,15 @@ class ParFile:
             f"(it has {', '.join(self.parameters)})"
         )
 
-    def checked(self, given: Mapping[str, Any]) -> dict[str, str]:
+    def checked(self, given: Mapping[str, Any], optional: tuple[str, ...] = ()) -> dict[str, str]:
         """Return what is given as the tool reads it, under the tool's own names, in the tool's order.
 
         Parameters
         ----------
         given
             Name to value; `None` means that the parameter is not given.
+        optional
+            Parameters that may be missing although they have no default; ``"*"`` stands for all.
 
         Raises
         ------
@@ -247,7 +248,10 @@ class ParFile:
         missing = [
             one.name
             for one in self.parameters.values()
-            if one.required and not one.default and one.name not in texts
+            if one.required
+            and not one.default
+            and one.name not in texts
+            and not {one.name, "*"} & set(optional)
         ]
         if missing:
             raise ParameterError(
@@ -404,7 +408,12 @@ def read_sas_par(path: str | os.PathLike[str]) -> ParFile:
         top = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise FileFormatError(f"{path} is not XML: {error}") from error
-    parameters = {one.name: one for one in map(_sas_parameter, _sas_elements(top))}
+    # what depends on another parameter is not needed in every case
+    nested = {id(inner) for one in _sas_elements(top) for inner in one.iter() if inner is not one}
+    parameters = {
+        one.name: one
+        for one in (_sas_parameter(element, id(element) in nested) for element in _sas_elements(top))
+    }
     if not parameters:
         raise FileFormatError(f"{path} holds no PARAM elements: this is no parameter file of SAS")
     return ParFile(path.stem, parameters, path)
@@ -416,7 +425,7 @@ def _sas_elements(top: ElementTree.Element) -> Iterator[ElementTree.Element]:
             yield element
 
 
-def _sas_parameter(element: ElementTree.Element) -> Parameter:
+def _sas_parameter(element: ElementTree.Element, nested: bool) -> Parameter:
     minimum, maximum = None, None
     limits = re.search(r"([-+.\deE]*)\s*(?::|,|<=?\s*\w+\s*<=?)\s*([-+.\deE]*)", element.get("range", ""))
     if limits:
@@ -432,7 +441,7 @@ def _sas_parameter(element: ElementTree.Element) -> Parameter:
         choices=choices,
         minimum=minimum,
         maximum=maximum,
-        required=element.get("mandatory", "no").lower() in _YES,
+        required=not nested and element.get("mandatory", "no").lower() in _YES,
         several=listed,
         prompt=(element.findtext("DESCRIPTION") or "").strip(),
     )

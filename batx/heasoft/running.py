@@ -163,7 +163,7 @@ def _checked(task: Task, par: ParFile | None, given: Mapping[str, Any], plan: Pl
     if par is None:
         return {name: Parameter(name, "text").text(value) for name, value in plan.texts.items()}
     files = {name: "file" for name in given if name not in plan.texts}
-    texts = par.checked({**plan.texts, **files})
+    texts = par.checked({**plan.texts, **files}, task.optional)
     return {name: text for name, text in texts.items() if name in plan.texts}
 
 

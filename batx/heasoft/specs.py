@@ -28,6 +28,12 @@ class Task:
         Those inputs that also take several files.
     edits
         Parameters whose file the tool changes: it is given a copy, which becomes the output.
+    copies
+        Parameters whose file the tool may change by the way: it is given a copy, which is kept only if the
+        caller says where.
+    unless
+        Edited parameter to the output parameter that makes it a plain input: a tool that edits its file
+        unless it is told where to write.
     outputs
         Parameters that name what the tool writes, each with what that is: ``"fits"``, ``"text"``,
         ``"picture"``, ``"any"`` (a file that is not empty) or ``"folder"``. One that is not given, or is
@@ -36,7 +42,10 @@ class Task:
         Files that are promised under names that the tool chooses: a name for `Result.outputs`, and patterns
         below the working folder (or below an output folder: ``"outdir/*.img"``), any of which may be there.
     absolute
-        Whether names of files are given in full: for scripts that change their folder.
+        Whether files are given by their own full names, if these have no letters that tools stumble over:
+        for scripts that change their folder, and where the names are written into what is made.
+    optional
+        Parameters without default that the tool does not ask for in every case; ``"*"`` stands for all.
     special
         Words that an output parameter takes in place of a name.
     defaults
@@ -52,9 +61,12 @@ class Task:
     either: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     edits: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    unless: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     absolute: bool = False
     special: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 3600.0

@@ -20,6 +20,8 @@ __all__ = ["Plan", "plan_files", "publish", "stage"]
 #: what stands in place of a file's name
 _WORD = re.compile(r"\s*(none|-|infile|default|indef|auto|caldb.*|remote.*|append.*|https?://.*|)\s*", re.I)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+#: a full name that every tool can read
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _SUFFIX = re.compile(r"(.+?)(\[.*\]|\+\d+|:[A-Za-z_]\w*(?::\w+)?)$", re.DOTALL)
 
 
@@ -99,26 +101,38 @@ def plan_files(
     plan = Plan(into=_folder(into, "into") if into is not None else None)
     edited = dict(outputs or {})
     for name, value in given.items():
-        if name in task.edits:
+        plain = name in task.unless and given.get(task.unless[name]) not in (None, "", "NONE", "INFILE")
+        if name in task.edits and not plain and not _is_word(value):
             plan.edits[name] = _source(task, name, value)
             plan.targets[name] = _edited(task, name, edited)
+        elif name in task.copies:
+            plan.edits[name] = _source(task, name, value)
+            if name in edited:
+                plan.targets[name] = _edited(task, name, edited)
         elif name in task.outputs:
             _plan_output(task, plan, name, value)
-        elif name in task.inputs or name in task.either:
+        elif plain or name in (*task.inputs, *task.either):
             _plan_input(task, plan, name, value)
         else:
             plan.texts[name] = value
     if edited:
         raise ParameterError(
             f"{task.name} does not change {', '.join(edited)} in place; outputs= is for "
-            f"{', '.join(task.edits) or 'tools that edit their input'}, others are parameters of the tool"
+            f"{', '.join((*task.edits, *task.copies)) or 'tools that edit their input'}, others are "
+            "parameters of the tool"
         )
+    if plan.into is not None and not any("/" not in one for one in _patterns(task)):
+        raise ParameterError(f"{task.name} names none of its files itself, so that into= has no meaning")
     if task.products and plan.into is None and any("/" not in one for one in _patterns(task)):
         raise ParameterError(
             f"{task.name} writes files under names of its own choice: give the folder for them, into="
         )
     _refuse_inputs(task, plan)
     return plan
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None and not Path(value).exists()
 
 
 def _patterns(task: Task) -> list[str]:
@@ -158,8 +172,9 @@ def _plan_output(task: Task, plan: Plan, name: str, value: Any) -> None:
 
 
 def _plan_input(task: Task, plan: Plan, name: str, value: Any) -> None:
-    listed = isinstance(value, (list, tuple)) and name in task.inputs
-    if not listed and str(value).startswith("@") and name in task.inputs:
+    either = name in task.either
+    listed = isinstance(value, (list, tuple)) and not either
+    if not listed and str(value).startswith("@") and not either:
         value, listed = _listed(task, str(value)[1:]), True
     if listed:
         if name not in task.lists and len(value) > 1:
@@ -174,7 +189,9 @@ def _plan_input(task: Task, plan: Plan, name: str, value: Any) -> None:
     found = _split(text)
     if found:
         plan.inputs[name] = [found]
-    elif name in task.either or _WORD.fullmatch(text):
+    elif either:
+        plan.texts[name] = value
+    elif _WORD.fullmatch(text):
         plan.texts[name] = text
     else:
         plan.inputs[name] = [_source(task, name, value)]
@@ -259,25 +276,27 @@ def stage(task: Task, plan: Plan, folder: Path) -> tuple[dict[str, str], dict[st
             for path, suffix in files:
                 link = _link(path, folder, len(originals))
                 originals[link] = path
-                names.append(_seen(task, folder, link) + suffix)
+                own = task.absolute and _PLAIN.fullmatch(str(path))
+                names.append((str(path) if own else _seen(task, folder, link)) + suffix)
             parameters[name] = names[0] if name not in plan.lists else _list_of(task, folder, name, names)
         outputs: dict[str, str] = {}
         for name, target in plan.targets.items():
             outputs[name] = _free_name(target.name, set(outputs.values()))
         for name, (path, suffix) in plan.edits.items():
-            place = folder / outputs[name]
+            # what is not kept has a name in the folder all the same
+            shown = outputs.get(name) or _free_name(path.name, set(outputs.values()))
+            place = folder / shown
             if path.is_dir():
                 shutil.copytree(path, place)
             else:
                 shutil.copyfile(path, place)
-            parameters[name] = _seen(task, folder, outputs[name]) + suffix
+            parameters[name] = _seen(task, folder, shown) + suffix
     except OSError as error:
         raise ToolError(
             f"cannot prepare a folder for {task.name} in {folder}: {error.strerror or error}"
         ) from error
     for name in plan.targets:
-        if name not in plan.edits:
-            parameters[name] = _seen(task, folder, outputs[name])
+        parameters.setdefault(name, _seen(task, folder, outputs[name]))
     return parameters, outputs, originals
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Step:
     needs: Sequence[str] = ()
     uses: Sequence[str] = ()
     options: Sequence[str] = ()
-    outside: Callable[[Mapping[str, Any]], Iterable[Path]] | None = None
+    outside: Callable[[Mapping[str, Any]], Iterable[str | os.PathLike[str]]] | None = None
     revision: int = 1
 
     @property

@@ -58,9 +58,9 @@ class Checksums:
             return None
         return self._known[key]
 
-    def of_all(self, paths: Iterable[Path]) -> dict[str, str | None]:
+    def of_all(self, paths: Iterable[str | os.PathLike[str]]) -> dict[str, str | None]:
         """Return the checksums of files by their absolute path."""
-        return {os.fspath(path.absolute()): self.of(path) for path in paths}
+        return {os.path.abspath(path): self.of(Path(path)) for path in paths}
 
 
 @dataclass

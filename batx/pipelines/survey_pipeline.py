@@ -187,7 +187,9 @@ def survey(
     ['inputs', 'catalog', 'process', 'pointings']
     """
     if not sources:
-        raise MissingFileError("survey: found no folder; give those of observations, or of results of batsurvey")
+        raise MissingFileError(
+            "survey: found no folder; give those of observations, or of results of batsurvey"
+        )
     if time_axis not in _AXES:
         raise ValueRangeError(f"time_axis: found {time_axis!r}, expected one of {', '.join(_AXES)}")
     own = [(str(name), float(ra), float(dec)) for name, ra, dec in own_sources]

@@ -183,7 +183,7 @@ class Session:
                 f"more with timeout=.{self._last_words()}"
             ) from error
         except (EOFError, BrokenPipeError, ConnectionError) as error:
-            code = self._end(patience=1.0)
+            code = self._end(patience=_GRACE)
             raise EngineError(
                 f"{self.script}: the process ended during {verb!r} ({_meaning(code)}).{self._last_words()}"
             ) from error
@@ -197,6 +197,7 @@ class Session:
                 f"{self._last_words()}"
             )
             refusal.kind, refusal.module = failure["kind"], failure["name"]
+            refusal.add_note(f"There: {failure['trace']}")
             raise refusal
         return answer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import BatxWarning, EngineError, MissingPackageError, ValueRangeError
-from batx.fit_errors import function_error
+from batx.fit_errors import function_error, function_interval
 from batx.fit_inputs import Settings, problem_of
 from batx.fit_problems import Minimum, Problem
 from batx.fit_results import fit_dataset, flux_function
@@ -40,10 +41,6 @@ class Xspec:
         The interpreter that has pyXspec; by default the one that `batx.xspec.probe` finds.
     timeout, start_timeout
         Seconds that a fit, and the start of XSPEC, may take. What takes longer is ended.
-    trials
-        Simulated sets of parameters from which XSPEC gets the intervals of fluxes; 0 for none.
-    seed
-        Of these simulations.
 
     Notes
     -----
@@ -63,13 +60,10 @@ class Xspec:
         python: str | os.PathLike[str] | None = None,
         timeout: float = 600.0,
         start_timeout: float = 120.0,
-        trials: int = 1000,
-        seed: int = 1,
     ) -> None:
-        if not timeout > 0 or not start_timeout > 0 or trials < 0:
-            raise ValueRangeError("Xspec: expected a timeout above 0 and trials not below 0")
+        if not timeout > 0 or not start_timeout > 0:
+            raise ValueRangeError(f"Xspec: found a timeout of {min(timeout, start_timeout)} s, expected more")
         self.python, self.timeout, self.start_timeout = python, float(timeout), float(start_timeout)
-        self.trials, self.seed = int(trials), int(seed)
         self._session: Session | None = None
 
     def __enter__(self) -> Xspec:
@@ -104,10 +98,10 @@ class Xspec:
         Returns
         -------
         xarray.Dataset
-            Kind ``fit`` as of `batx.fit`, with ``attrs["engine"]``. Values, covariance, statistic, intervals,
-            fluxes and folded model are XSPEC's. ``flux_low`` and ``flux_high`` come from its simulations. The
-            errors of fluxes and of the model curve, and that curve, are computed here from the values and the
-            covariance.
+            Kind ``fit`` as of `batx.fit`, with ``attrs["engine"]``. Values, covariance, statistic, intervals
+            of parameters, fluxes and folded model are XSPEC's. Computed here: the errors of fluxes and of the
+            model curve, and that curve, from XSPEC's values and covariance; ``flux_low`` and ``flux_high``
+            from the profile of the statistic around XSPEC's minimum.
 
         Raises
         ------
@@ -121,7 +115,8 @@ class Xspec:
         settings = Settings(**how)
         problem = problem_of(spectra, model, settings)
         warn_of(problem)
-        translation = Translation(problem)
+        alike = Problem(problem.model, problem.data, problem.layout, problem.model_error, "xspec")
+        translation = Translation(alike, extended=settings.compat != "xspec")
         bands = flux_bands(flux, settings.energy, problem)
         session = self._running()
         files = write_inputs(spectra, settings, session.folder)
@@ -129,9 +124,6 @@ class Xspec:
             files,
             np.atleast_2d(bands),
             float(delta) if errors == "profile" else None,
-            100.0 * _probability(delta),
-            self.trials if errors == "profile" else 0,
-            self.seed,
         )
         answer = {**session.request("fit", request), "delta": float(delta)}
         minimum, intervals = translation.minimum(answer)
@@ -145,7 +137,7 @@ class Xspec:
             intervals,
             bands,
             delta,
-            _fluxes(problem, minimum, answer, np.atleast_2d(bands)),
+            _fluxes(problem, alike, minimum, answer, np.atleast_2d(bands), delta),
             _folded(problem, answer),
         )
         version = session.hello["version"]
@@ -194,19 +186,20 @@ def _private(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     return made
 
 
-def _probability(delta: float) -> float:
-    """Return the probability of an interval of one parameter with this rise of the statistic at its ends."""
-    from math import erf, sqrt
-
-    return erf(sqrt(delta / 2.0))
-
-
 def _fluxes(
-    problem: Problem, minimum: Minimum, answer: Mapping[str, Any], bands: np.ndarray
+    problem: Problem,
+    alike: Problem,
+    minimum: Minimum,
+    answer: Mapping[str, Any],
+    bands: np.ndarray,
+    delta: float,
 ) -> dict[str, np.ndarray]:
-    """Return the fluxes of XSPEC (spectrum, band) with errors from its covariance."""
+    """Return the fluxes of XSPEC (spectrum, band) with errors from its covariance, and with intervals.
+
+    `alike` is the problem with the integrals over bins that XSPEC makes.
+    """
     rows = np.array(answer["flux"], np.float64).transpose(1, 0, 2)
-    made = {"flux": rows[..., 0], "photon_flux": rows[..., 3]}
+    made = {"flux": rows[..., 0], "photon_flux": rows[..., 1]}
     for k, data in enumerate(problem.data):
         for b, (low, high) in enumerate(bands):
             if problem.compat == "xspec" and (high <= data.bins.edges[0] or low >= data.bins.edges[-1]):
@@ -222,7 +215,14 @@ def _fluxes(
             ]
         )
     if answer["ranges"]:
-        made |= {"flux_low": rows[..., 1], "flux_high": rows[..., 2]}
+        here = replace(minimum, statistic=alike.statistic(minimum.values))
+        ends = np.full((*rows.shape[:2], 2), np.nan)
+        for k, b in np.ndindex(*rows.shape[:2]):
+            flux = flux_function(problem, k, bands[b])
+            found = function_interval(alike, here, flux, delta)
+            # XSPEC's flux spreads the photons of a bin evenly, and is a little larger
+            ends[k, b] = np.array([found.low, found.high]) * rows[k, b, 0] / flux(minimum.values)
+        made |= {"flux_low": ends[..., 0], "flux_high": ends[..., 1]}
     return made
 
 

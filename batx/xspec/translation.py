@@ -54,6 +54,8 @@ class Translation:
     ----------
     problem
         Spectra, model and parameters.
+    extended
+        Whether the energies of responses are extended to the bands of fluxes.
 
     Raises
     ------
@@ -63,8 +65,8 @@ class Translation:
         If it has no such statistic.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, extended: bool = True) -> None:
+        self.problem, self.extended = problem, extended
         self.entries = problem.layout.parameters
         self.slots = list(_slots(problem))
         self.frozen = [entry.spec.frozen for entry in self.entries]
@@ -86,15 +88,7 @@ class Translation:
         names = [XSPEC_MODELS[component.name][0] for component, _ in self.problem.model.components]
         return self.problem.model.written(names)
 
-    def request(
-        self,
-        files: Sequence[str],
-        bands: np.ndarray,
-        delta: float | None,
-        level: float,
-        trials: int,
-        seed: int,
-    ) -> dict[str, Any]:
+    def request(self, files: Sequence[str], bands: np.ndarray, delta: float | None) -> dict[str, Any]:
         """Return the request of a fit of these files, with fluxes in bands (band, 2)."""
         size = len(self.slots) // len(self.problem.data)
         parameters = [self._parameter(slot) for slot in self.slots]
@@ -116,9 +110,6 @@ class Translation:
             "free": [slot.number for slot in self.free],
             "delta": delta,
             "flux": bands.tolist(),
-            "level": level,
-            "trials": trials,
-            "seed": seed,
         }
 
     # ------------------------------------------------------------ there
@@ -218,21 +209,22 @@ class Translation:
         return slot.counterpart.limits
 
     def _extensions(self, bands: np.ndarray) -> list[str]:
-        """Return extensions of the energies of the responses to all bands of fluxes, but not as in XSPEC."""
-        if self.problem.compat == "xspec":
+        """Return extensions of the energies of the responses to all bands of fluxes."""
+        if not self.extended:
             return []
         ends = [bands.ravel()]
         for slot in self.slots:
             if slot.counterpart.name in ("Emin", "Emax"):
                 ends.append(self.start[[slot.main]])
         wanted = np.concatenate(ends)
-        lows = [data.bins.edges[0] for data in self.problem.data]
-        highs = [data.bins.edges[-1] for data in self.problem.data]
+        low, high = float(wanted.min()), float(wanted.max())
+        first = max(float(data.bins.edges[0]) for data in self.problem.data)
+        last = min(float(data.bins.edges[-1]) for data in self.problem.data)
         made = []
-        if wanted.min() < max(lows):
-            made.append(f"low,{wanted.min()!r},{_bins(wanted.min(), max(lows))} log")
-        if wanted.max() > min(highs):
-            made.append(f"high,{wanted.max()!r},{_bins(min(highs), wanted.max())} log")
+        if low < first:
+            made.append(f"low,{low},{_bins(low, first)} log")
+        if high > last:
+            made.append(f"high,{high},{_bins(last, high)} log")
         return made
 
     # ------------------------------------------------------------ back

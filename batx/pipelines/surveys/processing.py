@@ -24,7 +24,7 @@ from batx.pipelines.surveys.names import (
 from batx.pointings import pointing_cuts
 from batx.survey_catalogs import survey_catalog
 from batx.survey_folders import open_survey
-from batx.survey_merging import SURVEY_EDGES
+from batx.survey_spectra import SURVEY_EDGES
 
 __all__ = ["BATSURVEY", "catalog", "inputs", "pointings", "process"]
 
@@ -199,7 +199,9 @@ def pointings(work: Work) -> dict[str, Any]:
     table = tree["pointings"].to_dataset()
     judged = judged_table(table)
     good = table["image_status"].values.astype(bool)
-    reason = np.where(good, "", [f"{c}: {r}" for c, r in zip(table["code"].values, table["reason"].values, strict=True)])
+    reason = np.where(
+        good, "", [f"{c}: {r}" for c, r in zip(table["code"].values, table["reason"].values, strict=True)]
+    )
     used = good & (table["catalog"].values != "")
     if work.options["cuts"]:
         cuts = pointing_cuts(judged)

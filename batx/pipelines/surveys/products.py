@@ -189,9 +189,13 @@ def fits(work: Work) -> dict[str, Any]:
         total = loaded(work, "lightcurves", f"lightcurves/{name}_{label}_sum.nc")
         seen = _significant(spectrum, total, options["snr"])
         if seen.any():
-            made += _tried(work, source, name, "fit", lambda s=spectrum, m=matrix, n=seen: _fit(s, m, n, options))
+            made += _tried(
+                work, source, name, "fit", lambda s=spectrum, m=matrix, n=seen: _fit(s, m, n, options)
+            )
         if not seen.all():
-            made += _tried(work, source, name, "limit", lambda s=spectrum, m=matrix, n=~seen: _limit(s, m, n, options))
+            made += _tried(
+                work, source, name, "limit", lambda s=spectrum, m=matrix, n=~seen: _limit(s, m, n, options)
+            )
     return {"made": made}
 
 
@@ -274,13 +278,13 @@ def mosaic_products(work: Work) -> dict[str, Any]:
             stem = f"mosaics/{name}_{label}"
             made += _of_mosaic(work, one_source(rates, source, "mosaics"), source, stem, response)
     if response is None:
-        work.notes.append("spectra of mosaics are not fitted: give the response of the survey (mosaic_response=)")
+        work.notes.append(
+            "spectra of mosaics are not fitted: give the response of the survey (mosaic_response=)"
+        )
     return {"made": made}
 
 
-def _of_mosaic(
-    work: Work, one: xr.Dataset, source: str, stem: str, response: xr.Dataset | None
-) -> list[str]:
+def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr.Dataset | None) -> list[str]:
     """Write light curve, spectra and fits of a source in mosaics; say what there is."""
     curve = _exposed(one)
     if curve is None:
@@ -340,7 +344,9 @@ def report(work: Work) -> dict[str, Any]:
         f"limits of {work.options['sigma']:g} sigma for index {work.options['index']:g}\n"
     )
     left = [f"left out: {line}" for line in about["left_out"]]
-    work.output("results.txt").write_text("\n".join([head, text, "", *left]).rstrip() + "\n", encoding="utf-8")
+    work.output("results.txt").write_text(
+        "\n".join([head, text, "", *left]).rstrip() + "\n", encoding="utf-8"
+    )
     latex = survey_table(curves, found, limits, snr=work.options["snr"], format="latex")
     work.output("results.tex").write_text(latex + "\n", encoding="utf-8")
     return {"rows": len(table), "detected": int(table["detected"].sum())}
@@ -348,4 +354,3 @@ def report(work: Work) -> dict[str, Any]:
 
 def _if_there(work: Work, name: str) -> xr.Dataset | None:
     return loaded(work, "fits", name) if work.paths("fits", name) else None
-

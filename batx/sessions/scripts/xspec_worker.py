@@ -54,8 +54,7 @@ def fit(request: dict[str, Any]) -> dict[str, Any]:
     The request has ``spectra`` (``data``, ``statistic``, ``ignore``: ranges of channels), ``abund``,
     ``xsect``, ``systematic``, ``energies`` (extensions of the response), ``expression``, ``parameters`` (of
     each data group: ``name``, ``value``, ``step``, ``limits``, ``frozen``, ``link``), ``free`` (global
-    numbers), ``delta`` (none for no ranges), ``flux`` (bands in keV), ``level`` and ``trials`` of their
-    errors, ``seed``.
+    numbers), ``delta`` (none for no ranges), ``flux`` (bands in keV).
     """
     complaints: list = []
     _reset()
@@ -87,7 +86,7 @@ def fit(request: dict[str, Any]) -> dict[str, Any]:
     answer["folded"] = [
         _numbers(xspec.AllModels(i + 1).folded(i + 1)) for i in range(len(request["spectra"]))
     ]
-    answer["flux"] = [_flux(request, band, complaints) for band in request["flux"]]
+    answer["flux"] = [_flux(request, band) for band in request["flux"]]
     answer["complaints"] = complaints
     return answer
 
@@ -119,7 +118,6 @@ def _load(request: dict[str, Any]) -> None:
     if request["abund"]:
         xspec.Xset.abund = request["abund"]
     xspec.Xset.xsect = request["xsect"]
-    xspec.Xset.seed = request["seed"]
     entries = request["spectra"]
     xspec.AllData(" ".join("{0}:{0} {1}".format(i + 1, entry["data"]) for i, entry in enumerate(entries)))
     if xspec.AllData.nSpectra != len(entries):
@@ -190,22 +188,11 @@ def _ranges(request: dict[str, Any], groups: list, complaints: list) -> tuple:
     return ranges, False
 
 
-def _flux(request: dict[str, Any], band: list, complaints: list) -> list:
-    """Return energy flux, its bounds, photon flux, its bounds, of each spectrum in a band."""
-    words = f"{float(band[0])} {float(band[1])}"
-    made = None
-    if request["trials"] and request["free"]:
-        with _Tried(complaints, "flux " + words):
-            xspec.AllModels.calcFlux(f"{words} err {request['trials']} {float(request['level'])}")
-            made = _fluxes(request)
-    if made is None:
-        xspec.AllModels.calcFlux(words)
-        made = [[row[0], None, None, row[3], None, None] for row in _fluxes(request)]
-    return made
-
-
-def _fluxes(request: dict[str, Any]) -> list:
-    return [_numbers(xspec.AllData(i + 1).flux)[:6] for i in range(len(request["spectra"]))]
+def _flux(request: dict[str, Any], band: list) -> list:
+    """Return the energy flux and the photon flux of each spectrum in a band."""
+    xspec.AllModels.calcFlux(f"{float(band[0])} {float(band[1])}")
+    rows = [_numbers(xspec.AllData(i + 1).flux) for i in range(len(request["spectra"]))]
+    return [[row[0], row[3]] for row in rows]
 
 
 VERBS = {"fit": fit}

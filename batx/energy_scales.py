@@ -117,7 +117,7 @@ def calibrate_energy(
 
     Notes
     -----
-    Formulae: algorithms 2.8; `batx.kernels.gains.polynomials` has them. Source: definition of the tool
+    Formulae: algorithms, section 8; `batx.kernels.gains.polynomials` has them. Source: definition of the tool
     ``bateconvert`` (Swift BAT Software Guide, D.6).
 
     Examples

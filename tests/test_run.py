@@ -21,6 +21,7 @@ from batx import simulate
 from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines import Pipeline, Status, events
+from batx.pipelines.bursts import figures, report
 
 RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
 NAME = "sw00044444000b"
@@ -282,6 +283,31 @@ def test_the_result_is_readable(pipeline: Pipeline):
         with xr.open_dataset(pipeline.folder / f"{NAME}.nc", engine="h5netcdf", group=group) as node:
             assert node.bat.kind == kind
             assert str(pipeline.folder) not in json.dumps({k: str(v) for k, v in node.attrs.items()})
+
+
+def test_figures_are_drawn_and_shown(
+    pipeline: Pipeline, observed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen = [row for row in figures._PICTURES if row[0] in ("duration", "detector_mask", "ray_trace")]
+    monkeypatch.setattr(figures, "_PICTURES", chosen)
+    monkeypatch.setattr(report, "_TREE", ())
+    folder = shutil.copytree(pipeline.folder, tmp_path / "out")
+    made = events(observed, folder)
+    found = states(made.run())
+    assert found["figures"] == found["report"] == "done"
+    drawn = sorted(path.name for path in (folder / "figures").iterdir())
+    assert drawn == ["detector_mask.png", "duration.png", "ray_trace.png"]
+    page = (folder / "report.html").read_text()
+    assert all(f'<img src="figures/{name}"' in page for name in drawn) and "T90" in page
+
+
+def test_texts_of_files_do_no_harm_in_the_page(copied: Path):
+    header(copied, OBJECT="<script>x</script>")
+    remove(copied, "auxil/*", "caldb/*", "bat/hk/*")
+    made = events(copied, copied.parent / "out", figures=False)
+    made.run()
+    page = (made.folder / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
 
 
 # ---------------------------------------------------------------- again, and after a kill

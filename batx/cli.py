@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batx.commands.archives import fetch
 from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
+from batx.commands.pipelines import run
 from batx.commands.products import dataset_info, product
 from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
@@ -43,6 +45,8 @@ main.add_command(fit)
 main.add_command(limit)
 main.add_command(response)
 main.add_command(glitches)
+main.add_command(run)
+main.add_command(fetch)
 
 
 @main.command()

@@ -118,7 +118,7 @@ def sky_image(
     engine: Engine,
     plane: xr.Dataset,
     *,
-    aperture: xr.Dataset,
+    aperture: xr.Dataset | None = None,
     detector_mask: Any = None,
     attitude: xr.Dataset | None = None,
     alignment: xr.Dataset | None = None,
@@ -143,8 +143,7 @@ def sky_image(
     Examples
     --------
     >>> import batx
-    >>> aperture = batx.simulate.aperture()
-    >>> batx.sky_image(batx.schema.build("events", {"time": [0.0]}), aperture=aperture, engine="heasoft")
+    >>> batx.sky_image(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
     Traceback (most recent call last):
     batx.errors.KindError...
     """
@@ -154,7 +153,7 @@ def sky_image(
         common = {
             "infile": _plane(bench, plane),
             "attitude": bench.write_optional(attitude, "attitude.fits") or "NONE",
-            "aperture": bench.write(aperture, "aperture.fits"),
+            "aperture": bench.write_optional(aperture, "aperture.fits"),
             "teldef": bench.write_optional(alignment, "teldef.fits"),
             "detmask": bench.write_mask(detector_mask),
             "oversampx": oversampling,

@@ -279,7 +279,7 @@ def test_files_are_read_by_xspec_itself(engine: Xspec, tmp_path: Path) -> None:
     folder = tmp_path / "a folder, with {odd} names [1]"
     folder.mkdir()
     matrix = batx.to_fits(response(), folder / "my response+1.rsp")
-    data = SPECTRUM.assign_attrs(respfile="gone.rsp", backfile="gone.pha", ancrfile="gone.arf")
+    data = SPECTRUM.assign_attrs(respfile="gone.rsp", backfile="gone.pha", ancrfile="gone.arf", corrfile="gone.cor")
     path = batx.to_fits(data, folder / "my spectrum.pha")
     before = path.read_bytes()
     mine = fitted(engine, path, response=matrix, background=False)

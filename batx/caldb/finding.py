@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,24 @@ from typing import TYPE_CHECKING, Any
 from batx.caldb.index import Entry, choose
 from batx.caldb.places import MIRRORS, Database, databases
 from batx.caldb.purposes import PURPOSES, Purpose, purpose_named
-from batx.errors import BatxError, CalibrationError
+from batx.errors import BatxError, CalibrationError, ValueRangeError
 from batx.met import ClockFile, read_clock, to_met
 from batx.transfer import Limits
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["CalibrationFile", "clock", "fetch", "find", "listing", "load", "served", "unindexed"]
+__all__ = [
+    "CalibrationFile",
+    "clock",
+    "fetch",
+    "find",
+    "listing",
+    "load",
+    "served",
+    "single_time",
+    "unindexed",
+]
 
 _MJDREF = 51910.0
 #: of downloads that were asked for
@@ -87,7 +97,28 @@ def _mjd(time: Any) -> float | None:
     """Return UTC as MJD, to half a minute (the clock is taken as perfect), `None` for now."""
     if time is None:
         return None
-    return _MJDREF + float(to_met(time, {"utcf": 0.0}, name="time")) / 86400
+    return _MJDREF + single_time(time, {"utcf": 0.0}) / 86400
+
+
+def single_time(time: Any, attrs: Mapping[str, Any]) -> float:
+    """Return one time as MET.
+
+    Parameters
+    ----------
+    time
+        As for `batx.met.to_met`.
+    attrs
+        As there.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is not a single time.
+    """
+    met = to_met(time, attrs, name="time")
+    if met.size != 1:
+        raise ValueRangeError(f"time: found {met.size} times, expected one")
+    return float(met.reshape(()))
 
 
 def find(

@@ -59,18 +59,22 @@ class CalibrationFile:
     entry: Entry
     database: str
 
+    @property
+    def valid_from(self) -> str:
+        """Day from when on it holds, empty if it does not say."""
+        return "" if self.entry.start == float("-inf") else _date(self.entry.start)
+
     @cached_property
     def record(self) -> dict[str, Any]:
         """What the provenance of products says of it."""
         with self.path.open("rb") as stream:
             checksum = hashlib.file_digest(stream, "sha256").hexdigest()
-        valid = "" if self.entry.start == float("-inf") else _date(self.entry.start)
         return {
             "file": self.path.name,
             "path": os.fspath(self.path),
             "extension": self.entry.extension,
             "codename": self.entry.codename,
-            "valid_from": valid,
+            "valid_from": self.valid_from,
             "database": self.database,
             "sha256": checksum,
         }

@@ -18,6 +18,8 @@ _PUBLIC = {
     "open_datatree": "batx.io.open",
     "open_observation": "batx.io.observation",
     "event_files": "batx.io.listing",
+    "fetch": "batx.archive.plans",
+    "scaled_map": "batx.io.scaled_maps",
     "to_fits": "batx.io.write",
     "to_region": "batx.io.write_region",
     "to_script": "batx.io.write_fit",
@@ -40,6 +42,10 @@ _PUBLIC = {
     "occultation": "batx.occultations",
     "lightcurve": "batx.lightcurves",
     "join_lightcurves": "batx.lightcurves",
+    "count_image": "batx.count_images",
+    "in_region": "batx.count_images",
+    "region_lightcurve": "batx.region_curves",
+    "flare_gti": "batx.flares",
     "response": "batx.detector_responses",
     "spectrum": "batx.spectra",
     "to_spectrum": "batx.band_spectra",
@@ -102,6 +108,15 @@ _PUBLIC = {
     "finalize": "batx.mosaic_sums",
     "slew_mosaic": "batx.slews",
     "pointing_cuts": "batx.pointings",
+    "open_survey": "batx.survey_folders",
+    "survey_images": "batx.survey_folders",
+    "survey_table": "batx.survey_tables",
+    "mosaic_rates": "batx.mosaic_sources",
+    "survey_catalog": "batx.survey_catalogs",
+    "survey_rates": "batx.survey_merging",
+    "average_times": "batx.time_averages",
+    "survey_spectrum": "batx.survey_spectra",
+    "survey_response": "batx.survey_spectra",
     "candidates": "batx.searching",
     "credible_region": "batx.searching",
     "probability_map": "batx.searching",
@@ -128,7 +143,20 @@ _PUBLIC = {
     "BatxError": "batx.errors",
     "BatxWarning": "batx.errors",
 }
-_MODULES = ("caldb", "errors", "intervals", "met", "schema", "simulate", "units")
+_MODULES = (
+    "archive",
+    "caldb",
+    "errors",
+    "heasoft",
+    "intervals",
+    "met",
+    "pile_up",
+    "pipelines",
+    "regions",
+    "schema",
+    "simulate",
+    "units",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 

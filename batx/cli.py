@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batx.commands.archives import fetch
 from batx.commands.calibration import calibrate, calibration
 from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
+from batx.commands.pipelines import run
 from batx.commands.products import dataset_info, product
 from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
@@ -46,6 +48,8 @@ main.add_command(response)
 main.add_command(glitches)
 main.add_command(calibrate)
 main.add_command(calibration)
+main.add_command(run)
+main.add_command(fetch)
 
 
 @main.command()

@@ -25,6 +25,9 @@ __all__ = ["response"]
 _MARGIN = 0.05
 #: edges in keV closer to each other than this are the same
 _SAME_EDGE = 0.011
+#: how far in keV beyond the last edge that the table resolves (194.9) its cumulative response is continued,
+#: so that the bands of the survey, which end at 195, have one
+_BEYOND = 0.15
 
 
 def response(
@@ -169,7 +172,7 @@ def _on_channels(matrix: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.
     edges = np.append(own[:, 0], own[-1, 1])
     nearest = np.argmin(np.abs(wanted[..., None] - edges), axis=-1)
     on_edge = np.abs(wanted - edges[nearest]) < _SAME_EDGE
-    inside = wanted[~on_edge & ((wanted < edges[1]) | (wanted > edges[-2]))]
+    inside = wanted[~on_edge & ((wanted < edges[1]) | (wanted > edges[-2] + _BEYOND))]
     if inside.size:
         raise ValueRangeError(
             f"response: found channel edges {inside.tolist()} keV, expected {edges[0]:g}, {edges[1]:g} to "

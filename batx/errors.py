@@ -13,6 +13,8 @@ __all__ = [
     "CalibrationError",
     "DownloadError",
     "EmptySelectionError",
+    "EngineError",
+    "EngineTimeoutError",
     "FileFormatError",
     "GtiError",
     "KindError",
@@ -22,11 +24,14 @@ __all__ = [
     "MissingVariableError",
     "ModelError",
     "OrbitError",
+    "ParameterError",
     "PositionError",
     "QueryError",
     "RebinError",
     "ResponseError",
     "SchemaError",
+    "ToolError",
+    "ToolMissingError",
     "UnitsError",
     "ValueRangeError",
     "WriteError",
@@ -51,6 +56,20 @@ class FileFormatError(BatxError, ValueError):
 
 class MissingPackageError(BatxError, ImportError):
     """An optional package that is needed for what was asked is not installed."""
+
+
+class EngineError(BatxError, RuntimeError):
+    """An external program failed, ended, or gave an answer that makes no sense.
+
+    `kind` is what it raised, and `module` the module that it did not find, where it said so.
+    """
+
+    kind: str = ""
+    module: str = ""
+
+
+class EngineTimeoutError(EngineError, TimeoutError):
+    """An external program did not answer in time, and was ended."""
 
 
 class MissingVariableError(BatxError, KeyError):
@@ -83,6 +102,24 @@ class SchemaError(BatxError, ValueError):
         self.issues = issues or []
 
 
+class ToolError(BatxError, RuntimeError):
+    """A mission tool failed: its return code, a promised output that is not there, or its time limit.
+
+    `result` is the `batx.heasoft.Result` of the failed call with its log; None where nothing was started.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[ToolError], tuple[object, ...]]:
+        return type(self), (self.args[0], self.result)
+
+
+class ToolMissingError(BatxError, ImportError):
+    """A mission tool, or the software that it belongs to, is not installed or not set up."""
+
+
 class UnitsError(BatxError, ValueError):
     """A quantity has a unit that cannot be converted to the one needed."""
 
@@ -105,6 +142,10 @@ class AttitudeError(BatxError, ValueError):
 
 class OrbitError(BatxError, ValueError):
     """The orbit is absent, malformed, or does not cover the times asked for."""
+
+
+class ParameterError(BatxError, ValueError):
+    """A parameter of a mission tool is unknown, ill-typed, out of range or missing."""
 
 
 class PositionError(BatxError, ValueError):

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 
 from batx.fit_problems import Interval, Minimum, Problem
-from batx.kernels.minimise import End, Search
+from batx.fit_starts import approach
+from batx.kernels.minimise import NO_END, End, Search
 
 __all__ = ["contour", "function_error", "function_interval", "gradient", "parameter_intervals"]
+
+#: with more free parameters, as in fits of many spectra, profiles are found by Gauss-Newton steps
+_MANY = 6
 
 
 def parameter_intervals(
@@ -26,15 +30,68 @@ def parameter_intervals(
     that was used is returned too.
     """
     for _ in range(5):
-        ends = search.ends(delta)
+        many = problem.free.size > _MANY
+        ends = _ends_of_many(problem, minimum, delta) if many else search.ends(delta)
         if not any(end.better for pair in ends for end in pair):
             break
-        search.minimise()
-        if search.lowest >= minimum.statistic:
-            break
-        minimum, again = problem.minimise(problem.full(search.values))
+        if many:
+            start = next(end.values for pair in ends for end in pair if end.better)
+        else:
+            search.minimise()
+            if search.lowest >= minimum.statistic:
+                break
+            start = problem.full(search.values)
+        minimum, again = problem.minimise(start)
         search = again or search
     return [_interval(problem, search, k, pair, delta) for k, pair in enumerate(ends)], minimum
+
+
+def _ends_of_many(problem: Problem, minimum: Minimum, delta: float) -> list[tuple[End, End]]:
+    """Return the ends of the profiles of all free parameters; the search stops at a better minimum."""
+    made: list[tuple[End, End]] = []
+    for place in range(problem.free.size):
+        pair = tuple(_end_of_many(problem, minimum, place, sign, delta) for sign in (-1.0, 1.0))
+        made.append((pair[0], pair[1]))
+        if any(end.better for end in pair):
+            break
+    return made
+
+
+def _end_of_many(problem: Problem, minimum: Minimum, place: int, sign: float, delta: float) -> End:
+    """Return where the profile of a parameter is `delta` above its minimum, on one side.
+
+    The others follow the covariance and are then fitted by Gauss-Newton steps; the next guess is from the
+    parabola through the minimum, or the middle of the bracket where that leads out of it.
+    """
+    i = int(problem.free[place])
+    value, variance = minimum.values[i], minimum.covariance[i, i]
+    if not variance > 0:
+        return NO_END
+    specs = [problem.layout.parameters[j].spec for j in problem.free]
+    low, high = (np.array([getattr(spec, name) for spec in specs]) for name in ("minimum", "maximum"))
+    way = np.nan_to_num(minimum.covariance[problem.free, i] / variance)
+    bound = (low if sign < 0 else high)[place]
+    others, values = problem.held(place), minimum.values
+    x, inside, outside = value + sign * math.sqrt(variance * delta), value, np.inf * sign
+    for _ in range(20):
+        x = sign * min(sign * x, sign * bound)
+        trial = values.copy()
+        trial[problem.free] = np.clip(values[problem.free] + way * (x - values[i]), low, high)
+        trial[i] = x
+        values, _ = approach(others, trial)
+        rise = problem.statistic(values) - minimum.statistic
+        if rise < -1e-3 * delta - 1e-7 * abs(minimum.statistic):
+            return End(x, False, False, True, values)
+        if x == bound and rise <= delta:
+            return End(bound, True, True, False)
+        if abs(rise / delta - 1.0) < 0.01:
+            return End(value + (x - value) * math.sqrt(delta / rise), True, False, False)
+        inside, outside = (x, outside) if rise < delta else (inside, x)
+        factor = math.sqrt(delta / rise) if rise > 0 else 3.0
+        x = value + (x - value) * min(max(factor, 0.3), 3.0)
+        if not sign * inside < sign * x < sign * outside:
+            x = 0.5 * (inside + outside)
+    return NO_END
 
 
 def _interval(problem: Problem, search: Search, place: int, ends: tuple[End, End], delta: float) -> Interval:
@@ -64,10 +121,20 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
 
     best, value, step = search.lowest, search.values[place], search.steps[place]
     known = {value: problem.full(search.values)}
+    heights: dict[float, float] = {}
 
     def rise(x: float) -> float:
-        """Return the profile less the level of the end, from the point that is known nearest to x."""
+        """Return the profile less the level of the end: what it was before, where it was computed."""
+        if x not in heights:
+            heights[x] = climbed(x)
+        return heights[x]
+
+    def climbed(x: float) -> float:
+        """Compute it from the point that is known nearest to x."""
         nearest = min(known, key=lambda other: abs(other - x))
+        if problem.free.size > _MANY:
+            known[x], _ = approach(problem.held(place), _with(known[nearest], int(problem.free[place]), x))
+            return problem.statistic(known[x]) - best - delta
         profile = problem.search(known[nearest], search.steps)
         lowest = _held(problem, profile, {place: x})
         known[x] = problem.full(profile.values)
@@ -82,7 +149,7 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
                 return bound
             x = bound
         if rise(x) > 0:
-            if rise(inside) > 0:  # the profile jumps
+            if rise(inside) >= 0:  # the profile jumps
                 return np.nan
             found, state = brentq(
                 rise, inside, x, xtol=1e-4 * abs(x - value), rtol=1e-6, full_output=True, disp=False
@@ -90,6 +157,12 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
             return float(found) if state.converged else np.nan
         inside, step = x, 2.0 * step
     return np.nan
+
+
+def _with(values: np.ndarray, place: int, value: float) -> np.ndarray:
+    made = values.copy()
+    made[place] = value
+    return made
 
 
 def _held(problem: Problem, search: Search, held: dict[int, float]) -> float:
@@ -139,8 +212,9 @@ def function_interval(
 ) -> Interval:
     """Return the range of a positive function in which the statistic can stay below its minimum plus `delta`.
 
-    At the ends, statistic + λ ln(function) is smallest for a λ that is searched for; the statistic rises as
-    λ² near its minimum, which gives the first guess, each next one, and the last 2 % of the way.
+    At the ends, statistic + λ function, or - λ ln(function) for the upper one, is smallest for a λ that is
+    searched for; the statistic rises as λ² near its minimum, which gives the first guess, each next one, and
+    the last 2 % of the way. (The logarithm has no bottom at 0, and counts have no ceiling.)
     """
     best = function(minimum.values)
     error = float(function_error(problem, minimum, function)) / best if best > 0 else np.nan
@@ -167,11 +241,10 @@ def _pulled(
     values, last = minimum.values, np.inf
     steps = np.sqrt(np.diag(minimum.covariance))[problem.free]
     for _ in range(12):
-        search = problem.search(values, steps, _logarithm(function, sign * pull))
-        found = search.minimise(tolerance=0.05)
-        values = problem.full(search.values)
+        weighted = _pull(function, pull / math.exp(best) if sign > 0 else -pull, logarithm=sign < 0)
+        values = _lowest_of(problem, values, steps, weighted)
         rise = problem.statistic(values) - minimum.statistic
-        if not (found and 0 < rise < np.inf) or abs(rise - last) < 1e-9:
+        if not 0 < rise < np.inf or abs(rise - last) < 1e-9:
             return np.nan
         if abs(rise / delta - 1.0) < 0.02:
             return math.exp(best + (math.log(function(values)) - best) * math.sqrt(delta / rise))
@@ -180,12 +253,27 @@ def _pulled(
     return np.nan
 
 
-def _logarithm(function: Callable[[np.ndarray], float], weight: float) -> Callable[[np.ndarray], float]:
-    """Return the logarithm of a function times a weight, out of reach where it has none."""
+def _lowest_of(
+    problem: Problem, values: np.ndarray, steps: np.ndarray, weighted: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """Return where the statistic plus a function of all values is smallest."""
+    if problem.free.size <= _MANY:
+        search = problem.search(values, steps, weighted)
+        if search.minimise(tolerance=0.05):
+            return problem.full(search.values)
+    return approach(problem, values, extra=weighted)[0]
+
+
+def _pull(
+    function: Callable[[np.ndarray], float], weight: float, logarithm: bool
+) -> Callable[[np.ndarray], float]:
+    """Return a function, or its logarithm, times a weight, out of reach where it has none."""
 
     def weighted(values: np.ndarray) -> float:
         value = function(values)
-        return weight * math.log(value) if value > 0 else 1e30
+        if not value > 0:
+            return 1e30
+        return weight * (math.log(value) if logarithm else value)
 
     return weighted
 

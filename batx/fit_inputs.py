@@ -6,19 +6,20 @@ Private to the public functions of fits.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from batx.errors import ModelError, ValueRangeError
+from batx.errors import KindError, ModelError, ValueRangeError
 from batx.fit_data import fit_data
 from batx.fit_parameters import parameters_of
 from batx.fit_problems import Problem
 from batx.spectral_models import spectral_model
 
-__all__ = ["Settings", "problem_of", "settings_of"]
+__all__ = ["Settings", "each", "is_pair", "labelled", "problem_of", "settings_of"]
 
 _COMPAT = (None, "xspec")
 
@@ -64,9 +65,9 @@ def problem_of(spectra: Any, model: Any, settings: Settings) -> Problem:
     made = spectral_model(model)
     if made.is_factor:
         raise ModelError(f"fit: {made.expression!r} is a factor and no spectrum; multiply it by one")
-    named = _labelled(spectra)
-    each = {
-        name: _each(getattr(settings, name), list(named), name)
+    named = {label: _opened(entry) for label, entry in labelled(spectra).items()}
+    own = {
+        name: each(getattr(settings, name), list(named), name)
         for name in ("response", "background", "energy", "statistic")
     }
     data = [
@@ -75,7 +76,7 @@ def problem_of(spectra: Any, model: Any, settings: Settings) -> Problem:
             label,
             ignore_bad=settings.ignore_bad,
             compat=settings.compat,
-            **{name: values[i] for name, values in each.items()},
+            **{name: values[i] for name, values in own.items()},
         )
         for i, (label, spectrum) in enumerate(named.items())
     ]
@@ -85,15 +86,19 @@ def problem_of(spectra: Any, model: Any, settings: Settings) -> Problem:
     return Problem(made, data, layout, settings.model_error, settings.compat)
 
 
-def _labelled(spectra: Any) -> dict[str, xr.Dataset]:
-    """Return spectra under their labels: those of a mapping, otherwise 0, 1 ..."""
+def labelled(spectra: Any) -> dict[str, Any]:
+    """Return spectra, as they are given, under their labels: those of a mapping, otherwise 0, 1 ..."""
     if isinstance(spectra, (xr.Dataset, str, os.PathLike)):
         spectra = [spectra]
+    if not isinstance(spectra, (Mapping, Iterable)):
+        raise KindError(
+            f"fit: found {type(spectra).__name__}, expected a spectrum, a path, a list of these or a mapping"
+        )
     if not isinstance(spectra, Mapping):
         spectra = {str(i): entry for i, entry in enumerate(spectra)}
     if not spectra:
         raise ValueRangeError("fit: found no spectrum")
-    return {str(label): _opened(entry) for label, entry in spectra.items()}
+    return {str(label): entry for label, entry in spectra.items()}
 
 
 def _opened(spectrum: Any) -> xr.Dataset:
@@ -102,7 +107,7 @@ def _opened(spectrum: Any) -> xr.Dataset:
     return spectrum
 
 
-def _each(value: Any, labels: list[str], name: str) -> list[Any]:
+def each(value: Any, labels: list[str], name: str) -> list[Any]:
     """Return a setting for each spectrum: of a mapping by label, of a list in order, else one for all."""
     if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
         if unknown := set(map(str, value)) - set(labels):
@@ -112,8 +117,16 @@ def _each(value: Any, labels: list[str], name: str) -> list[Any]:
         default = "auto" if name == "statistic" else None
         named = {str(label): entry for label, entry in value.items()}
         return [named.get(label, default) for label in labels]
-    if isinstance(value, list):
+    if isinstance(value, list) and not (name == "energy" and is_pair(value)):
         if len(value) != len(labels):
             raise ValueRangeError(f"{name}: found {len(value)} entries for {len(labels)} spectra")
         return value
     return [value] * len(labels)
+
+
+def is_pair(value: Any) -> bool:
+    """Whether a value is a single (low, high): two numbers or quantities, or an array of two."""
+    if isinstance(value, np.ndarray):
+        return value.shape == (2,)
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(np.ndim(x) == 0 and x is not None
+                                                                       for x in value)  # fmt: skip

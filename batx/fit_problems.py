@@ -6,6 +6,7 @@ Plain numbers only; private to the public functions of `batx.fitting`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +20,10 @@ from batx.kernels.minimise import Search
 from batx.model_components import Parameter
 from batx.spectral_models import SpectralModel
 
-__all__ = ["Interval", "Minimum", "Problem"]
+__all__ = ["NO_VALUE", "Interval", "Minimum", "Problem"]
 
 #: the statistic of a model that has no value
-_BAD = 1e30
+NO_VALUE = 1e30
 #: how many recent values of the statistic of each spectrum are kept
 _REMEMBERED = 16
 
@@ -91,6 +92,7 @@ class Problem:
         self.model, self.data, self.layout = model, tuple(data), layout
         self.model_error, self.compat = float(model_error), compat
         self.free = layout.free
+        self.used = [np.flatnonzero(np.isin(self.free, place)) for place in layout.places]
         self._memory: list[dict[bytes, float]] = [{} for _ in self.data]
 
     @property
@@ -106,19 +108,28 @@ class Problem:
 
     def slopes(self, values: np.ndarray, spectrum: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the expected counts (bin,) of a spectrum and their derivatives (free, bin)."""
+        expected, own = self.own_slopes(values, spectrum)
+        made = np.zeros((self.free.size, expected.size))
+        made[self.used[spectrum]] = own
+        return expected, made
+
+    def own_slopes(self, values: np.ndarray, spectrum: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the expected counts (bin,) of a spectrum and their derivatives (used, bin).
+
+        Those by the free parameters that the spectrum uses: `used` has their places among the free ones.
+        """
         place, data = self.layout.places[spectrum], self.data[spectrum]
-        used = [k for k, i in enumerate(self.free) if i in set(place)]
-        trials, widths = [values], []
-        for k in used:
+
+        def photons(trial: np.ndarray) -> np.ndarray:
+            return self.model.photons(data.bins, trial[place], self.compat)
+
+        rows = [photons(values)]
+        for k in self.used[spectrum]:
             i = int(self.free[k])
             low, high = _around(values[i], self.layout.parameters[i].spec)
-            widths.append(high - low)
-            trials += [_with(values, i, low), _with(values, i, high)]
-        photons = [self.model.photons(data.bins, trial[place], self.compat) for trial in trials]
-        folded = data.fold(np.stack(photons))
-        made = np.zeros((self.free.size, folded.shape[1]))
-        made[used] = (folded[2::2] - folded[1::2]) / np.array(widths).reshape(-1, 1)
-        return folded[0], made
+            rows.append((photons(_with(values, i, high)) - photons(_with(values, i, low))) / (high - low))
+        folded = data.fold(np.stack(rows))
+        return folded[0], folded[1:]
 
     def gradient(self, values: np.ndarray) -> np.ndarray:
         """Return the derivatives of the statistic by the free parameters."""
@@ -126,9 +137,11 @@ class Problem:
 
     def _gradient(self, values: np.ndarray, spectrum: int) -> np.ndarray:
         with np.errstate(all="ignore"):
-            expected, slopes = self.slopes(values, spectrum)
-            made = slopes @ slope_of(self.data[spectrum], expected, self.model_error)
-        return np.nan_to_num(made, posinf=0.0, neginf=0.0)
+            expected, slopes = self.own_slopes(values, spectrum)
+            own = slopes @ slope_of(self.data[spectrum], expected, self.model_error)
+        made = np.zeros(self.free.size)
+        made[self.used[spectrum]] = np.nan_to_num(own, posinf=0.0, neginf=0.0)
+        return made
 
     def covariance(self, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
         """Return the covariance of all parameters: twice the inverse of the second derivatives.
@@ -160,7 +173,7 @@ class Problem:
         with np.errstate(all="ignore"):
             for i in range(len(self.data)):
                 total += self._remembered(values, i) if len(self.data) > 1 else self._statistic(values, i)
-        return total if np.isfinite(total) else _BAD
+        return total if np.isfinite(total) else NO_VALUE
 
     def _statistic(self, values: np.ndarray, spectrum: int) -> float:
         return statistic_of(self.data[spectrum], self.expected(values, spectrum), self.model_error)
@@ -201,7 +214,7 @@ class Problem:
         def gradient(free: np.ndarray) -> np.ndarray:
             buffer[self.free] = free
             made = self.gradient(buffer)
-            return made if extra is None else made + self._extra_gradient(buffer, extra)
+            return made if extra is None else made + self.extra_gradient(buffer, extra)
 
         specs = [self.layout.parameters[i].spec for i in self.free]
         start = values[self.free]
@@ -216,12 +229,20 @@ class Problem:
             np.where(scaled, np.abs(start), 1.0),
         )
 
-    def _extra_gradient(self, values: np.ndarray, extra: Callable[[np.ndarray], float]) -> np.ndarray:
+    def extra_gradient(self, values: np.ndarray, extra: Callable[[np.ndarray], float]) -> np.ndarray:
+        """Return the derivatives by the free parameters of a function of the values of all parameters."""
         made = []
         for i in self.free:
             low, high = _around(values[i], self.layout.parameters[i].spec)
             made.append((extra(_with(values, i, high)) - extra(_with(values, i, low))) / (high - low))
         return np.array(made)
+
+    def held(self, place: int) -> Problem:
+        """Return the problem with one of the free parameters, counted among these, kept where it is."""
+        made = copy(self)  # with the same memory: the statistic is the same
+        made.free = np.delete(self.free, place)
+        made.used = [np.flatnonzero(np.isin(made.free, own)) for own in self.layout.places]
+        return made
 
     def minimise(self, values: np.ndarray | None = None) -> tuple[Minimum, Search | None]:
         """Return the minimum, and the search that found it; a failed attempt is followed by a second."""
@@ -241,7 +262,7 @@ class Problem:
         message = search.complaint()
         if not message and not np.isfinite(np.diag(covariance)[self.free]).any():
             message = "the data do not determine the free parameters: the covariance is singular"
-        if search.lowest >= _BAD:
+        if search.lowest >= NO_VALUE:
             message = "the model has no finite value at any parameters that were tried"
         return Minimum(values, covariance, search.lowest, not message, message, search.calls)
 
@@ -295,7 +316,7 @@ def _inverse(curvature: np.ndarray, held: np.ndarray) -> np.ndarray:
         if not np.isfinite(correlation).all():
             return made
         value, vector = np.linalg.eigh(correlation)
-        if value[0] > 1e-10:
+        if value[0] > 1e-8:  # the differences are no better
             made[np.ix_(used, used)] = np.linalg.inv(correlation) / np.outer(scale, scale)
             return made
         flat = int(np.argmax(np.abs(vector[:, 0])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import xarray as xr
 from batx.errors import ValueRangeError
 from batx.fit_data import FitData
 from batx.fit_errors import function_error, function_interval
-from batx.fit_problems import Interval, Minimum, Problem
+from batx.fit_problems import NO_VALUE, Interval, Minimum, Problem
 from batx.kernels.models import xspec_flux
 from batx.schema import build
 
 __all__ = ["fit_dataset", "flux_function"]
 
+#: parameters that say where a spectrum bends
+_BREAKS = ("e_cut", "e_peak", "e_fold")
 #: points of the model curve
 _CURVE = 120
 
@@ -28,6 +30,8 @@ def fit_dataset(
     intervals: Sequence[Interval] | None,
     bands: np.ndarray,
     delta: float,
+    fluxes: Mapping[str, np.ndarray] | None = None,
+    folded: Sequence[np.ndarray] | None = None,
 ) -> xr.Dataset:
     """Return the kind ``fit``.
 
@@ -41,6 +45,9 @@ def fit_dataset(
         (2,) or (band, 2) Edges of the band of the fluxes, or of several, in keV.
     delta
         Rise of the statistic at the ends of the intervals.
+    fluxes, folded
+        Fluxes (spectrum, band) by name, and counts of the model in the bins of each spectrum, where another
+        program computed them.
     """
     layout = problem.layout
     specs = [entry.spec for entry in layout.parameters]
@@ -53,12 +60,16 @@ def fit_dataset(
         "maximum": np.array([spec.maximum for spec in specs]),
         "frozen": np.array([spec.frozen for spec in specs]),
         "covariance": (("parameter", "parameter2"), minimum.covariance),
-        "statistic": ((), minimum.statistic),
+        "statistic": ((), minimum.statistic if minimum.statistic < NO_VALUE else np.nan),
         "dof": ((), problem.dof),
         "converged": ((), minimum.converged),
         **_ends(problem, minimum, intervals),
-        **_fluxes(problem, minimum, bands, delta if intervals is not None else None),
-        **_folded(problem, minimum),
+        **(
+            _fluxes(problem, minimum, bands, delta if intervals is not None else None)
+            if fluxes is None
+            else _flux_variables(problem, fluxes, bands)
+        ),
+        **_folded(problem, minimum, folded),
         **_curve(problem, minimum),
     }
     if len(problem.data) > 1:
@@ -85,6 +96,7 @@ def _attrs(
         for i, entry in zip(problem.free, intervals or (), strict=False)
         if entry.status
     ]
+    notes += _beyond(problem, minimum)
     statistics = [data.statistic for data in problem.data]
     first = problem.data[0].identity
     identity = {
@@ -102,6 +114,19 @@ def _attrs(
         "tied": json.dumps(dict(problem.layout.tied)) if problem.layout.tied else None,
         "inputs": json.dumps([_input(data) for data in problem.data]),
     }
+
+
+def _beyond(problem: Problem, minimum: Minimum) -> list[str]:
+    """Return what is to be said of breaks of the spectrum that lie outside the energies of the data."""
+    edges = np.concatenate([data.energies.ravel() for data in problem.data])
+    low, high = edges.min(), edges.max()
+    return [
+        f"{entry.name} lies outside the energies used, {low:g} to {high:g} keV"
+        for entry, value in zip(problem.layout.parameters, minimum.values, strict=True)
+        if entry.name.rpartition(".")[2].partition("[")[0] in _BREAKS
+        and not entry.spec.frozen
+        and not low <= value <= high
+    ]
 
 
 def _input(data: FitData) -> dict[str, Any]:
@@ -145,8 +170,6 @@ def flux_function(
 
 def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float | None) -> dict[str, Any]:
     """Return fluxes with 1-sigma errors, and with intervals if `delta` is given."""
-    joint = len(problem.data) > 1
-    several = bands.ndim == 2
     names = ["flux", "flux_err", "photon_flux", "photon_flux_err"] + ["flux_low", "flux_high"] * (
         delta is not None
     )
@@ -165,18 +188,24 @@ def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float 
                 rows["flux_high"].append(interval.high)
         for name, row in rows.items():
             values[name].append(row)
+    return _flux_variables(problem, {name: np.array(rows) for name, rows in values.items()}, bands)
+
+
+def _flux_variables(problem: Problem, values: Mapping[str, np.ndarray], bands: np.ndarray) -> dict[str, Any]:
+    """Return fluxes (spectrum, band) with the dimensions that they need, and their bands."""
+    joint, several = len(problem.data) > 1, bands.ndim == 2
     dims = ("spectrum",) * joint + ("band",) * several
     keep = (slice(None) if joint else 0, slice(None) if several else 0)
-    made: dict[str, Any] = {name: (dims, np.array(rows)[keep]) for name, rows in values.items()}
+    made: dict[str, Any] = {name: (dims, rows[keep]) for name, rows in values.items()}
     centre = (("band",) * several, bands.mean(axis=-1))
     return {**made, "band": centre, "band_bnds": (("band",) * several + ("bnds",), bands)}
 
 
-def _folded(problem: Problem, minimum: Minimum) -> dict[str, Any]:
+def _folded(problem: Problem, minimum: Minimum, folded: Sequence[np.ndarray] | None = None) -> dict[str, Any]:
     """Return data and model of the bins that were used, as rates."""
     net, error, model = [], [], []
     for k, data in enumerate(problem.data):
-        expected = problem.expected(minimum.values, k)
+        expected = problem.expected(minimum.values, k) if folded is None else folded[k]
         net.append(data.net / data.exposure)
         error.append(np.sqrt(data.net_variance + (problem.model_error * expected) ** 2) / data.exposure)
         model.append(expected / data.exposure)

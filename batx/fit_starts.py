@@ -5,7 +5,7 @@ Private to `batx.fitting`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,41 +18,57 @@ if TYPE_CHECKING:
 __all__ = ["approach", "starting_values"]
 
 #: combinations of start values of shapes that are tried
-_TRIALS = 48
+_TRIALS = 96
 #: a model with no more of them has one minimum
 _SIMPLE = 8
+#: first steps from each of several starts
+_FIRST = 12
 
 
 def starting_values(problem: Problem) -> np.ndarray:
     """Return values of all parameters to start from.
 
     The best of the candidates; of models with so many of them that they have several minima, the best that
-    the first steps from the three best ones lead to.
+    the first steps lead to from the best candidate for each start value of each shape.
     """
-    starts = [_scaled(problem, trial) for trial in _candidates(problem)]
-    starts.sort(key=problem.statistic)
+    trials, groups = _candidates(problem)
+    starts = [_scaled(problem, trial) for trial in trials]
+    heights = [problem.statistic(start) for start in starts]
     if len(starts) <= _SIMPLE:
-        return starts[0]
-    return min((approach(problem, start, 10)[0] for start in starts[:3]), key=problem.statistic)
+        return starts[int(np.argmin(heights))]
+    chosen = set()
+    for places in groups:
+        shapes = np.array([trial[places[0]] for trial in trials])
+        for value in np.unique(shapes):
+            alike = np.flatnonzero(shapes == value)
+            chosen.add(int(alike[np.argmin(np.array(heights)[alike])]))
+    ways = [approach(problem, starts[number], _FIRST)[0] for number in sorted(chosen)]
+    return min(ways, key=problem.statistic)
 
 
-def _candidates(problem: Problem) -> Iterable[np.ndarray]:
+def _candidates(problem: Problem) -> tuple[list[np.ndarray], list[list[int]]]:
     """Return values with every combination of the start values of the shapes that were not given.
 
-    What each of several spectra has for itself is moved together.
+    What each of several spectra has for itself is moved together; the places of each such group are returned
+    too. Energies far outside those of the data are left out.
     """
     groups: dict[str, list[int]] = {}
     for i in problem.free:
         entry = problem.layout.parameters[i]
         if entry.spec.starts and not entry.given:
             groups.setdefault(entry.name.partition("[")[0], []).append(int(i))
-    trials = [problem.layout.values]
+    edges = np.concatenate([data.energies.ravel() for data in problem.data])
+    trials, moved = [problem.layout.values], []
     for places in groups.values():
         spec = problem.layout.parameters[places[0]].spec
         inside = [value for value in spec.starts if spec.minimum < value < spec.maximum]
+        if spec.unit == "keV":
+            near = [value for value in inside if edges.min() / 6 <= value <= 3 * edges.max()]
+            inside = near or inside
         if inside and len(trials) * len(inside) <= _TRIALS:
             trials = [_with(trial, places, value) for trial in trials for value in inside]
-    return trials
+            moved.append(places)
+    return trials, moved
 
 
 def _scaled(problem: Problem, values: np.ndarray) -> np.ndarray:
@@ -86,26 +102,39 @@ def _scaled(problem: Problem, values: np.ndarray) -> np.ndarray:
     return made
 
 
-def approach(problem: Problem, values: np.ndarray, steps: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def approach(
+    problem: Problem,
+    values: np.ndarray,
+    steps: int = 60,
+    extra: Callable[[np.ndarray], float] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return values near the minimum, and the errors of the free parameters there.
 
     Damped Gauss-Newton steps (Levenberg-Marquardt) with the variance that the model gives to Poisson counts;
-    each must lower the statistic. No step takes a norm below a tenth or an energy beyond three times what it
-    was. It stops when a step gains less than 1e-4.
+    each must lower the statistic, or the sum of it and what `extra` gives for the values of all parameters.
+    No step takes a norm below a tenth or an energy beyond three times what it was. It stops when a step gains
+    less than 1e-4.
     """
     specs = [problem.layout.parameters[i].spec for i in problem.free]
-    values, lowest, damping = values.copy(), problem.statistic(values), 1e-3
+
+    def sought(trial: np.ndarray) -> float:
+        return problem.statistic(trial) + (extra(trial) if extra is not None else 0.0)
+
+    values, lowest, damping = values.copy(), sought(values), 1e-3
     for _ in range(steps):
         curvature, slope = _normal_equations(problem, values)
+        if extra is not None:
+            slope = slope - 0.5 * problem.extra_gradient(values, extra)
         size = np.diag(curvature)  # parameters differ by many powers of ten
         scale = np.sqrt(np.where(size > 0.0, size, 1.0))
         curvature, slope = curvature / np.outer(scale, scale), slope / scale
         start, before = values[problem.free], lowest
         while damping < 1e10:
-            damped = curvature + damping * np.eye(scale.size)
-            trial = start + np.linalg.lstsq(damped, slope, rcond=None)[0] / scale
-            values[problem.free] = np.clip(trial, *_reach(specs, start))
-            lowest = problem.statistic(values)
+            step = np.linalg.lstsq(curvature + damping * np.eye(scale.size), slope, rcond=None)[0]
+            if step @ (2.0 * slope - curvature @ step) < 5e-5:  # what it would gain
+                break
+            values[problem.free] = np.clip(start + step / scale, *_reach(specs, start))
+            lowest = sought(values)
             if lowest < before:
                 damping = max(0.1 * damping, 1e-8)
                 break
@@ -132,14 +161,15 @@ def _normal_equations(problem: Problem, values: np.ndarray) -> tuple[np.ndarray,
     curvature, slope = np.zeros((problem.free.size,) * 2), np.zeros(problem.free.size)
     for k, data in enumerate(problem.data):
         with np.errstate(all="ignore"):
-            expected, slopes = problem.slopes(values, k)
+            expected, slopes = problem.own_slopes(values, k)
         expected, slopes = np.nan_to_num(expected), np.nan_to_num(slopes)
         variance = data.net_variance
         if data.statistic not in ("chi2", "gaussian"):
             variance = np.maximum(expected + data.ratio * np.maximum(data.background, 0.0), 1e-2)
         weight = 1.0 / (variance + (problem.model_error * expected) ** 2)
-        curvature += (slopes * weight) @ slopes.T
-        slope += slopes @ (weight * (data.net - expected))
+        used = problem.used[k]
+        curvature[np.ix_(used, used)] += (slopes * weight) @ slopes.T
+        slope[used] += slopes @ (weight * (data.net - expected))
     return curvature, slope
 
 

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import call_engine
 from batx.errors import BatxWarning, ValueRangeError
+from batx.fit_data import limits_of
 from batx.fit_errors import parameter_intervals
-from batx.fit_inputs import Settings, problem_of
+from batx.fit_inputs import Settings, is_pair, problem_of
 from batx.fit_problems import Problem
 from batx.fit_results import fit_dataset
+from batx.units import to_value
 
-__all__ = ["fit"]
+__all__ = ["fit", "flux_bands", "warn_of"]
 
 
 def fit(
@@ -35,6 +38,7 @@ def fit(
     model_error: float = 0.0,
     ignore_bad: bool = True,
     compat: str | None = None,
+    engine: Any = "native",
 ) -> xr.Dataset:
     """Return the fit of a model to a spectrum, or to several spectra jointly.
 
@@ -53,7 +57,7 @@ def fit(
         none.
     energy
         (low, high) in keV. Bins that contain or end at a limit are left out, as with XSPEC's
-        ``ignore **-low high-**``.
+        ``ignore **-low high-**``; the last bin too if it ends at `high`.
     statistic
         ``"chi2"``, ``"cstat"`` (with a background this is W), ``"wstat"``, ``"pgstat"`` (Poisson over a
         Gaussian background), ``"gaussian"`` (chi-square with the logarithms of the errors). ``"auto"``: chi2
@@ -80,6 +84,9 @@ def fit(
     compat
         ``"xspec"`` integrates black bodies, bremsstrahlung and Band functions by two points to a bin, sums
         fluxes over the bins of the response, and takes one count for an error of zero, as XSPEC does.
+    engine
+        ``"native"``; ``"xspec"`` for pyXspec where it is installed, in a process of its own; or a
+        `batx.xspec.Xspec`, which keeps that process for the next fit.
 
     For `response`, `background`, `energy` and `statistic`, a list or a mapping by label gives each spectrum
     its own.
@@ -99,6 +106,8 @@ def fit(
         If there is no response, or it is not that of the spectrum.
     EmptySelectionError
         If all channels are bad or outside `energy`.
+    MissingPackageError, EngineError
+        If another engine is not there, or fails.
     ValueRangeError
         If the exposure is not positive, values are not finite, errors are zero, or a keyword is out of range.
     KindError
@@ -107,8 +116,9 @@ def fit(
     Warns
     -----
     BatxWarning
-        If the fit did not converge, there are more parameters than bins, or a Poisson statistic is used on
-        data that are not counts.
+        If the fit did not converge, there are more parameters than bins, a Poisson statistic is used on data
+        that are not counts, the background of a net spectrum would be subtracted again, or the spectrum names
+        a correction file, which is not used.
 
     Notes
     -----
@@ -128,6 +138,26 @@ def fit(
     >>> result.sel(parameter="index").value.round(2).item(), result.dof.item()
     (1.06, 1)
     """
+    if engine != "native":
+        return call_engine(
+            engine,
+            "fit",
+            spectra,
+            model,
+            errors=errors,
+            delta=delta,
+            flux=flux,
+            response=response,
+            background=background,
+            energy=energy,
+            statistic=statistic,
+            parameters=parameters,
+            untied=untied,
+            tied=tied,
+            model_error=model_error,
+            ignore_bad=ignore_bad,
+            compat=compat,
+        )
     if errors not in ("profile", "covariance"):
         raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
     if not delta > 0:
@@ -136,7 +166,7 @@ def fit(
         response, background, energy, statistic, parameters, untied, tied, model_error, ignore_bad, compat
     )
     problem = problem_of(spectra, model, settings)
-    _warn_of(problem)
+    warn_of(problem)
     minimum, search = problem.minimise()
     intervals = None
     if errors == "profile" and search is not None and minimum.converged:
@@ -145,24 +175,24 @@ def fit(
         warnings.warn(
             f"fit: {minimum.message}; see attrs['message'] of the result", BatxWarning, stacklevel=2
         )
-    return fit_dataset(problem, minimum, intervals, _bands(flux, energy, problem), delta)
+    return fit_dataset(problem, minimum, intervals, flux_bands(flux, energy, problem), delta)
 
 
-def _bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
+def flux_bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
     """Return the band of the fluxes as (2,), or several as (band, 2)."""
-    if flux is None and isinstance(energy, (tuple, np.ndarray)):
-        flux = energy
+    if flux is None and is_pair(energy):
+        flux = limits_of(energy)
     if flux is None:
         edges = np.concatenate([data.energies.ravel() for data in problem.data])
         flux = (max(edges.min(), 1e-3), edges.max())
-    bands = np.asarray(flux, np.float64)
+    bands = np.asarray(to_value(flux, "keV", "flux"), np.float64)
     shaped = bands.ndim in (1, 2) and bands.shape[-1] == 2
     if not shaped or not (bands > 0).all() or not (bands[..., 0] < bands[..., 1]).all():
         raise ValueRangeError(f"flux: found {flux}, expected (low, high) in keV, or a list of them")
     return bands
 
 
-def _warn_of(problem: Problem) -> None:
+def warn_of(problem: Problem) -> None:
     """Warn of what makes the numbers of a fit mean less than they seem to."""
     if problem.dof < 0:
         warnings.warn(
@@ -171,6 +201,20 @@ def _warn_of(problem: Problem) -> None:
             stacklevel=3,
         )
     for data in problem.data:
+        if data.has_background and data.is_net:
+            warnings.warn(
+                f"fit: spectrum {data.label!r} says that its background is subtracted (HDUCLAS2 NET), and is "
+                "given one that is subtracted again; pass background=False if that is not meant",
+                BatxWarning,
+                stacklevel=3,
+            )
+        if data.correction:
+            warnings.warn(
+                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which "
+                "is not subtracted",
+                BatxWarning,
+                stacklevel=3,
+            )
         if data.statistic in ("cstat", "wstat", "pgstat") and not data.poisson:
             warnings.warn(
                 f"fit: spectrum {data.label!r} is not of Poisson counts; {data.statistic} takes rate times "

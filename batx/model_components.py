@@ -69,6 +69,8 @@ class Component:
         The same as XSPEC counts it, where that differs.
     energies
         Energies (keV) at which the density jumps.
+    proportional
+        Whether the last parameter is a factor of it, and nothing else.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Component:
     bins: Callable[..., Any]
     xspec: Callable[..., Any] | None = None
     energies: tuple[float, ...] = ()
+    proportional: bool = False
 
 
 def _norm(unit: str, value: float = 1.0) -> Parameter:
@@ -92,7 +95,7 @@ def _energy(name: str, value: float, low: float, high: float, **how: Any) -> Par
 _PHOTONS = "ph cm**-2 s**-1 keV**-1"
 _INDEX = Parameter("index", 2.0, "1", -3.0, 10.0)
 _PIVOT = _energy("pivot", 1.0, 1e-3, 1e4, frozen=True)
-_KT = _energy("kt", 3.0, 1e-3, 1e3, starts=(0.3, 1.0, 3.0, 10.0, 30.0))
+_KT = _energy("kt", 3.0, 1e-3, 1e3, starts=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0))
 _E_BREAK = (20.0, 50.0, 120.0, 300.0)
 
 
@@ -103,7 +106,9 @@ def _additive(
     bins: Callable[..., Any] | None = None,
     xspec: Callable[..., Any] | None = None,
 ) -> Component:
-    return Component(name, "additive", parameters, density, bins or _integrated(density), xspec)
+    return Component(
+        name, "additive", parameters, density, bins or _integrated(density), xspec, proportional=True
+    )
 
 
 def _integrated(density: Callable[..., Any]) -> Callable[..., Any]:

@@ -189,6 +189,7 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
         )
     name = function.__name__ if function.__name__.isidentifier() else "function"
     start = [1.0 if entry.default is entry.empty else float(entry.default) for entry in plain[1:]]
+    _require_one_value_each(function, start)
     parameters = tuple(
         Parameter(entry.name, value, minimum=0.0, scale="linear")
         if role == "additive" and _is_scale(function, start, i)
@@ -208,6 +209,16 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
             bins.integrate(function(bins.nodes, *p) * np.ones_like(bins.nodes)) / np.diff(bins.edges)
         ),
     )
+
+
+def _require_one_value_each(function: Callable[..., Any], start: list[float]) -> None:
+    """Raise if a function does not give a number for each energy."""
+    with np.errstate(all="ignore"):
+        found = np.shape(function(np.array([1.0, 15.0, 50.0, 150.0]), *start))
+    if found not in ((), (4,)):
+        raise ModelError(
+            f"a function that is a model gives a number for each energy; for 4 energies it gave shape {found}"
+        )
 
 
 def _is_scale(function: Callable[..., Any], start: list[float], place: int) -> bool:
@@ -368,7 +379,12 @@ def _photons(tree: Any, bins: Bins, values: np.ndarray, compat: str | None) -> n
     if isinstance(tree, _Leaf):
         component = tree.component
         integral = component.xspec if compat == "xspec" and component.xspec is not None else component.bins
-        return integral(bins, *values[tree.values])
+        own = values[tree.values]
+        if not component.proportional:
+            return integral(bins, *own)
+        shape = tuple(own[:-1].tolist())
+        once = bins.recent((tree.first, compat, shape), component, lambda: integral(bins, *shape, 1.0))
+        return own[-1] * once
     if isinstance(tree, _Sum):
         return np.sum([_photons(term, bins, values, compat) for term in tree.terms], axis=0)
     photons = _photons(tree.spectrum, bins, values, compat)

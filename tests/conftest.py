@@ -24,3 +24,23 @@ def shared() -> Path:
 def heasoft(shared: Path) -> Path:
     """Reference runs of the BAT tools."""
     return shared / "reference" / "heasoft"
+
+
+@pytest.fixture
+def headas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ``$HEADAS`` of stand-ins; see `stand_ins`."""
+    import stand_ins
+
+    folder = stand_ins.make_headas(tmp_path / "software")
+    monkeypatch.setenv("HEADAS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def sas_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ``$SAS_DIR`` without tasks; see `stand_ins.add_sas_task`."""
+    import stand_ins
+
+    folder = stand_ins.make_sas(tmp_path / "software")
+    monkeypatch.setenv("SAS_DIR", str(folder))
+    return folder

@@ -11,7 +11,7 @@ import xarray as xr
 from batx.errors import FileFormatError
 from batx.io.file import FitsFile, column_variable, table_variables
 from batx.io.fits import Hdu, lazy_variable
-from batx.io.header import keyword, time_zero
+from batx.io.header import keyword, pixel_list_cards, time_zero
 from batx.io.identify import is_catalog_position, is_mission_bat
 from batx.io.lazy import ComputedArray, StackedArray
 from batx.schema import KINDS, build
@@ -51,6 +51,8 @@ def decode_events(file: FitsFile, hdu: Hdu) -> xr.Dataset:
             attrs = {"long_name": KINDS["events"].by_name[name].doc, "units": "1", "fits_name": name.upper()}
             chunks = {"event": hdu.chunk_rows} if hdu.chunk_rows else {}
             variables[name] = lazy_variable(("event",), array, attrs, **chunks)
+    if cards := pixel_list_cards(hdu):
+        variables["wcs"] = ((), cards)
     return build("events", variables | file.good_time(), file.attrs(hdu))
 
 

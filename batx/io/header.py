@@ -7,7 +7,7 @@ from typing import Any
 
 from batx.io.fits import Hdu
 
-__all__ = ["header_attrs", "keyword", "time_zero", "wcs_cards"]
+__all__ = ["header_attrs", "keyword", "pixel_list_cards", "time_zero", "wcs_cards"]
 
 #: FITS keyword -> attribute with a name of its own; every other keyword keeps its own name in lower case
 _MAPPED = {
@@ -133,3 +133,42 @@ def header_attrs(hdu: Hdu, primary: Hdu | None = None) -> dict[str, Any]:
 def wcs_cards(hdu: Hdu) -> str:
     """Return the world-coordinate cards of an image, one a line, as `Header.fromstring` reads them."""
     return "\n".join(card for key, card in hdu.header.cards.items() if _WCS.match(key))
+
+
+def pixel_list_cards(hdu: Hdu, columns: tuple[str, str] = ("X", "Y")) -> str:
+    """Return the world coordinates of two columns of an event list, as the cards of an image; empty if none.
+
+    They are in the keywords of the columns (TCTYPn and so on, Greisen & Calabretta 2002, A&A 395, 1061,
+    section 3.2), or, as XMM-Newton also writes them, in REFXCTYP and so on.
+    """
+    made = {}
+    for axis, (name, letter) in enumerate(zip(columns, "XY", strict=True), 1):
+        column = hdu.columns.get(name)
+        for key, short, reference in _PIXEL_LIST if column is not None else ():
+            value = keyword(hdu, f"{short}{column.number}", f"REF{letter}{reference}")
+            if value is not None:
+                made[f"{key}{axis}"] = value
+    if not all(str(made.get(f"CTYPE{axis}", "")).strip()[4:] for axis in (1, 2)):
+        return ""
+    for key in ("RADECSYS", "EQUINOX"):
+        value = keyword(hdu, key)
+        if value is not None:
+            made[key] = value
+    return _cards(made)
+
+
+#: keyword of an image, of a column, and of REFX and REFY without the first four letters
+_PIXEL_LIST = (
+    ("CTYPE", "TCTYP", "CTYP"),
+    ("CRPIX", "TCRPX", "CRPX"),
+    ("CRVAL", "TCRVL", "CRVL"),
+    ("CDELT", "TCDLT", "CDLT"),
+    ("CUNIT", "TCUNI", "CUNI"),
+    ("CROTA", "TCROT", "CROT"),
+)
+
+
+def _cards(values: dict[str, Any]) -> str:
+    from astropy.io.fits import Card
+
+    return "\n".join(str(Card(key, value)).rstrip() for key, value in values.items())

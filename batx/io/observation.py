@@ -162,11 +162,13 @@ def _identified(path: Path, folder: str) -> Iterator[_Found]:
 
 
 def _obs_id(found: list[_Found]) -> str:
-    """Return the observation id that most files name."""
+    """Return the observation id that most event files name, without events the one that most files name."""
     named = [
-        item.header("OBS_ID") or str(item.file.primary.header.get("OBS_ID", "")).strip() for item in found
+        (item.header("OBS_ID") or str(item.file.primary.header.get("OBS_ID", "")).strip(), item.kind)
+        for item in found
     ]
-    ids = [name for name in named if name]
+    # calibration of a trigger may be from other observations, its events are its own
+    ids = [name for name, kind in named if name and kind == "events"] or [name for name, _ in named if name]
     return max(sorted(set(ids)), key=ids.count) if ids else ""
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from batx.errors import ModelError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
 from batx.schema import require_kind
 from batx.spectral_models import SpectralModel, spectral_model
+from batx.xspec_models import XSPEC_MODELS, XSPEC_STATISTICS, abundances
 
 __all__ = ["to_script"]
 
@@ -137,81 +137,16 @@ def _own(name: str) -> Callable[[dict[str, float]], float]:
     return lambda values: values[name]
 
 
-def _at_one_kev(values: dict[str, float]) -> float:
-    return values["norm"] * values["pivot"] ** values["index"]
-
-
-_PL_NORM = ("norm", "norm", _at_one_kev)
-_FLUX_ENDS = (("Emin", "emin", _own("emin")), ("Emax", "emax", _own("emax")))
 #: component: (name in XSPEC, (parameter there, parameter here that frees or freezes it, its value) ...)
 _XSPEC: dict[str, Any] = {
-    "powerlaw": ("powerlaw", (("PhoIndex", "index", _own("index")), _PL_NORM)),
-    "cutoffpl": (
-        "cutoffpl",
-        (("PhoIndex", "index", _own("index")), ("HighECut", "e_cut", _own("e_cut")), _PL_NORM),
-    ),
-    "peakpl": (
-        "cutoffpl",
-        (
-            ("PhoIndex", "index", _own("index")),
-            ("HighECut", "e_peak", lambda values: values["e_peak"] / (2.0 - values["index"])),
-            _PL_NORM,
-        ),
-    ),
-    "grbm": (
-        "grbm",
-        (
-            ("alpha", "alpha", _own("alpha")),
-            ("beta", "beta", _own("beta")),
-            ("tem", "e_fold", _own("e_fold")),
-            ("norm", "norm", _own("norm")),
-        ),
-    ),
-    "band": (
-        "grbm",
-        (
-            ("alpha", "alpha", _own("alpha")),
-            ("beta", "beta", _own("beta")),
-            ("tem", "e_peak", lambda values: values["e_peak"] / (2.0 + values["alpha"])),
-            ("norm", "norm", _own("norm")),
-        ),
-    ),
-    "bbody": ("bbody", (("kT", "kt", _own("kt")), ("norm", "norm", _own("norm")))),
-    "bremss": ("bremss", (("kT", "kt", _own("kt")), ("norm", "norm", _own("norm")))),
-    "logpar": (
-        "logpar",
-        (
-            ("alpha", "alpha", _own("alpha")),
-            ("beta", "beta", _own("beta")),
-            ("pivotE", "pivot", _own("pivot")),
-            ("norm", "norm", _own("norm")),
-        ),
-    ),
-    "constant": ("constant", (("factor", "factor", _own("factor")),)),
-    **{
-        name: (name.removesuffix("_angr"), (("nH", "nh", _own("nh")),))
-        for name in ("tbabs", "phabs", "tbabs_angr", "phabs_angr")
-    },
-    "cflux": ("cflux", (*_FLUX_ENDS, ("lg10Flux", "log_flux", _own("log_flux")))),
-    "eflux": ("cflux", (*_FLUX_ENDS, ("lg10Flux", "flux", lambda values: np.log10(values["flux"])))),
-    "cpflux": ("cpflux", (*_FLUX_ENDS, ("Flux", "photon_flux", _own("photon_flux")))),
+    name: (other, tuple((entry.name, entry.source, entry.there) for entry in parameters))
+    for name, (other, parameters) in XSPEC_MODELS.items()
 }
-
-
-def _abundances(recipe: _Recipe) -> str | None:
-    """Return the table of abundances that absorption needs, `None` without absorption."""
-    names = {component.name for component, _ in recipe.model.components}
-    tables = {
-        "angr" if name.endswith("_angr") else "wilm" for name in names if name[:5] in ("tbabs", "phabs")
-    }
-    if len(tables) > 1:
-        raise ModelError("to_script: other programs have one table of abundances for all components")
-    return tables.pop() if tables else None
 
 
 # ---------------------------------------------------------------- XSPEC
 
-_XSPEC_STATISTICS = {"chi2": "chi", "gaussian": "chi", "cstat": "cstat", "wstat": "cstat", "pgstat": "pgstat"}
+_XSPEC_STATISTICS = {**XSPEC_STATISTICS, "gaussian": "chi"}
 
 
 def _xspec(recipe: _Recipe) -> list[str]:
@@ -219,7 +154,7 @@ def _xspec(recipe: _Recipe) -> list[str]:
     lines = [
         f"statistic {_XSPEC_STATISTICS[entry['statistic']]} {i}" for i, entry in enumerate(recipe.inputs, 1)
     ]
-    if (table := _abundances(recipe)) is not None:
+    if (table := abundances(recipe.model)) is not None:
         lines += [f"abund {table}", "xsect vern"]
     lines.append("data " + " ".join(f"{i}:{i} {entry['data']}" for i, entry in enumerate(recipe.inputs, 1)))
     for i, entry in enumerate(recipe.inputs, 1):
@@ -271,7 +206,7 @@ def _sherpa(recipe: _Recipe) -> list[str]:
     if len(statistics) != 1 or None in statistics:
         raise ModelError("to_script: Sherpa takes one statistic for all spectra, and has no PG-statistic")
     lines = ["from sherpa.astro import ui", "", f"ui.set_stat({statistics.pop()!r})"]
-    if (table := _abundances(recipe)) is not None:
+    if (table := abundances(recipe.model)) is not None:
         lines += [f"ui.set_xsabund({table!r})", "ui.set_xsxsect('vern')"]
     known: dict[tuple[str, str], str] = {}
     for i, entry in enumerate(recipe.inputs, 1):

@@ -196,7 +196,25 @@ def events_hdus(ds: xr.Dataset) -> list[Any]:
     cards: Cards = {"HDUCLASS": "OGIP", "HDUCLAS1": ("EVENTS", "list of events"), "HDUCLAS2": "ACCEPTED"}
     if ds.attrs.get("hduclas1") == "EVENTS":
         cards["HDUCLAS2"] = ds.attrs.get("hduclas2")
-    return [table_hdu("EVENTS", columns, cards | times, ds.attrs, history=True), *good_time_hdus(ds, times)]
+    table = table_hdu("EVENTS", columns, cards | times, ds.attrs, history=True)
+    if "wcs" in ds.coords:
+        _add_pixel_list(table.header, [column.name for column in columns], str(ds["wcs"].values))
+    return [table, *good_time_hdus(ds, times)]
+
+
+def _add_pixel_list(header: Any, names: list[str], cards: str) -> None:
+    """Enter the world coordinates of the columns X and Y into their keywords, if both are there."""
+    from astropy.io.fits import Header
+
+    known = Header.fromstring(cards, sep="\n")
+    if not {"X", "Y"} <= set(names):
+        return
+    for axis, name in enumerate("XY", 1):
+        for key in ("CTYP", "CRPX", "CRVL", "CDLT", "CUNI", "CROT"):
+            long = {"CTYP": "CTYPE", "CRPX": "CRPIX", "CRVL": "CRVAL", "CDLT": "CDELT", "CUNI": "CUNIT"}
+            value = known.get(f"{long.get(key, 'CROTA')}{axis}")
+            if value is not None:
+                header[f"T{key}{names.index(name) + 1}"] = value
 
 
 def gti_hdus(ds: xr.Dataset) -> list[Any]:

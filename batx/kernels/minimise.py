@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["End", "Search"]
+__all__ = ["NO_END", "End", "Search"]
 
 #: no limit is as far away as this
 _FAR = 1e20
@@ -17,15 +17,19 @@ _NEAR = 1e-3
 
 
 class End(NamedTuple):
-    """Where a profile ends: value, whether it is good, at a limit, or there is a better minimum."""
+    """Where a profile ends: value, whether it is good, at a limit, or there is a better minimum.
+
+    `values` are those of all parameters at a better minimum, as far as they are known.
+    """
 
     value: float
     good: bool
     limited: bool
     better: bool
+    values: Any = None
 
 
-_NO_END = End(np.nan, False, False, False)
+NO_END = End(np.nan, False, False, False)
 
 
 class Search:
@@ -125,7 +129,7 @@ class Search:
         if not self._minuit.valid:
             self._minuit.migrad(use_simplex=False)
         if not self._minuit.valid:
-            return [(_NO_END, _NO_END)] * self.unit.size
+            return [(NO_END, NO_END)] * self.unit.size
         self._minuit.errordef = rise
         self._minuit.minos()
         self._minuit.errordef = 1.0

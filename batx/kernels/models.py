@@ -8,7 +8,7 @@ for: 1e-9 of the integral for the smooth spectra of this module.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -35,6 +35,9 @@ ERG_PER_KEV = 1.602176634e-9
 #: points of the quadrature for bins up to a ratio of their edges; the last for any wider one
 _ORDERS = ((1.008, 2), (1.03, 3), (1.15, 5), (1.6, 8), (np.inf, 24))
 
+#: how many recent spectra are kept for a grid of bins
+_RECENT = 24
+
 _MOST = 700.0
 """No exponent beyond this: exp is finite."""
 
@@ -55,12 +58,24 @@ class Bins:
         self.log_ratio = np.log(self.high / self.low)
         self.nodes, self.weights, self.starts = _quadrature(self.edges)
         self._cache: dict[str, np.ndarray] = {}
+        self._recent: dict[Hashable, tuple[object, np.ndarray]] = {}
 
     def cached(self, name: str, make: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return what `make` gives for the edges, made once for each name."""
         if name not in self._cache:
             self._cache[name] = make(self.edges)
         return self._cache[name]
+
+    def recent(self, key: Hashable, owner: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return what `make` gives, or gave for the same key and owner a short while ago."""
+        held = self._recent.get(key)
+        if held is not None and held[0] is owner:
+            return held[1]
+        if len(self._recent) >= _RECENT:
+            self._recent.pop(next(iter(self._recent)))
+        made = make()
+        self._recent[key] = (owner, made)
+        return made
 
     def integrate(self, values: np.ndarray) -> np.ndarray:
         """Return the integral over each bin of a function given at `nodes`."""

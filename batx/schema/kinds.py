@@ -41,6 +41,7 @@ EVENTS = Kind(
             fits="EVENT_FLAGS",
         ),
         _V("mask_weight", ("[source]", "event"), "1", "mask weight", "real", fits="MASK_WEIGHT"),
+        _V("wcs", (), None, "FITS WCS cards of x and y, of imaging telescopes", "any", coord=True),
         *GTI_VARIABLES,
         *TRACE_VARIABLES,
     ),

@@ -7,6 +7,7 @@ from batx.transfer.limits import Limits
 from batx.transfer.listings import Entry, entries
 from batx.transfer.places import data_directory
 from batx.transfer.reading import exists, read_bytes
+from batx.transfer.unpacking import unpack
 
 __all__ = [
     "Entry",
@@ -19,4 +20,5 @@ __all__ = [
     "entries",
     "exists",
     "read_bytes",
+    "unpack",
 ]

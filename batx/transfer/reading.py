@@ -24,6 +24,7 @@ def read_bytes(
     max_bytes: int = _PAGE,
     parameters: Mapping[str, str] | None = None,
     method: str = "GET",
+    also: tuple[int, ...] = (),
 ) -> bytes:
     """Return what is at an address, if it is not too large.
 
@@ -39,6 +40,8 @@ def read_bytes(
         Of a question to a web service.
     method
         ``"GET"`` or ``"POST"``.
+    also
+        Statuses of web services, such as 400, with which they send an answer that explains.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def read_bytes(
 
         def once() -> bytes:
             if scheme(address(url)) in ("http", "https"):
-                answer = job.web.get(url, parameters=parameters, method=method)
+                answer = job.web.get(url, parameters=parameters, method=method, also=also)
             else:
                 answer = job.get(url)
             return _whole(answer, max_bytes)

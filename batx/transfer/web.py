@@ -101,8 +101,11 @@ class Web:
         validator: str = "",
         parameters: Mapping[str, str] | None = None,
         method: str = "GET",
+        also: tuple[int, ...] = (),
     ) -> Answer:
         """Ask for a file, from byte `start` on if it is still the one with this validator.
+
+        Answers with a status in `also` are taken for a file too.
 
         Raises
         ------
@@ -114,7 +117,7 @@ class Web:
             headers["Range"] = f"bytes={start}-"
             if validator:
                 headers["If-Range"] = validator
-        response = self._follow(method, url, headers, parameters)
+        response = self._follow(method, url, headers, parameters, also)
         with ExitStack() as stack:
             stack.callback(response.close)
             answer = self._answer(response, start)
@@ -152,14 +155,16 @@ class Web:
                 self._sessions.append(session)
         return session
 
-    def _follow(self, method: str, url: str, headers: dict[str, str], parameters: Any) -> Any:
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str], parameters: Any, also: tuple[int, ...]
+    ) -> Any:
         """Return the first answer that is no redirect."""
         here = url
         for _ in range(self.limits.redirects + 1):
             self._wait(here)
             response = self._ask(method, here, headers, parameters)
             if response.status_code not in _REDIRECTS:
-                return self._checked(response, here)
+                return response if response.status_code in also else self._checked(response, here)
             target = response.headers.get("Location", "")
             response.close()
             here, parameters = self._redirected(here, target), None

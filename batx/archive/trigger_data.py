@@ -1,0 +1,246 @@
+"""Messages and event data of on-board triggers, successful or not, and the observations around them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from batx.archive.assembly import assemble
+from batx.archive.layouts import mirror_list
+from batx.archive.plans import Plan, Planned, month_names, plan, planned_files
+from batx.archive.swift_tools import trigger_id, triggers
+from batx.archive.tables import ask
+from batx.errors import BatxWarning, DownloadError, MissingFileError
+from batx.transfer import Limits, Progress, data_directory
+from batx.transfer.listings import joined
+
+__all__ = ["fetch_trigger", "plan_triggers"]
+
+_QUICKLOOK = "https://swift.gsfc.nasa.gov/data/swift/qltdrss"
+_FOLDER = "tdrss"
+_DAY = 1.0
+_MOST_OBSERVATIONS = 6
+_HOUSEKEEPING = ("*bgocb*", "*bdecb*", "*sat.fits*", "*pat.fits*", "*uat.fits*")
+
+
+def plan_triggers(
+    numbers: Any,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    mirrors: str | os.PathLike[str] | Sequence[str] | None = None,
+    quicklook: bool = True,
+    offline: bool = False,
+    limits: Limits | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Plan:
+    """Return what is to be fetched of on-board triggers: messages, scaled maps, light curves, events.
+
+    Parameters
+    ----------
+    numbers
+        Trigger numbers, one or many, or a table that `batx.archive.triggers` returned.
+    data, mirrors, quicklook, offline, limits, step
+        As for `batx.archive.plan`.
+
+    Returns
+    -------
+    Plan
+        Its folders are ``<data>/tdrss/<obsid>``.
+
+    Raises
+    ------
+    MissingFileError
+        If the archive does not know a trigger, or has no files of it.
+    DownloadError, QueryError
+        If the archive cannot be reached.
+    ValueRangeError
+        If a number is none.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "swift/data/tdrss/2022_04/01104692000/sw01104692000msbce.fits")
+    ...     path.parent.mkdir(parents=True)
+    ...     _ = path.write_bytes(b"SIMPLE  =                    T")
+    ...     table = {"obsid": ["01104692000"], "time": [59699.5]}
+    ...     len(plan_triggers(table, data=f"{folder}/data", mirrors=folder).files)
+    1
+    """
+    root = data_directory(data)
+    wanted = _wanted(numbers)
+    unknown = [obs_id for obs_id, time in wanted.items() if time is None]
+    if unknown and not offline:
+        if step:
+            step("asking the archive when the triggers were")
+        wanted |= _times(unknown, limits)
+    files: list[Planned] = []
+    folders: dict[str, Path] = {}
+    early: list[str] = []
+    for obs_id, time in wanted.items():
+        if step:
+            step(f"looking for trigger {obs_id}")
+        folders[obs_id] = root / _FOLDER / obs_id
+        if offline:
+            files += _there(obs_id, root)
+            continue
+        found, recent = _files(obs_id, time, root, mirror_list(mirrors), quicklook, limits)
+        if recent:
+            early.append(obs_id)
+            folders[obs_id] = root / "quicklook" / _FOLDER / obs_id
+        files += found
+    return Plan(root, tuple(files), folders, tuple(early), limits)
+
+
+def fetch_trigger(
+    number: Any,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    mirrors: str | os.PathLike[str] | Sequence[str] | None = None,
+    support: Iterable[str | os.PathLike[str]] | None = None,
+    quicklook: bool = True,
+    offline: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Fetch the data of one trigger and put them together as an observation.
+
+    The observation during which the trigger was gives the attitude; gains and enabled detectors come from it,
+    or from those nearest in time within a day.
+
+    Parameters
+    ----------
+    number
+        Trigger number.
+    support
+        Folders in which attitude and calibration are looked for, in place of those that the archive has.
+    data, mirrors, quicklook, offline, limits, progress
+        As for `batx.fetch`.
+
+    Returns
+    -------
+    pathlib.Path
+        ``<data>/triggers/<obsid>``, for `batx.open_observation`; see `batx.archive.assemble`. If it was put
+        together before it is returned as it is.
+
+    Raises
+    ------
+    MissingFileError, DownloadError, QueryError, ValueRangeError
+        As `plan_triggers`.
+
+    Warns
+    -----
+    BatxWarning
+        As `batx.archive.assemble`.
+
+    Examples
+    --------
+    >>> fetch_trigger(1104692)  # doctest: +SKIP
+    """
+    root = data_directory(data)
+    obs_id = trigger_id(number)
+    target = root / "triggers" / obs_id
+    if target.is_dir():
+        return target
+    options: dict[str, Any] = {"data": data, "mirrors": mirrors, "quicklook": quicklook, "limits": limits}
+    table: Any = number
+    if not offline:
+        table = triggers(trigger=number, limits=limits)
+        if not len(table):
+            raise MissingFileError(f"{obs_id} is not in the table swifttdrss of the archive")
+    made = plan_triggers(table, offline=offline, **options)
+    folder = made.fetch(progress)[0]
+    if support is None:
+        support = [] if offline else _around(float(table["time"].iloc[0]), options, progress)
+    return assemble(folder, target, support=support)
+
+
+def _around(time: float, options: dict[str, Any], progress: Progress | None) -> list[Path]:
+    """Fetch attitude and housekeeping of the observations around a time (MJD); return their folders."""
+    columns = "cat.obsid, cat.start_time, cat.stop_time"
+    query = (
+        f"SELECT {columns} FROM swiftmastr AS cat WHERE cat.start_time <= {time + _DAY!r} "
+        f"AND cat.stop_time >= {time - _DAY!r}"
+    )
+    table = ask(query, limits=options["limits"])
+    start, stop = (table[name].to_numpy(dtype=np.float64) for name in ("start_time", "stop_time"))
+    gap = np.maximum(np.maximum(start - time, time - stop), 0.0)
+    nearest = table.iloc[np.argsort(gap, kind="stable")[:_MOST_OBSERVATIONS]]
+    folders: list[Path] = []
+    for row in range(len(nearest)):
+        one = nearest.iloc[row : row + 1]
+        try:
+            made = plan(one, instruments=("bat", "auxil"), match=_HOUSEKEEPING, **options)
+            folders += made.fetch(progress)
+        except (DownloadError, MissingFileError) as error:
+            warnings.warn(f"left out an observation near the trigger: {error}", BatxWarning, stacklevel=3)
+            continue
+        if folders and all(_has(folders, pattern) for pattern in ("*bgocb*", "*bdecb*")):
+            break
+    return folders
+
+
+def _has(folders: list[Path], pattern: str) -> bool:
+    return any(next(folder.rglob(pattern), None) is not None for folder in folders)
+
+
+def _wanted(numbers: Any) -> dict[str, Any]:
+    """Return the ids with their times (MJD or None)."""
+    if hasattr(numbers, "keys") and "obsid" in numbers:
+        times = numbers["time"] if "time" in numbers else [None] * len(numbers["obsid"])
+        return {trigger_id(one): time for one, time in zip(numbers["obsid"], times, strict=True)}
+    many = [numbers] if np.ndim(numbers) == 0 else list(numbers)
+    return dict.fromkeys(trigger_id(one) for one in many)
+
+
+def _times(obs_ids: list[str], limits: Limits | None) -> dict[str, float]:
+    table = triggers(trigger=obs_ids, limits=limits)  # type: ignore[arg-type]
+    return {str(one): float(time) for one, time in zip(table["obsid"], table["time"], strict=True)}
+
+
+def _files(
+    obs_id: str, time: float | None, root: Path, mirrors: list[str], quicklook: bool, limits: Limits | None
+) -> tuple[list[Planned], bool]:
+    """Return the files of a trigger, and whether they are quick-look data."""
+    reasons, unreachable = [], False
+    for month in month_names(time) if time is not None else ():
+        path = f"swift/data/tdrss/{month}/{obs_id}"
+        for mirror in mirrors:
+            try:
+                places = [joined(one, path) for one in [mirror, *(one for one in mirrors if one != mirror)]]
+                return planned_files(obs_id, places, root, f"{_FOLDER}/{obs_id}", limits), False
+            except MissingFileError as error:
+                reasons.append(str(error))
+            except DownloadError as error:
+                unreachable = True
+                reasons.append(str(error))
+    if quicklook and not unreachable:
+        place = f"{_QUICKLOOK}/{obs_id[:6]}xx/{obs_id}"
+        try:
+            name = f"quicklook/{_FOLDER}/{obs_id}"
+            return planned_files(obs_id, [place], root, name, limits), True
+        except (DownloadError, MissingFileError) as error:
+            reasons.append(str(error))
+    if (root / _FOLDER / obs_id).is_dir():
+        warnings.warn(f"{reasons[-1]}; what is on disk is used", BatxWarning, stacklevel=4)
+        return _there(obs_id, root), False
+    text = "; ".join(dict.fromkeys(reasons)) or "it is not in the table swifttdrss"
+    raise (DownloadError if unreachable else MissingFileError)(f"trigger {obs_id} was not found: {text}")
+
+
+def _there(obs_id: str, root: Path) -> list[Planned]:
+    folder = root / _FOLDER / obs_id
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"trigger {obs_id} is not in the data directory {root}, and nothing else was looked at (offline)"
+        )
+    return [
+        Planned(obs_id, path.relative_to(root).as_posix(), (), path.stat().st_size, True, True)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    ]

@@ -1,0 +1,74 @@
+"""The programs that can do what a function of batx does: found by name when they are asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from batx.errors import ValueRangeError
+
+__all__ = ["call_engine", "engine_names"]
+
+#: engines that batx has, and their modules: functions there have the names of those that they stand for
+_ENGINES = {"heasoft": "batx.heasoft.engine", "xspec": "batx.xspec.engine"}
+_GROUP = "batx.engines"
+
+
+def engine_names() -> list[str]:
+    """Return the names of all engines: native, those of batx, and those that other packages announce.
+
+    Examples
+    --------
+    >>> "xspec" in engine_names()
+    True
+    """
+    return ["native", *sorted({*_ENGINES, *(entry.name for entry in entry_points(group=_GROUP))})]
+
+
+def call_engine(engine: Any, verb: str, /, *arguments: Any, **keywords: Any) -> Any:
+    """Return what an engine makes of a request that a function of batx was given.
+
+    Parameters
+    ----------
+    engine
+        A name, or an object whose methods have the names of the functions that they stand for.
+    verb
+        The name of the function.
+    arguments, keywords
+        Its arguments, without ``engine``.
+
+    Raises
+    ------
+    ValueRangeError
+        If there is no such engine, or it does not do this.
+
+    Notes
+    -----
+    Names are those of `engine_names`. A package announces its own by an entry point of the group
+    ``batx.engines``: a module or an object with functions of these names.
+
+    Examples
+    --------
+    >>> class Doubling:
+    ...     def exposure(self, seconds):
+    ...         return 2 * seconds
+    >>> call_engine(Doubling(), "exposure", 3)
+    6
+    """
+    found = _found(engine, verb) if isinstance(engine, str) else engine
+    function = getattr(found, verb, None)
+    if not callable(function):
+        raise ValueRangeError(f"{verb}: the engine {engine!r} does not do this; use engine='native'")
+    return function(*arguments, **keywords)
+
+
+def _found(name: str, verb: str) -> Any:
+    if name in _ENGINES:
+        return import_module(_ENGINES[name])
+    for entry in entry_points(group=_GROUP):
+        if entry.name == name:
+            return entry.load()
+    raise ValueRangeError(
+        f"{verb}: found engine={name!r}, expected one of {', '.join(map(repr, engine_names()))}"
+    )

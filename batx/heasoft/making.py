@@ -1,0 +1,297 @@
+"""Make one call: look it up, prepare it, run it, check what it made, publish and record it."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from batx.errors import BatxError, ToolError, WriteError
+from batx.heasoft.backends import Backend, Call, Request
+from batx.heasoft.checks import fault_of, matching
+from batx.heasoft.ledger import Ledger
+from batx.heasoft.locks import FileLock, sweep
+from batx.heasoft.parfiles import ParFile, read_par
+from batx.heasoft.processes import Ending
+from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
+from batx.heasoft.redact import redact
+from batx.heasoft.results import Result
+from batx.heasoft.staging import Plan, publish, stage
+
+__all__ = ["Making"]
+
+_RECORDS = Path(".batx") / "calls"
+
+
+class Making:
+    """One call on its way: looked up, staged, run, checked, published and recorded."""
+
+    def __init__(
+        self, call: Request, backend: Backend, par: ParFile | None, plan: Plan, checksums: Checksums
+    ) -> None:
+        self.call, self.backend, self.par, self.plan, self.checksums = call, backend, par, plan, checksums
+        self.task = call.task
+        self.version = backend.version(call.task)
+        home = Path(call.records).expanduser().absolute() if call.records else None
+        if home is None and (beside := plan.home()) is not None:
+            home = beside / _RECORDS
+        self.home = home
+
+    def result(self) -> Result:
+        """Return the result of the call, from its record or by making it."""
+        if self.home is None:
+            # nothing is written that a record could stand for
+            with tempfile.TemporaryDirectory(prefix="batx-") as folder:
+                return self._make(Path(folder), None, set())
+        _make_private(self.home)
+        known = self.backend.name, self.version, self.par
+        ledger = Ledger(self.call, *known, self.plan, self.checksums, self.home)
+        with FileLock(self.home / f"{ledger.stem}.lock", timeout=self.call.timeout):
+            if not self.call.again and (earlier := ledger.known()):
+                return earlier
+            replaceable = ledger.replaceable()
+            work = self.home / "work"
+            _make_private(work)
+            sweep(work)
+            with _workshop(work) as folder:
+                return self._make(folder, ledger, replaceable)
+
+    def _make(self, folder: Path, ledger: Ledger | None, replaceable: set[Path]) -> Result:
+        before = state_of(self._files())
+        parameters, outputs, originals = stage(self.task, self.plan, folder)
+        if self.par is not None:
+            parameters = {one: parameters[one] for one in self.par.parameters if one in parameters}
+        call = Call(
+            self.task,
+            parameters,
+            folder,
+            folder / "log",
+            self.call.options,
+            self.call.environment,
+            outputs,
+            originals,
+            0.0 if math.isinf(self.call.timeout) else self.call.timeout,
+            self.call.log_limit,
+            self.call.file_limit,
+        )
+        ending = self.backend.execute(call)
+        result = self._told(call, ending)
+        fault = self._fault(call, ending, before)
+        if fault:
+            raise self._failure(fault, result, ledger)
+        moves = self._moves(call)
+        return result if ledger is None else self._finish(result, moves, ledger, replaceable)
+
+    def _files(self) -> list[Path]:
+        return [path for paths in self.plan.sources.values() for path in paths]
+
+    def _told(self, call: Call, ending: Ending) -> Result:
+        """Return what is known of a run before its outputs are looked at."""
+        try:
+            raw = call.log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            raw = ""
+        command = (self.task.name, *call.arguments)
+        return Result(
+            self.task.name,
+            command=tuple(redact(word, self.call.environment) for word in command),
+            parameters={
+                name: redact(text, self.call.environment)
+                for name, text in (
+                    self.par.complete(call.parameters) if self.par else call.parameters
+                ).items()
+            },
+            values=_left_values(call),
+            code=ending.code,
+            reason=ending.reason,
+            seconds=ending.seconds,
+            version=self.version,
+            backend=self.backend.name,
+            log=redact(raw, self.call.environment),
+        )
+
+    def _fault(self, call: Call, ending: Ending, before: dict[Path, tuple[int, ...]]) -> str:
+        """Return why a run is no success, empty if it is one."""
+        if changed := [
+            str(path) for path, state in state_of(self._files()).items() if before.get(path) != state
+        ]:
+            return f"changed its input {', '.join(changed[:3])}, which batx does not permit"
+        if ending.reason == "timeout":
+            return f"did not end within {self.call.timeout:g} s and was ended"
+        if ending.reason:
+            return "was ended before its time"
+        if ending.signal:
+            return f"was ended by signal {ending.signal}"
+        if ending.code:
+            return f"ended with return code {ending.code}"
+        for name, place in call.outputs.items():
+            kind = self.task.outputs.get(name, "folder" if (call.folder / place).is_dir() else "fits")
+            if fault := fault_of(call.folder / place, kind):
+                return f"ended with return code 0, but its output {name} ({place}) {fault}"
+        return self._product_fault(call)
+
+    def _product_fault(self, call: Call) -> str:
+        for name, patterns in self.task.products.items():
+            patterns = _placed(patterns, call.outputs)
+            found = matching(call.folder, patterns)
+            if not found:
+                return f"ended with return code 0, but made no {name} ({' or '.join(patterns)})"
+            for path in found:
+                kind = "fits" if _looks_fits(path) else "any"
+                if fault := fault_of(path, kind):
+                    return f"ended with return code 0, but {path.name} {fault}"
+        return ""
+
+    def _failure(self, fault: str, result: Result, ledger: Ledger | None) -> ToolError:
+        """Return the error of a failed run; its log is kept where records are."""
+        if ledger is not None:
+            path = ledger.home / f"{ledger.stem}.failed.log"
+            write_private(path, result.log)
+            result = replace(result, log_file=path)
+        last = "\n".join(result.log.strip().splitlines()[-8:])[-1500:]
+        said = f"; it said last:\n{last}" if last else "; it said nothing"
+        kept = f"\n(log: {result.log_file})" if result.log_file else ""
+        return ToolError(f"{self.task.name} {fault}{said}{kept}", result)
+
+    def _moves(self, call: Call) -> dict[str, list[tuple[Path, Path]]]:
+        """Return output or product to what was made, and where it belongs."""
+        moves = {
+            name: [(call.folder / place, self.plan.targets[name])] for name, place in call.outputs.items()
+        }
+        for name, patterns in self.task.products.items():
+            inside = any("/" in pattern for pattern in patterns)
+            found = matching(call.folder, _placed(patterns, call.outputs))
+            pairs = []
+            for path in found:
+                if inside:
+                    parameter = patterns[0].split("/")[0]
+                    target = self.plan.targets[parameter] / path.relative_to(
+                        call.folder / call.outputs[parameter]
+                    )
+                else:
+                    assert self.plan.into is not None
+                    target = self.plan.into / path.name
+                pairs.append((path, target))
+            moves[name] = pairs
+        return moves
+
+    def _finish(
+        self,
+        result: Result,
+        moves: dict[str, list[tuple[Path, Path]]],
+        ledger: Ledger,
+        replaceable: set[Path],
+    ) -> Result:
+        """Publish the outputs, with a record before (of what is to come) and after (that it is done)."""
+        home = ledger.home
+        entries = {
+            one: [
+                {**described(made, self.checksums, home), "path": os.path.relpath(to, home)}
+                for made, to in pairs
+            ]
+            for one, pairs in moves.items()
+        }
+        record = {
+            "state": "moving",
+            "key": ledger.key,
+            "task": self.task.name,
+            "backend": self.backend.name,
+            "version": self.version,
+            "command": result.command,
+            "parameters": result.parameters,
+            "values": result.values,
+            "environment": sorted(self.call.environment),
+            "inputs": {
+                one: [described(path, self.checksums, ledger.home) for path in paths]
+                for one, paths in self.plan.sources.items()
+            },
+            "outputs": entries,
+            "seconds": round(result.seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        path = home / f"{ledger.stem}.json"
+        write_record(path, record)
+        inside = set(self.plan.targets)
+        moved = {pair: None for one, pair in _flat(moves) if one in inside or self.plan.into is not None}
+        pairs = list(moved)
+        extra = {target for _, target in pairs if self.call.overwrite or target in replaceable}
+        publish(pairs, replaceable | {one for one in extra if not one.is_dir()})
+        log = home / f"{ledger.stem}.log"
+        write_private(log, result.log)
+        write_record(path, {**record, "state": "done"})
+        return replace(
+            result,
+            outputs={one: self.plan.targets[one] for one in moves if one in self.plan.targets},
+            products={
+                one: [target for _, target in pairs]
+                for one, pairs in moves.items()
+                if one not in self.plan.targets
+            },
+            log_file=log,
+        )
+
+
+def _flat(moves: Mapping[str, list[tuple[Path, Path]]]) -> Iterator[tuple[str, tuple[Path, Path]]]:
+    for name, pairs in moves.items():
+        for pair in pairs:
+            yield name, pair
+
+
+def _placed(patterns: tuple[str, ...], outputs: Mapping[str, str]) -> tuple[str, ...]:
+    """Put the name of an output folder in place of its parameter in patterns such as ``outdir/*.img``."""
+    placed = []
+    for pattern in patterns:
+        head, slash, rest = pattern.partition("/")
+        placed.append(f"{outputs[head]}/{rest}" if slash and head in outputs else pattern)
+    return tuple(placed)
+
+
+def _looks_fits(path: Path) -> bool:
+    from batx.io.source import starts_like_fits
+
+    return starts_like_fits(path)
+
+
+def _left_values(call: Call) -> dict[str, str]:
+    """Return the parameters as the tool left them in its private parameter file."""
+    path = call.folder / "pfiles" / f"{call.task.name}.par"
+    if not path.is_file():
+        return {}
+    try:
+        return {
+            name: redact(one.default or "", call.environment)
+            for name, one in read_par(path).parameters.items()
+        }
+    except BatxError:
+        return {}
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        if folder.parent.name == ".batx":
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"cannot keep records in {folder}: {error.strerror or error}; give records= another folder"
+        ) from error
+
+
+@contextmanager
+def _workshop(home: Path) -> Iterator[Path]:
+    """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
+    name = f"work-{secrets.token_hex(8)}"
+    folder = home / name
+    with FileLock(home / f"{name}.lock"):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The steps of the pipeline of events: from an observation to the standard products of a burst."""

@@ -1,0 +1,383 @@
+"""What the pipeline starts from: files, position and trigger of an observation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.detector_masks import combine_masks
+from batx.errors import BatxError, MissingFileError, ValueRangeError
+from batx.io.file import FitsFile
+from batx.io.header import keyword
+from batx.io.observation import open_observation
+from batx.io.open import open_dataset
+from batx.io.source import starts_like_fits
+from batx.io.write import to_fits
+from batx.met import to_met
+from batx.pipelines.bursts.names import Files
+from batx.pipelines.frame import Work
+from batx.pipelines.records import Checksums
+from batx.schema import build
+
+__all__ = ["OPTIONS", "fetch", "files_of", "place_of"]
+
+OPTIONS = (
+    "source",
+    "data",
+    "mirrors",
+    "offline",
+    "failed",
+    "calibration",
+    "attitude",
+    "aperture",
+    "teldef",
+    "detector_mask",
+    "gain_offset",
+    "ra",
+    "dec",
+    "blind",
+    "trigger",
+    "foreground",
+    "background",
+)
+#: parts of an observation that are read
+_FOLDERS = ("bat/event", "bat/hk", "auxil", "tdrss", "caldb")
+#: keywords of messages sent down at once, and what they are called here
+_MESSAGE = {
+    "BRA_OBJ": "ra",
+    "BDEC_OBJ": "dec",
+    "TRIGTIME": "time",
+    "TRIGSTOP": "stop",
+    "BACKSTRT": "background_start",
+    "BACKSTOP": "background_stop",
+    "FOREEXPO": "foreground_exposure",
+    "TRIGSATF": "criterion",
+    "POINTSRC": "point_source",
+    "UTCFINIT": "utcf",
+}
+#: criteria of short triggers, whose messages state no useful interval; s added to their length
+_SHORT, _SHORT_ADDED = range(10000, 11000), 0.320
+#: shortest background of a short trigger, s; greatest clock correction that can be, s
+_LEAST_BACKGROUND, _MOST_UTCF = 8.0, 65.0
+#: what the spacecraft's clock correction is called in headers
+_UNKNOWN = "00000000000"
+
+
+def place_of(options: Mapping[str, Any]) -> Path:
+    """Return the directory or file of the observation; for an observation id where it would be."""
+    if options["data"] is None:
+        return Path(options["source"])
+    folders = [("triggers",)] if options["failed"] else [(), ("quicklook",)]
+    places = [Path(options["data"], *between, options["source"]) for between in folders]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def files_of(options: Mapping[str, Any]) -> list[Path]:
+    """Return the files that the observation consists of, as far as they are there."""
+    source = place_of(options)
+    files: list[Path] = []
+    if source.is_dir():
+        files = [
+            path
+            for folder in _FOLDERS
+            for path in sorted((source / folder).rglob("*"))
+            if path.is_file() and not path.name.startswith(".")
+        ]
+    elif source.is_file():
+        files = [source]
+    names = ("attitude", "aperture", "teldef", "detector_mask", "gain_offset", "calibration")
+    given = [options[name] for name in names]
+    for path in map(Path, filter(None, given)):
+        files += [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
+    return files
+
+
+def fetch(work: Work) -> dict[str, Any]:
+    """Find the files; write attitude, mask, alignment and enabled detectors; tell trigger and position.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no event file.
+    """
+    options = work.options
+    source = _fetched(work)
+    parts = _parts(source, options)
+    events = parts.pop("events", None)
+    if events is None:
+        raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*); the pipeline needs one")
+    obs_id = str(events.attrs.get("obs_id", "")) or _UNKNOWN
+    if obs_id == _UNKNOWN:
+        work.notes.append(f"the events do not name their observation (OBS_ID); products are named {_UNKNOWN}")
+    trigger = _trigger(work, source, events)
+    position = _position(work, events, trigger)
+    names = Files(obs_id)
+    _write_attitude(work, parts.get("attitude"), work.output(names.name("auxil", ".att")))
+    enabled = _enabled(work, source, parts.get("detector_mask"), trigger.get("time"))
+    for part, name in (("aperture", "aperture.fits"), ("alignment", "teldef.fits")):
+        if part in parts:
+            to_fits(_plain(parts[part]), work.output(names.name("auxil", name)))
+        else:
+            work.notes.append(_missing(part))
+    if enabled is not None:
+        to_fits(enabled, work.output(names.name("auxil", "enabled.fits")))
+    sums = Checksums()
+    return {
+        "obs_id": obs_id,
+        "object": str(events.attrs.get("object", "")),
+        "files": {str(path.absolute()): sums.of(path) for path in files_of(options)},
+        "place": str(source.absolute()),
+        "events": _event_files(source),
+        "trigger": trigger,
+        "position": position,
+    }
+
+
+def _fetched(work: Work) -> Path:
+    """Return the place of the observation, fetched into the directory of data if it is given by its id."""
+    options = work.options
+    if options["data"] is None:
+        return Path(options["source"])
+    from batx.archive import fetch as fetch_observation
+    from batx.archive import fetch_trigger
+
+    def announce(name: str, done: int, size: int | None) -> None:
+        of = f" of {size / 1e6:.1f}" if size else ""
+        work.progress(f"{name}: {done / 1e6:.1f}{of} MB")
+
+    where = {name: options[name] for name in ("data", "mirrors", "offline")}
+    if options["failed"]:
+        return fetch_trigger(options["source"], progress=announce, **where)
+    return fetch_observation(options["source"], progress=announce, **where)[0]
+
+
+def _missing(part: str) -> str:
+    remedy = {
+        "aperture": "the coded mask (aperture file of the calibration): no weights, no sky images; give "
+        "aperture= or calibration=",
+        "alignment": "the alignment (teldef file of the calibration): the nominal axes are used, which are "
+        "off by some arcminutes; give teldef= or calibration=",
+        "attitude": "the attitude (auxil/*sat.fits*): nothing that needs a place on the sky; give attitude=",
+        "detector_mask": "a map of enabled detectors (bat/hk/*bdecb.hk*): all detectors count as enabled "
+        "until their counts say otherwise; give detector_mask=",
+    }
+    return f"found no {part}: without {remedy[part]}"
+
+
+def _parts(source: Path, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
+    """Return events, attitude, aperture, alignment and detector mask, of what there is."""
+    if source.is_dir():
+        tree = open_observation(source, calibration=options["calibration"])
+        parts = {name: node.to_dataset() for name, node in tree.children.items() if node.has_data}
+    elif source.is_file():
+        ds = open_dataset(source)
+        kind = ds.attrs.get("batx_kind")
+        if kind != "events":
+            raise MissingFileError(f"{source}: found a file of kind {kind}, expected events")
+        parts = {"events": ds}
+    else:
+        raise MissingFileError(f"{source}: no such file or directory")
+    for name, key in (
+        ("attitude", "attitude"),
+        ("aperture", "aperture"),
+        ("alignment", "teldef"),
+        ("detector_mask", "detector_mask"),
+    ):
+        if options[key] is not None:
+            parts[name] = open_dataset(options[key])
+    return parts
+
+
+def _event_files(source: Path) -> list[str]:
+    """Return the event files of an observation, or the one that was given."""
+    if source.is_file():
+        return [str(source.absolute())]
+    found = []
+    for path in sorted((source / "bat" / "event").rglob("*")):
+        if path.is_file() and starts_like_fits(path):
+            file = _readable(path)
+            if file is not None and "events" in file.kinds:
+                found.append(str(path.absolute()))
+    return found
+
+
+def _readable(path: Path) -> FitsFile | None:
+    try:
+        return FitsFile(path)
+    except BatxError:
+        return None  # open_observation has warned of it
+
+
+def _plain(ds: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset in memory that may be written anywhere."""
+    held = ds.load().copy()
+    held.encoding.pop("source", None)
+    for variable in held.variables.values():
+        variable.encoding.pop("source", None)
+    return held
+
+
+def _write_attitude(work: Work, attitude: xr.Dataset | None, path: Path) -> None:
+    """Write the attitude, with quaternions of length 1."""
+    if attitude is None:
+        work.notes.append(_missing("attitude"))
+        return
+    held = _plain(attitude)
+    length = np.linalg.norm(held["quaternion"].transpose("time", "q").values, axis=1)
+    good = np.isfinite(length) & (length > 0)
+    if not good.all():
+        work.notes.append(f"attitude: {np.count_nonzero(~good)} of {good.size} rows have no quaternion")
+        held = held.isel(time=good)
+        length = length[good]
+    values = held["quaternion"].transpose("time", "q")
+    to_fits(held.assign(quaternion=values / length[:, np.newaxis]).assign_attrs(held.attrs), path)
+
+
+def _enabled(work: Work, source: Path, mask: xr.Dataset | None, trigger: float | None) -> xr.Dataset | None:
+    """Return which detectors were enabled at the trigger.
+
+    Of the rows of an enable map that of the last time before the trigger is taken, the first one if there is
+    none; without a map what other detector masks say.
+    """
+    maps = sorted((source / "bat" / "hk").glob("*bdecb*")) if source.is_dir() else []
+    if work.options["detector_mask"] is None and maps:
+        rows = [row for path in maps for row in _rows(path)]
+        earlier = [row for row in rows if trigger is not None and row[0] < trigger]
+        if rows:
+            chosen = max(earlier, key=lambda row: row[0]) if earlier else min(rows, key=lambda row: row[0])
+            return chosen[1]
+    if mask is None:
+        work.notes.append(_missing("detector_mask"))
+        return None
+    return _plain(combine_masks(mask))
+
+
+def _rows(path: Path) -> list[tuple[float, xr.Dataset]]:
+    """Return the time and the mask of each row of a map of enabled detectors."""
+    file = _readable(path)
+    if file is None:
+        return []
+    for hdu in file.hdus:
+        if "FLAG" in hdu.columns:
+            good = keyword(hdu, "GOODVAL", default=0)
+            flags = hdu.values("FLAG")
+            attrs = {key: value for key, value in file.attrs(hdu).items() if key != "batx_kind"}
+            times = (
+                hdu.values("TIME") if "TIME" in hdu.columns else np.full(len(flags), attrs.get("tstart", 0))
+            )
+            return [
+                (float(time), build("detector_mask", {"good": flag == good}, attrs))
+                for time, flag in zip(times, flags, strict=True)
+            ]
+    ds = _plain(open_dataset(path))
+    return [(float(ds.attrs.get("tstart", 0.0)), ds)]
+
+
+def _messages(source: Path) -> Iterable[dict[str, Any]]:
+    """Yield what the messages of an observation say: first alerts, then positions, which come later."""
+    folder = source / "tdrss"
+    if not folder.is_dir():
+        return
+    for kind in ("bal", "bce", "bno"):
+        for path in sorted(folder.glob(f"*ms{kind}*")):
+            file = _readable(path) if path.is_file() and starts_like_fits(path) else None
+            if file is None:
+                continue
+            said: dict[str, Any] = {}
+            for key, name in _MESSAGE.items():
+                held = [keyword(hdu, key) for hdu in file.hdus if keyword(hdu, key) is not None]
+                if held:
+                    said[name] = held[0] if not isinstance(held[0], np.generic) else held[0].item()
+            yield {"message": path.name, **said}
+
+
+def _trigger(work: Work, source: Path, events: xr.Dataset) -> dict[str, Any]:
+    """Return what is known of the trigger; what the user says comes first."""
+    options = work.options
+    found: dict[str, Any] = {}
+    for message in _messages(source):
+        found |= message
+    if "time" not in found and events.attrs.get("trigger_time") is not None:
+        found["time"] = float(events.attrs["trigger_time"])
+    if abs(float(found.get("utcf", 0.0))) > _MOST_UTCF:
+        work.notes.append(f"the clock correction of the message, {found['utcf']} s, cannot be; 0 is taken")
+        found["utcf"] = 0.0
+    found.setdefault("utcf", float(events.attrs.get("utcf", 0.0)))
+    if options["trigger"] is not None:
+        found["time"] = float(to_met(options["trigger"], events.attrs, name="trigger"))
+    time = found.get("time")
+    if time is not None and not np.isfinite(time):
+        work.notes.append(f"the trigger time {time} is no number")
+        time = found["time"] = None
+    if time is None:
+        found.pop("time", None)
+        work.notes.append(
+            "found no trigger time (TRIGTIME): no intervals before and after a slew, and all good time where "
+            "no burst is found; give trigger="
+        )
+    else:
+        _repair(work, found)
+    for name, start, stop in (
+        ("foreground", "start", "stop"),
+        ("background", "background_start", "background_stop"),
+    ):
+        if options[name] is not None:
+            ends = np.atleast_1d(to_met(options[name], events.attrs, found.get("time"), name=name))
+            if ends.shape != (2,) or not ends[0] < ends[1]:
+                raise ValueRangeError(f"{name}: found {options[name]!r}, expected start and stop")
+            found[start], found[stop] = map(float, ends)
+    return found
+
+
+def _repair(work: Work, found: dict[str, Any]) -> None:
+    """Give short triggers the interval that their message does not state."""
+    criterion, length = found.get("criterion"), found.get("foreground_exposure")
+    found.setdefault("start", found["time"])
+    if criterion is None or int(criterion) not in _SHORT or length is None:
+        return
+    start = found["time"] - float(length)
+    found["start"], found["stop"] = start, found["time"] + _SHORT_ADDED + float(length)
+    if "background_stop" in found:
+        found["background_stop"] = min(float(found["background_stop"]), start)
+        if float(found.get("background_start", -np.inf)) > found["background_stop"]:
+            found["background_start"] = found["background_stop"] - _LEAST_BACKGROUND
+    work.notes.append(
+        f"short trigger (criterion {int(criterion)}): its interval is taken from {float(length):g} s before "
+        f"to {_SHORT_ADDED + float(length):g} s after the trigger"
+    )
+
+
+def _position(work: Work, events: xr.Dataset, trigger: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the position of the burst and where it comes from; empty if there is none."""
+    options = work.options
+    ra, dec = options["ra"], options["dec"]
+    if (ra is None) != (dec is None):
+        raise ValueRangeError("position: found one of ra and dec, expected both or neither")
+    if options["blind"]:
+        return {}
+    if ra is not None:
+        return _checked(ra, dec, "given")
+    if "ra" in trigger and "dec" in trigger:
+        return _checked(trigger["ra"], trigger["dec"], f"message {trigger['message']}")
+    if events.attrs.get("ra_obj") is not None and events.attrs.get("dec_obj") is not None:
+        work.notes.append(
+            "the position is that of the header (RA_OBJ, DEC_OBJ): of the burst if it became the target, but "
+            "otherwise only of where the telescope pointed; give ra= and dec= if the source is elsewhere"
+        )
+        return _checked(events.attrs["ra_obj"], events.attrs["dec_obj"], "header of the events")
+    work.notes.append(
+        "found no position (message, RA_OBJ and DEC_OBJ of the events): images only, no weights; give ra= "
+        "and dec="
+    )
+    return {}
+
+
+def _checked(ra: Any, dec: Any, origin: str) -> dict[str, Any]:
+    lon, lat = float(ra), float(dec)
+    if not (np.isfinite(lon) and -90.0 <= lat <= 90.0):
+        raise ValueRangeError(f"position: found RA {ra}, Dec {dec} ({origin}), expected degrees")
+    return {"ra": lon % 360.0, "dec": lat, "from": origin}

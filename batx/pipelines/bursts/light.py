@@ -1,0 +1,220 @@
+"""Events: calibrated, cut around the trigger, without bad detectors, weighted, binned in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.detector_masks import combine_masks, hot_pixels
+from batx.detector_planes import detector_plane
+from batx.energy_scales import calibrate_energy
+from batx.errors import AttitudeError, EmptySelectionError, MissingFileError
+from batx.events import join_events
+from batx.intervals import gti_intersection
+from batx.io.observation import open_observation
+from batx.io.open import open_dataset
+from batx.io.store import to_netcdf
+from batx.io.write import to_fits
+from batx.lightcurves import lightcurve
+from batx.pipelines.bursts.names import BANDS, Files, one, some
+from batx.pipelines.frame import SkippedError, Work
+from batx.weights import mask_weight, ray_trace
+
+__all__ = ["calibrate", "lightcurves", "quality", "sky_parts", "weighted_events", "weights"]
+
+#: s around the trigger that are used
+_NEAR = 2000.0
+_GOOD_FLAGS = (0, 16)
+_CURVES = {
+    "1chan_4ms": ("1chan", 0.004, "auto"),
+    "1chan_64ms": ("1chan", 0.064, "auto"),
+    "1chan_1s": ("1chan", 1.0, "auto"),
+    "4chan_64ms": ("4chan", 0.064, "auto"),
+    "4chan_1s": ("4chan", 1.0, "auto"),
+}
+_RAW = {"1chan_4ms_raw": ("1chan", 0.004, "none")}
+#: what traces of weights are called on events
+_TRACE = ("trace_time", "trace_imx", "trace_imy", "trace_pcode", "trace_norm")
+
+
+def calibrate(work: Work) -> dict[str, Any]:
+    """Write the good events around the trigger, with energies and the trigger time.
+
+    Raises
+    ------
+    EmptySelectionError
+        If no event is left.
+    """
+    facts = work.before["fetch"].facts
+    parts = [open_dataset(path) for path in facts["events"]]
+    events = parts[0] if len(parts) == 1 else join_events(*parts)
+    if not events.attrs.get("gainapp", 0) or "energy" not in events:
+        events = _calibrated(work, events)
+    events = events.load()
+    trigger = facts["trigger"].get("time")
+    good = np.isin(events["event_flags"].values, _GOOD_FLAGS) if "event_flags" in events else True
+    time = events["time"].values
+    near = np.ones(time.size, bool) if trigger is None else np.abs(time - trigger) <= _NEAR
+    kept = events.isel(event=np.flatnonzero(near & good)).drop_vars(["mask_weight", *_TRACE], errors="ignore")
+    if not kept.sizes["event"]:
+        raise EmptySelectionError(
+            f"found {time.size} events, none of them good and within {_NEAR:g} s of the trigger"
+        )
+    attrs = dict(events.attrs)
+    if trigger is not None:
+        attrs["trigger_time"] = trigger
+        cut = gti_intersection(kept, [(trigger - _NEAR, trigger + _NEAR)])
+        kept = kept.drop_vars(["gti_start", "gti_stop"]).assign(
+            {f"gti_{end}": ("gti", cut[end].values, {"units": "s"}) for end in ("start", "stop")}
+        )
+    kept = kept.assign_attrs(attrs, ontime=_length(kept), exposure=_length(kept))
+    kept.encoding.pop("source", None)
+    to_fits(kept, work.output(Files.of(work).name("events", "uf.evt")))
+    return {
+        "events": int(time.size),
+        "kept": int(kept.sizes["event"]),
+        "start": float(kept["gti_start"].min()),
+        "stop": float(kept["gti_stop"].max()),
+        "exposure": _length(kept),
+        "gain": str(attrs.get("gainmeth", "")),
+    }
+
+
+def _calibrated(work: Work, events: xr.Dataset) -> xr.Dataset:
+    """Return events with energies, for which the gain map nearest in time serves."""
+    options = work.options
+    source: Any = events
+    place = Path(work.before["fetch"].facts["place"])
+    if place.is_dir():
+        source = open_observation(place, calibration=options["calibration"])
+    work.notes.append("the header says that energies were not calibrated (GAINAPP): they were worked out")
+    made = calibrate_energy(source, options["gain_offset"], calibration=options["calibration"])
+    gap = made.attrs.get("gain_offset_gap")
+    if gap is not None:
+        work.notes.append(
+            f"the gain map is of {abs(gap):.0f} s {'after' if gap > 0 else 'before'} the events"
+        )
+    usable = np.flatnonzero(np.isfinite(made["energy"].values))
+    if usable.size < made.sizes["event"]:
+        work.notes.append(f"{made.sizes['event'] - usable.size} events have no energy and are left out")
+    return made.isel(event=usable)
+
+
+def _length(events: xr.Dataset) -> float:
+    return float((events["gti_stop"] - events["gti_start"]).sum())
+
+
+def quality(work: Work) -> dict[str, Any]:
+    """Write which detectors are good: enabled, and neither hot nor cold in the image of all events.
+
+    Raises
+    ------
+    EmptySelectionError
+        If no detector is left.
+    """
+    events = one(work, "calibrate", "*_uf.evt")
+    enabled = some(work, "fetch", "*_enabled.fits")
+    counts = detector_plane(events.assign(energy=xr.ones_like(events["energy"])), energy=[0.0, 2.0])
+    mask = hot_pixels(counts, detector_mask=enabled)
+    n_enabled = (
+        int(enabled["good"].sum()) if enabled is not None else int(combine_masks(_all())["good"].sum())
+    )
+    n_good = int(mask["good"].sum())
+    if not n_good:
+        raise EmptySelectionError(f"of {n_enabled} enabled detectors none is good")
+    to_fits(mask, work.output(Files.of(work).name("auxil", "qmap.fits")))
+    return {
+        "enabled": n_enabled,
+        "good": n_good,
+        "hot": int(mask.attrs["n_hot"]),
+        "cold": int(mask.attrs["n_cold"]),
+    }
+
+
+def _all() -> np.ndarray:
+    return np.ones((173, 286), bool)
+
+
+def sky_parts(work: Work) -> dict[str, Any]:
+    """Return attitude, mask, alignment and good detectors, as the functions of the sky want them.
+
+    Raises
+    ------
+    AttitudeError, MissingFileError
+        If attitude or mask are missing.
+    """
+    attitude = some(work, "fetch", "*.att")
+    aperture = some(work, "fetch", "*_aperture.fits")
+    if attitude is None:
+        raise AttitudeError("found no attitude (auxil/*sat.fits*); give attitude=")
+    if aperture is None:
+        raise MissingFileError("found no coded mask (aperture file); give aperture= or calibration=")
+    return {
+        "attitude": attitude,
+        "aperture": aperture,
+        "alignment": some(work, "fetch", "*_teldef.fits"),
+        "detector_mask": one(work, "quality", "*_qmap.fits"),
+    }
+
+
+def weights(work: Work) -> dict[str, Any]:
+    """Write the events with mask weights for the position, and the way of the position through the field.
+
+    Raises
+    ------
+    SkippedError
+        If there is no position.
+    """
+    position = work.before["fetch"].facts["position"]
+    if not position:
+        raise SkippedError("there is no position to weight events for (images only)")
+    names, parts = Files.of(work), sky_parts(work)
+    events = one(work, "calibrate", "*_uf.evt")
+    ra, dec = position["ra"], position["dec"]
+    weighted = mask_weight(events, ra, dec, compat=work.options["compat"], **parts)
+    trace = ray_trace(events, ra, dec, compat=work.options["compat"], **parts)
+    to_fits(weighted, work.output(names.name("events", "all.evt")))
+    to_fits(trace, work.output(names.name("auxil", "all.evaux")))
+    held = [name for name in _TRACE if name in weighted]
+    to_netcdf(weighted[held].drop_vars("time", errors="ignore"), work.output(names.name("auxil", "trace.nc")))
+    coding = trace["pcode"].values
+    if (coding == 0).any():
+        work.notes.append("the position is outside the field of view part of the time")
+    return {
+        "ra": ra,
+        "dec": dec,
+        "pcode_first": float(coding[0]),
+        "pcode_last": float(coding[-1]),
+        "pcode_max": float(coding.max()),
+        "traces": int(coding.size),
+    }
+
+
+def weighted_events(work: Work) -> xr.Dataset:
+    """Return the weighted events with the traces that responses need."""
+    events = one(work, "weights", "*_all.evt")
+    with xr.open_dataset(work.path("weights", "*_trace.nc"), engine="h5netcdf") as trace:
+        return events.assign({name: variable.variable for name, variable in trace.load().data_vars.items()})
+
+
+def lightcurves(work: Work) -> dict[str, Any]:
+    """Write the standard light curves."""
+    names, compat = Files.of(work), work.options["compat"]
+    events = one(work, "weights", "*_all.evt")
+    facts = {}
+    for name, (bands, width, weighting) in (_CURVES | _RAW).items():
+        work.progress(f"light curve {name}")
+        curve = lightcurve(
+            events,
+            dt=width,
+            energy=BANDS[bands],
+            weighting=weighting,
+            quantity="rate",
+            compat=compat,
+        )
+        to_fits(curve, work.output(names.name("lc", f"{name}.lc")))
+        facts[name] = int(curve.sizes["time"])
+    return facts

@@ -1,0 +1,145 @@
+"""Calls of mission tools from the steps of a pipeline: in parallel, gone on with, each failure on its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batx.errors import BatxError
+from batx.heasoft import Backend, Request, Result, request, run_many
+from batx.heasoft.crowd import run_all
+from batx.heasoft.running import perform
+from batx.pipelines.frame import Work
+
+__all__ = ["Toolbox", "each", "keep_going", "place", "put"]
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Where tools run, and how many at a time.
+
+    Attributes
+    ----------
+    backend
+        As for `batx.heasoft.run`: a backend, its name, or `None` for that of the tool's software.
+    workers
+        Calls at a time; by default the number of processors.
+    timeout
+        Seconds that a call may take; by default that of the tool.
+    """
+
+    backend: str | Backend | None = None
+    workers: int | None = None
+    timeout: float | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def request(self, work: Work, key: str, tool: Any, **parameters: Any) -> Request:
+        """Describe a call whose outputs lie below ``work.scratch / key``.
+
+        Parameters
+        ----------
+        work
+            Of the step.
+        key
+            Name of a folder, of which each call of a step that may write the same files has its own.
+        tool
+            Name, or `batx.heasoft.Task`.
+        **parameters
+            Of the tool and of `batx.heasoft.request`.
+        """
+        environment = {**self.environment, **parameters.pop("environment", {})}
+        return request(
+            tool,
+            backend=self.backend,
+            timeout=self.timeout,
+            environment=environment,
+            records=place(work, f"{key}/records"),
+            overwrite=True,
+            **parameters,
+        )
+
+    def run(self, work: Work, calls: Mapping[str, Request]) -> dict[str, Result]:
+        """Make calls, by their names; those that fail become notes of the step.
+
+        Raises
+        ------
+        BatxError
+            The first failure, if all of them fail.
+        """
+        names = list(calls)
+
+        def progress(done: int, total: int, _: Any) -> None:
+            work.progress(f"{done} of {total}")
+
+        found = run_many(calls.values(), workers=self.workers, progress=progress, errors="return")
+        return keep_going(work, dict(zip(names, found, strict=True)))
+
+    def one(self, work: Work, key: str, tool: Any, **parameters: Any) -> Result:
+        """Make one call; see `request`."""
+        return perform(self.request(work, key, tool, **parameters))
+
+    def chains(self, work: Work, jobs: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Do jobs in parallel, each of which makes calls one after the other (`one`); see `run`."""
+        names = list(jobs)
+
+        def progress(done: int, total: int, _: Any) -> None:
+            work.progress(f"{done} of {total}")
+
+        found = run_all(lambda name: jobs[name](), names, self.workers, None, progress, True)
+        return keep_going(work, dict(zip(names, found, strict=True)))
+
+
+def place(work: Work, name: str) -> Path:
+    """Return a folder below the scratch folder of a step; it is made."""
+    path = work.scratch / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def keep_going(work: Work, outcomes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is no error, by name; errors become notes, or are raised if there is nothing else."""
+    failed = {name: one for name, one in outcomes.items() if isinstance(one, BatxError)}
+    if failed and len(failed) == len(outcomes):
+        raise next(iter(failed.values()))
+    for name, error in failed.items():
+        work.notes.append(f"{name}: {error}")
+    return {name: one for name, one in outcomes.items() if name not in failed}
+
+
+def each(work: Work, items: Mapping[str, Any], make: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Do something for each item in turn, with `keep_going` for what fails."""
+    outcomes: dict[str, Any] = {}
+    for number, (name, item) in enumerate(items.items(), 1):
+        work.progress(f"{name}, {number} of {len(items)}")
+        try:
+            outcomes[name] = make(name, item)
+        except BatxError as error:
+            outcomes[name] = error
+    return keep_going(work, outcomes)
+
+
+def put(work: Work, path: Path, name: str) -> Path:
+    """Make a file a product of the step; it stays where it is, too.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    path
+        The file, below the scratch folder or anywhere.
+    name
+        Of the product.
+    """
+    target = work.output(name)
+    if work.scratch in path.parents:
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+    else:
+        shutil.copyfile(path, target)
+    return target

@@ -1,0 +1,164 @@
+"""Light curves of a region of the sky from the event lists of X-ray telescopes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.count_images import in_region
+from batx.errors import EmptySelectionError, ValueRangeError
+from batx.grids import TimeBins, bounds_of, energy_bounds, explicit_bins, good_time, uniform_bins
+from batx.imaging_telescopes import channels_of, require_imaging, sky_of, telescope_of
+from batx.products import product_attrs, time_variables
+from batx.regions import as_regions, in_pixels, pixel_area
+from batx.schema import build
+
+__all__ = ["region_lightcurve"]
+
+
+def region_lightcurve(
+    events: xr.Dataset,
+    region: Any,
+    background: Any = None,
+    *,
+    dt: Any = None,
+    time: Any = None,
+    energy: Any = None,
+    channels: Any = None,
+    scale: float | None = None,
+    tstart: Any = None,
+    tstop: Any = None,
+    t0: Any = None,
+    gti: Any = None,
+    min_fracexp: float = 0.1,
+) -> xr.Dataset:
+    """Return the light curve of a region of an event list, with the background of another region taken off.
+
+    Parameters
+    ----------
+    events
+        Kind ``events`` with ``x``, ``y`` and ``pi``, of a telescope whose channels are known
+        (`batx.imaging_telescopes`).
+    region, background
+        Regions, as for `batx.in_region`. Without a background the curve is of counts.
+    dt, time
+        Width of uniform bins (s), or bins; one of the two, as for `batx.lightcurve`.
+    energy
+        Band edges in keV, or (lower, upper) pairs; by default 0.3 to 10 keV, for NuSTAR 3 to 79 keV.
+    channels
+        Edges of bands in PI channels instead: each the first of its band, at last the one behind (those of
+        ``channel_bins(..., axis="channel")``).
+    scale
+        Area of `region` over that of `background`; by default that of their shapes.
+    tstart, tstop, t0, gti
+        As for `batx.lightcurve`.
+    min_fracexp
+        Bins with no more than this fraction of good time are left out; with 0 all are kept, with NaN rates
+        where there is no good time.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind ``lightcurve``: ``counts`` (time, energy), or with a background ``rate`` and ``rate_err`` in
+        count/s; ``exposure``, ``fracexp``.
+
+    Raises
+    ------
+    KindError, MissingVariableError, ValueRangeError, PositionError
+        As `batx.in_region` and `batx.lightcurve`; if both or none of `dt` and `time` are given, or both
+        `energy` and `channels`.
+    GtiError, EmptySelectionError
+        If good time is unknown, or no bin has any.
+
+    Notes
+    -----
+    Rate = (C - s B) / exposure with the error √(C + s² B) / exposure, s the ratio of the areas. It is not
+    corrected for vignetting, the wings of the point-spread function, bad pixels or dead time within frames:
+    that of ``epiclccorr`` and ``xrtlccorr`` is.
+
+    Examples
+    --------
+    >>> from batx.regions import circle
+    >>> events = build("events", {"time": [0.5, 1.5, 1.6], "x": ("event", [5.0, 5.0, 50.0]),
+    ...     "y": ("event", [5.0] * 3), "pi": [100, 100, 100], "gti_start": [0.0], "gti_stop": [2.0]},
+    ...     {"telescope": "SWIFT", "instrument": "XRT"})
+    >>> region_lightcurve(events, circle(5, 5, 9, frame="physical"), dt=1.0).counts.values
+    array([[1],
+           [1]])
+    """
+    require_imaging(events, "region_lightcurve")
+    if (dt is None) == (time is None):
+        raise ValueRangeError("region_lightcurve: give one of dt and time")
+    ranges, bounds = _bands(events, energy, channels)
+    good = good_time(events, gti, tstart, tstop, t0)
+    bins = (
+        uniform_bins(dt, good, None)
+        if dt is not None
+        else explicit_bins(bounds_of(time, events.attrs, t0), good)
+    )
+    bins = bins.take(bins.exposed(min_fracexp))
+    if not bins.lower.size:
+        raise EmptySelectionError(f"region_lightcurve: no bin has a good fraction above {min_fracexp}")
+    counts = _counts(events, in_region(events, region).values, bins, ranges, good)
+    variables: dict[str, Any] = {
+        **time_variables(bins, good),
+        "energy": bounds.mean(axis=1),
+        "energy_bnds": bounds,
+        "fracexp": bins.fracexp,
+    }
+    attrs = product_attrs(events, "region_lightcurve", bins, weighted=False)
+    if background is None:
+        variables["counts"] = (("time", "energy"), counts, {"units": "count"})
+        return build("lightcurve", variables, attrs)
+    if scale is None:
+        areas = [pixel_area(in_pixels(as_regions(one), sky_of(events))) for one in (region, background)]
+        scale = areas[0] / areas[1]
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueRangeError(f"scale: found {scale}, expected a ratio of areas above 0")
+    behind = _counts(events, in_region(events, background).values, bins, ranges, good)
+    exposure = np.where(bins.exposure > 0, bins.exposure, np.nan)[:, np.newaxis]
+    variables["rate"] = (("time", "energy"), (counts - scale * behind) / exposure, {"units": "count/s"})
+    error = np.sqrt(counts + scale**2 * behind) / exposure
+    variables["rate_err"] = (("time", "energy"), error, {"units": "count/s"})
+    return build("lightcurve", variables, attrs | {"statistic": "gaussian", "background_scale": float(scale)})
+
+
+def _bands(events: xr.Dataset, energy: Any, channels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return first and last PI channel of each band, and its energies."""
+    if channels is not None:
+        if energy is not None:
+            raise ValueRangeError("region_lightcurve: found energy and channels, expected one of them")
+        edges = np.asarray(channels)
+        if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all() or edges[0] < 0:
+            raise ValueRangeError(f"channels: found {channels}, expected increasing edges, at least two")
+        telescope = telescope_of(events.attrs)
+        ranges = np.stack([edges[:-1], edges[1:] - 1], axis=-1).astype(int)
+        low, high = (telescope.zero + telescope.step * part for part in (edges[:-1], edges[1:]))
+        return ranges, np.stack([low, high], axis=-1).astype(np.float64)
+    if energy is None:
+        energy = (3.0, 79.0) if telescope_of(events.attrs).zero > 0 else (0.3, 10.0)
+    return channels_of(events, energy), np.stack(energy_bounds(energy), axis=-1)
+
+
+def _counts(
+    events: xr.Dataset,
+    held: np.ndarray,
+    bins: TimeBins,
+    ranges: np.ndarray,
+    good: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Return the counts of the chosen events in bins (time) of good time and bands."""
+    from batx.kernels.gti import membership
+
+    when, pi = events["time"].values[held], events["pi"].values[held]
+    inside = membership(when, *good)
+    when, pi = when[inside], pi[inside]
+    place = np.searchsorted(bins.first, when, side="right") - 1
+    used = (place >= 0) & (when < bins.end[np.maximum(place, 0)])
+    made = [
+        np.bincount(place[used & (pi >= first) & (pi <= last)], minlength=bins.lower.size)
+        for first, last in ranges
+    ]
+    return np.stack(made, axis=-1)

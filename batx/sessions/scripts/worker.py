@@ -1,0 +1,185 @@
+"""What a session runs in its own process: answers requests that come through a pipe.
+
+Started by `batx.sessions` as ``python worker.py MODULE REQUESTS REPLIES LIFE``, the last three being numbers
+of pipes. Any Python from 3.8 will do, with its standard library; batx need not be there. The process divides
+in two: one does the work; the other only watches, and ends the worker with all its children once the pipe
+LIFE is closed, that is when whoever asked has ended, however that came about.
+
+A message is eight bytes, its length, and that many of JSON. A request that raises ends the process: what
+state the program behind it is in then, nobody knows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import selectors
+import signal
+import struct
+import sys
+import time
+import traceback
+from types import TracebackType
+from typing import Any, BinaryIO
+
+#: how often the watcher looks whether its parent is still there, in seconds
+_PATIENCE = 1.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(arguments: list[str]) -> None:
+    """Divide into a watcher and a worker; neither returns."""
+    name = arguments[0]
+    requests, replies, life = map(int, arguments[1:4])
+    parent = os.getppid()
+    _adopt()
+    ended, alive = os.pipe()
+    worker = os.fork()
+    if worker:
+        for pipe in (requests, replies, alive):
+            os.close(pipe)
+        _watch(worker, parent, life, ended)
+    os.setpgid(0, 0)
+    for pipe in (life, ended):
+        os.close(pipe)
+    serve(name, os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
+
+
+def _watch(worker: int, parent: int, life: int, ended: int) -> None:
+    """Wait for the end of the worker, or of whoever asked; then end the worker and its children."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    selector = selectors.DefaultSelector()
+    for pipe in (life, ended):
+        selector.register(pipe, selectors.EVENT_READ)
+    patience = _PATIENCE
+    while True:
+        ready = {key.fd for key, _ in selector.select(patience)}
+        done, status = os.waitpid(worker, os.WNOHANG)
+        if done:
+            break
+        if life in ready or os.getppid() != parent:
+            _kill(worker)
+            status = os.waitpid(worker, 0)[1]
+            break
+        if ended in ready:  # about to end, but what it does at its exit may hang
+            selector.unregister(ended)
+            patience = 0.01
+    _kill(worker)
+    _kill_descendants()
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def _kill(worker: int) -> None:
+    """End a worker and all that it started."""
+    for end in (os.killpg, os.kill):
+        try:
+            end(worker, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _adopt() -> None:
+    """Become, on Linux, the parent of whatever the worker starts and leaves, also outside its group."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        return
+
+
+def _kill_descendants() -> None:
+    """End what is left below this process."""
+    for _ in range(100):
+        left = _descendants()
+        for process in left:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def _descendants() -> list[int]:
+    """Return the numbers of all processes below this one, as far as the system says."""
+    children: dict = {}
+    try:
+        entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    for process in entries:
+        try:
+            with open(f"/proc/{process}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        children.setdefault(parent, []).append(process)
+    found, todo = [], [os.getpid()]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def serve(name: str, requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer requests with the functions of a module until there are no more; never returns.
+
+    Parameters
+    ----------
+    name
+        A module in this folder: ``hello()`` is called once, ``VERBS`` has a function for each verb, which
+        takes and returns what JSON can say.
+    requests, replies
+        Both ends of the conversation.
+    """
+
+    def failed(kind: type, error: BaseException, trace: TracebackType | None) -> None:
+        _send(
+            replies,
+            {
+                "error": {
+                    "kind": kind.__name__,
+                    "name": str(getattr(error, "name", None) or ""),
+                    "text": str(error),
+                    "trace": "".join(traceback.format_exception(kind, error, trace))[-4000:],
+                }
+            },
+        )
+
+    sys.excepthook = failed
+    module = importlib.import_module(name)
+    _send(replies, {"value": dict(module.hello(), pid=os.getpid())})
+    while True:
+        message = _receive(requests)
+        if message is None:
+            break
+        value = module.VERBS[message["verb"]](message["payload"])
+        _send(replies, {"number": message["number"], "value": value})
+    os._exit(0)  # libraries that crash or wait when they are unloaded shall not
+
+
+def _send(stream: BinaryIO, message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    stream.write(struct.pack(">Q", len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: BinaryIO) -> dict[str, Any] | None:
+    head = stream.read(8)
+    if len(head) < 8:
+        return None
+    data = stream.read(struct.unpack(">Q", head)[0])
+    return json.loads(data)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,441 @@
+"""Questions to tables, plans and fetches, against an archive on this machine."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from web_server import Site, serving
+
+import batx
+from batx import archive
+from batx.archive.coding import field_position, pointing_coding
+from batx.archive.layouts import MISSIONS, mirror_list
+from batx.errors import (
+    BatxWarning,
+    DownloadError,
+    MissingFileError,
+    PositionError,
+    QueryError,
+    ValueRangeError,
+)
+from batx.transfer import Limits
+
+pytest.importorskip("requests")
+
+QUICK = Limits(timeout=2.0, stall=2.0, retries=1, pause=0.01)
+FITS = b"SIMPLE  =                    T" + bytes(3000)
+GZIP = b"\x1f\x8b" + bytes(500)
+OBS = "00012345000"
+ROOT = f"/FTP/swift/data/obs/2021_12/{OBS}"
+FILES = {
+    f"bat/event/sw{OBS}bevshsp_uf.evt.gz": GZIP,
+    f"bat/hk/sw{OBS}bdecb.hk": FITS,
+    f"bat/rate/sw{OBS}brtms.lc": FITS,
+    f"auxil/sw{OBS}sat.fits": FITS,
+    f"tdrss/sw{OBS}msbce.fits": FITS,
+    f"xrt/event/sw{OBS}xpcw3po_uf.evt": FITS,
+}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No proxy, no configuration of the user, and nothing outside."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("BATX_DATA", raising=False)
+    monkeypatch.delenv("BATX_MIRRORS", raising=False)
+
+
+def votable(table: Table, status: str = "OK", text: str = "") -> bytes:
+    """Return the answer of a TAP service."""
+    import io
+
+    out = io.BytesIO()
+    table.write(out, format="votable")
+    info = f'<INFO name="QUERY_STATUS" value="{status}">{text}</INFO>'.encode()
+    return out.getvalue().replace(b"<TABLE", info + b"<TABLE", 1)
+
+
+def swift_rows() -> Table:
+    """Return three observations: of the source, with it at the edge of the field, and with it behind."""
+    table = Table(
+        {
+            "name": ["Crab", "GRB 211211A", "far"],
+            "obsid": [OBS, "00012345001", "00012345002"],
+            "ra": [83.6, 83.6, 263.6],
+            "dec": [22.0, 62.0, -22.0],
+            "roll_angle": [10.0, 0.0, 0.0],
+            "start_time": [59560.5, 59559.25, 59561.0],
+            "stop_time": [59560.6, 59559.35, 59561.1],
+            "bat_exposure": [1000.0, 2000.0, 3000.0],
+        }
+    )
+    for name, unit in (("ra", "deg"), ("dec", "deg"), ("bat_exposure", "s"), ("start_time", "d")):
+        table[name].unit = unit
+    return table
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    files = {f"{ROOT}/{name}": data for name, data in FILES.items()}
+    with serving(Site(files)) as served:
+        served.handlers["/tap/sync"] = lambda request, server: server.answer(200, votable(swift_rows()))
+        yield served
+
+
+@pytest.fixture
+def tap(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The archive that is asked for months, too."""
+    monkeypatch.setattr("batx.archive.tables.SERVICE", f"{site.url}/tap")
+    return site
+
+
+def asked(site: Site) -> str:
+    """The question that the service got last."""
+    from urllib.parse import parse_qs
+
+    body = next(request.body for request in reversed(site.asked) if request.path == "/tap/sync")
+    return parse_qs(body.decode())["QUERY"][0]
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# ---------------------------------------------------------------- questions
+
+
+def test_observations(site: Site):
+    found = archive.observations(
+        (83.633, 22.0145),
+        radius=50,
+        time=("2021-12-11", "2021-12-14"),
+        name="o'brien*",
+        service=f"{site.url}/tap",
+    )
+    assert asked(site) == (
+        "SELECT * FROM swiftmastr AS cat WHERE CONTAINS("
+        "POINT('ICRS', cat.ra, cat.dec), CIRCLE('ICRS', 83.633, 22.0145, 50.0)) = 1 "
+        "AND UPPER(cat.name) LIKE 'O''BRIEN%' AND cat.start_time >= 59559.0 AND cat.start_time <= 59562.0"
+    )
+    assert list(found["obsid"]) == ["00012345001", OBS, "00012345002"]
+    assert found["start"][0] == pd.Timestamp("2021-12-11 06:00")
+    assert found["separation"][1] == pytest.approx(0.0338, abs=1e-3)
+    assert found.attrs["units"]["bat_exposure"] == "s" and found.attrs["units"]["separation"] == "deg"
+    assert "coded_fraction" not in found
+
+
+def test_observations_with_a_source_in_the_coded_field(site: Site):
+    service = f"{site.url}/tap"
+    found = archive.observations(SkyCoord(83.633, 22.0145, unit="deg"), coded=0.0, service=service)
+    assert list(found["obsid"]) == ["00012345001", OBS]
+    assert found["coded_fraction"][1] == 1.0
+    assert 0 < found["coded_fraction"][0] < 0.3
+    assert found["coded_exposure"].tolist() == (found["coded_fraction"] * found["bat_exposure"]).tolist()
+    assert len(archive.observations((83.633, 22.0145), coded=0.5, service=service)) == 1
+    with pytest.raises(ValueRangeError, match="coded"):
+        archive.observations(coded=0.5, service=service)
+
+
+def test_coding_is_that_of_the_instrument():
+    """The same places as from the quaternions of an attitude, for any roll."""
+    from batx.instrument.sky import NOMINAL_ALIGNMENT, sky_to_tangent
+    from batx.simulate import attitude
+
+    rng = np.random.default_rng(1)
+    for _ in range(8):
+        pointing = rng.uniform(0, 360), rng.uniform(-80, 80), rng.uniform(0, 360)
+        ra, dec = pointing[0] + rng.uniform(-20, 20), np.clip(pointing[1] + rng.uniform(-20, 20), -90, 90)
+        quaternion = attitude(6e8, 0.2, pointing, jitter=0.0, margin=0.0)["quaternion"].values[0]
+        imx, imy, _ = sky_to_tangent(ra, dec, quaternion, NOMINAL_ALIGNMENT)
+        x, y, _ = field_position(ra, dec, *([value] for value in pointing))
+        assert (x[0], y[0]) == pytest.approx((float(imx), float(imy)), abs=1e-9)
+    assert pointing_coding(0.0, 0.0, np.array([180.0, 0.0]), np.zeros(2), np.zeros(2)).tolist() == [0.0, 1.0]
+
+
+def test_other_missions(site: Site):
+    rows = Table(
+        {"obsid": ["80002092002"], "ra": [1.0], "dec": [2.0], "time": [56700.0], "end_time": [56701.0]}
+    )
+    site.handlers["/tap/sync"] = lambda request, server: server.answer(200, votable(rows))
+    found = archive.observations(
+        obs_id=80002092002, mission="nustar", columns=["name"], service=f"{site.url}/tap"
+    )
+    assert asked(site) == (
+        "SELECT cat.obsid, cat.time, cat.end_time, cat.ra, cat.dec, cat.name FROM numaster AS cat "
+        "WHERE cat.obsid IN ('80002092002')"
+    )
+    assert found["stop"][0] == pd.Timestamp("2014-02-13")
+
+
+def refusal(site: Site, status: int, body: bytes, text: str, **options: Any) -> None:
+    site.handlers["/tap/sync"] = lambda request, server: server.answer(status, body)
+    with pytest.raises(QueryError, match=text):
+        archive.observations(name="x", service=f"{site.url}/tap", limits=QUICK, **options)
+
+
+def test_answers_that_are_none(site: Site):
+    error = votable(swift_rows(), "ERROR", "no such column")
+    refusal(site, 200, error, "no such column")
+    refusal(site, 400, error, "no such column")
+    refusal(site, 200, b"<html>Please log in</html>", "no VOTable|no table")
+    refusal(site, 200, b"", "no VOTable|no table")
+    refusal(site, 200, votable(swift_rows())[:400], "no VOTable|no table")
+    refusal(site, 500, b"", "answered 500")
+    refusal(site, 200, votable(swift_rows(), "OVERFLOW"), "more than 100000")
+    refusal(site, 200, votable(Table({"obsid": [OBS]})), "no column start_time")
+    lines = "".join(f'<!ENTITY a{k} "{f"&a{k - 1};" * 10 if k else "x" * 10}">' for k in range(10))
+    bomb = (
+        f'<?xml version="1.0"?><!DOCTYPE VOTABLE [{lines}]><VOTABLE><DESCRIPTION>&a9;</DESCRIPTION></VOTABLE>'
+    )
+    refusal(site, 200, bomb.encode(), "no VOTable|no table")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({}, ValueRangeError),
+        ({"position": (400.0, 95.0)}, PositionError),
+        ({"position": ("a", "b")}, PositionError),
+        ({"position": (1.0, 2.0), "radius": -1}, ValueRangeError),
+        ({"time": "2021"}, ValueRangeError),
+        ({"time": ("2021-02-01", "2021-01-01")}, ValueRangeError),
+        ({"obs_id": "1'; DROP TABLE x"}, ValueRangeError),
+        ({"name": "x", "columns": ["a; b"]}, ValueRangeError),
+        ({"name": "x", "limit": 0}, ValueRangeError),
+    ],
+)
+def test_questions_that_make_no_sense(options: dict[str, Any], error: type):
+    with pytest.raises(error):
+        archive.observations(service="http://127.0.0.1:1/tap", **options)
+
+
+def test_triggers(site: Site):
+    rows = Table({"obsid": ["01104692000"], "target_id": [1104692], "time": [59699.5756]})
+    site.handlers["/tap/sync"] = lambda request, server: server.answer(200, votable(rows))
+    found = archive.triggers(trigger=[1104692, 7], service=f"{site.url}/tap")
+    assert asked(site).endswith("FROM swifttdrss AS cat WHERE cat.obsid IN ('01104692000', '00000007000')")
+    assert str(found["start"][0])[:16] == "2022-04-30 13:48"
+    for wrong in (-1, "x", 123456789, 0):
+        with pytest.raises(ValueRangeError, match="trigger"):
+            archive.triggers(trigger=wrong, service=f"{site.url}/tap")
+
+
+# ---------------------------------------------------------------- services of the mission
+
+
+class Accepted:
+    status, errors = "Accepted", ()
+
+
+def test_guano(monkeypatch: pytest.MonkeyPatch):
+    """Objects of the real package, as it makes them of an answer; a stand-in for the service."""
+    swift_too = pytest.importorskip("swifttools.swift_too")
+    from swifttools.swift_too.swift import guano as classes
+
+    then = datetime(2022, 4, 30, 13, 48, 45)
+    gti = {
+        "begin": then,
+        "end": then + timedelta(seconds=199),
+        "utcf": -29.05,
+        "exposure": timedelta(seconds=199),
+    }
+    dump = {
+        "triggertype": "Fermi", "triggertime": then, "offset": 50.0, "duration": 200.0,
+        "obs_id": "00015129012", "ra": 10.0, "dec": -20.0,
+        "data": {"all_gtis": [gti], "gti": gti, "exposure": 199.0, "acs": "slewing", "filenames": ["a.evt"]},
+    }  # fmt: skip
+    day = timedelta(days=1)
+    pending = {"triggertype": "IceCube", "triggertime": then - day, "offset": 0.0, "duration": 90.0,
+               "data": {"all_gtis": []}}  # fmt: skip
+    asked: dict[str, Any] = {}
+
+    def service(**options: Any) -> Any:
+        asked.update(options)
+        entries = [classes.SwiftGUANOEntry(**one) for one in (dump, pending)]
+        return types.SimpleNamespace(status=Accepted, entries=entries)
+
+    monkeypatch.setattr(swift_too, "GUANO", service)
+    found = archive.guano(("2022-04-01", "2022-05-01"))
+    assert asked == {"begin": datetime(2022, 4, 1), "end": datetime(2022, 5, 1)}
+    assert list(found["kind"]) == ["IceCube", "Fermi"]
+    assert found["obsid"].isna().tolist() == [True, False] and found["obsid"][1] == "00015129012"
+    last = found.iloc[1]
+    assert (last["exposure"], last["pointing"], last["gtis"], last["utcf"]) == (199.0, "slewing", 1, -29.05)
+    assert last["trigger_time"] == pd.Timestamp(then) and last["begin"] == pd.Timestamp(then)
+    refused = types.SimpleNamespace(status=types.SimpleNamespace(status="Rejected", errors=["no network"]))
+    monkeypatch.setattr(swift_too, "GUANO", lambda **options: refused)
+    with pytest.raises(QueryError, match="no network"):
+        archive.guano(limit=1)
+    with pytest.raises(ValueRangeError):
+        archive.guano()
+
+
+def test_clock(monkeypatch: pytest.MonkeyPatch):
+    swift_too = pytest.importorskip("swifttools.swift_too")
+    then = datetime(2020, 5, 28, 10, 27, 23, 847000, tzinfo=UTC)
+
+    def service(met: Any = None, utctime: Any = None) -> Any:
+        entry = types.SimpleNamespace(met=612354468.864, utctime=then, utcf=-25.0171)
+        return types.SimpleNamespace(status=Accepted, entries=[entry] * len(met or utctime))
+
+    monkeypatch.setattr(swift_too, "Clock", service)
+    found = archive.clock(612354468.864)
+    assert found["utcf"][0] == -25.0171 and found["utc"][0] == pd.Timestamp("2020-05-28 10:27:23.847")
+    assert len(archive.clock(utc=["2020-05-28", "2020-05-29"])) == 2
+    for options in ({}, {"met": 1.0, "utc": "2020-01-01"}, {"met": [np.nan]}):
+        with pytest.raises(ValueRangeError):
+            archive.clock(**options)
+
+
+# ---------------------------------------------------------------- plans and fetches
+
+
+def test_fetch(tap: Site, tmp_path: Path):
+    options = {"data": tmp_path / "data", "mirrors": f"{tap.url}/FTP", "limits": QUICK}
+    made = archive.plan(OBS, **options)
+    assert len(made.left) == 5 and made.size == pytest.approx(
+        sum(len(FILES[name]) for name in FILES if "xrt" not in name), rel=0.05
+    )
+    assert not (tmp_path / "data").exists()
+    assert "5 of 5 files" in str(made)
+    folder = tmp_path / "data" / OBS
+    assert made.fetch() == [folder]
+    assert below(folder) == sorted(name for name in FILES if not name.startswith("xrt"))
+    assert all((folder / name).read_bytes() == FILES[name] for name in below(folder))
+    before = len(tap.asked)
+    assert not archive.plan(OBS, **options).left
+    batx.fetch(OBS, **options)
+    assert not any(request.path.endswith((".fits", ".gz", ".lc", ".hk")) for request in tap.asked[before:])
+    batx.fetch(int(OBS), instruments="xrt", **options)
+    assert (folder / f"xrt/event/sw{OBS}xpcw3po_uf.evt").is_file()
+
+
+def test_selection_and_tables(site: Site, tmp_path: Path):
+    options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK}
+    table = archive.observations(name="x", service=f"{site.url}/tap")[1:2]
+    before = len(site.asked)
+    batx.fetch(table, match="*bevsh*", **options)
+    assert below(tmp_path) == [f"{OBS}/bat/event/sw{OBS}bevshsp_uf.evt.gz"]
+    assert not any(request.path == "/tap/sync" for request in site.asked[before:]), (
+        "the table tells the month"
+    )
+    with pytest.raises(MissingFileError, match="no files"):
+        batx.fetch(table, match="*nothing*", quicklook=False, **options)
+    with pytest.raises(ValueRangeError, match="instruments"):
+        batx.fetch(table, instruments="bat,cat", **options)
+    with pytest.raises(ValueRangeError, match="11 digits"):
+        batx.fetch("../../x", **options)
+    with pytest.raises(ValueRangeError, match="none"):
+        batx.fetch([], **options)
+
+
+def test_the_month_beside(site: Site, tmp_path: Path):
+    """An observation that began in the last hours of a month may be in either folder."""
+    table = {"obsid": [OBS], "start_time": [59548.9]}  # 2021-11-30
+    found = batx.fetch(table, data=tmp_path, mirrors=f"{site.url}/FTP", limits=QUICK)
+    assert found == [tmp_path / OBS]
+
+
+def test_mirrors(site: Site, tmp_path: Path):
+    """Not at the first, damaged there, and so from a folder."""
+    local = tmp_path / "mirror"
+    for name, data in FILES.items():
+        path = local / f"swift/data/obs/2021_12/{OBS}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    table = {"obsid": [OBS], "start": [np.datetime64("2021-12-12")]}
+    made = archive.plan(table, data=tmp_path / "a", mirrors=[f"{site.url}/none", str(local)], limits=QUICK)
+    assert all(file.exact for file in made.files)
+    made.fetch()
+    page = b"<!DOCTYPE html><html>down for maintenance</html>"
+    site.files[f"{ROOT}/auxil/sw{OBS}sat.fits"] = page
+    batx.fetch(table, data=tmp_path / "b", mirrors=[f"{site.url}/FTP", str(local)], limits=QUICK)
+    assert (tmp_path / "b" / OBS / "auxil" / f"sw{OBS}sat.fits").read_bytes() == FITS
+
+
+def test_hostile_listing(site: Site, tmp_path: Path):
+    """Names that lead out are not followed, folders without end neither."""
+    links = b'<a href="../../../../up.fits">up</a><a href="%2e%2e%2fup.fits">up</a>'
+    page = b"<title>Index of</title><pre>" + links
+    loop = b'<title>Index of</title><pre><a href="sub/">sub</a></pre>'
+    site.handlers[f"{ROOT}/tdrss/"] = lambda request, server: server.answer(200, page)
+    path = f"{ROOT}/auxil/"
+    for _ in range(12):
+        site.handlers[path] = lambda request, server: server.answer(200, loop)
+        path += "sub/"
+    table = {"obsid": [OBS], "start_time": [59560.0]}
+    options = {"data": tmp_path / "data", "mirrors": f"{site.url}/FTP", "limits": QUICK, "quicklook": False}
+    batx.fetch(table, instruments=["tdrss", "xrt"], **options)
+    assert below(tmp_path) == [f"data/{OBS}/xrt/event/sw{OBS}xpcw3po_uf.evt"]
+    with pytest.raises(DownloadError, match="without end"):
+        batx.fetch(table, instruments="auxil", **options)
+
+
+def test_offline(tap: Site, tmp_path: Path):
+    options = {"data": tmp_path, "mirrors": f"{tap.url}/FTP", "limits": QUICK}
+    with pytest.raises(MissingFileError, match="not in the data directory"):
+        batx.fetch(OBS, offline=True, **options)
+    batx.fetch(OBS, instruments=["bat", "auxil"], **options)
+    before = len(tap.asked)
+    assert batx.fetch(OBS, offline=True, **options) == [tmp_path / OBS]
+    with pytest.raises(MissingFileError, match="in xrt"):
+        batx.fetch(OBS, offline=True, instruments="xrt", **options)
+    (tmp_path / OBS / "auxil" / ".y.fits.part").write_bytes(b"")
+    with pytest.raises(MissingFileError, match="1 unfinished"):
+        batx.fetch(OBS, offline=True, **options)
+    assert len(tap.asked) == before
+
+
+def test_no_way_to_the_archive(tap: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    options = {"data": tmp_path, "limits": QUICK}
+    batx.fetch(OBS, mirrors=f"{tap.url}/FTP", **options)
+    table = {"obsid": [OBS], "start_time": [59560.0]}
+    with pytest.warns(BatxWarning, match="what is on disk is used"):
+        assert batx.fetch(table, mirrors="http://127.0.0.1:9/FTP", **options) == [tmp_path / OBS]
+    monkeypatch.setattr("batx.archive.tables.SERVICE", "http://127.0.0.1:9/tap")
+    with pytest.warns(BatxWarning, match="what is on disk is used"):
+        assert batx.fetch(OBS, mirrors="http://127.0.0.1:9/FTP", **options) == [tmp_path / OBS]
+    with pytest.raises(DownloadError, match="no connection"):
+        batx.fetch(
+            {"obsid": ["00012345001"], "start_time": [59560.0]}, mirrors="http://127.0.0.1:9/FTP", **options
+        )
+
+
+def test_quicklook(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    new = "00015129012"
+    site.files |= {
+        f"/ql/sw{new}.{k:03d}/{name.replace(OBS, new)}": data for name, data in FILES.items() for k in (3, 4)
+    }
+    monkeypatch.setattr("batx.archive.plans._QUICKLOOK", f"{site.url}/ql")
+    table = {"obsid": [new], "start_time": [59560.0]}
+    options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK}
+    with pytest.warns(BatxWarning, match="quick-look"):
+        found = batx.fetch(table, **options)
+    assert found == [tmp_path / "quicklook" / new / "004"]
+    assert (found[0] / f"bat/event/sw{new}bevshsp_uf.evt.gz").is_file()
+    with pytest.raises(MissingFileError, match="was not found"):
+        batx.fetch(table, quicklook=False, **options)
+
+
+def test_layouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    assert MISSIONS["nustar"].path("80002092002") == "nustar/data/obs/00/8/80002092002"
+    assert MISSIONS["xmm"].path("0123700101") == "xmm/data/rev0/0123700101"
+    with pytest.raises(ValueRangeError):
+        MISSIONS["swift"].path(OBS, "2021_13")
+    assert mirror_list()[1] == "s3://nasa-heasarc"
+    (tmp_path / "config" / "batx").mkdir(parents=True)
+    (tmp_path / "config" / "batx" / "config.toml").write_text('mirrors = ["https://example.org/x"]\n')
+    assert mirror_list() == ["https://example.org/x"]
+    monkeypatch.setenv("BATX_MIRRORS", "https://a.org s3://b")
+    assert mirror_list() == ["https://a.org", "s3://b"]

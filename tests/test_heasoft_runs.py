@@ -1,0 +1,140 @@
+"""Calls of mission tools that behave in every way that tools do."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from stand_ins import TASKS, mark_of, template
+
+from batx.errors import MissingFileError, ParameterError, ToolError, ToolMissingError, WriteError
+from batx.heasoft import Result, run
+
+
+@pytest.fixture
+def infile(tmp_path: Path) -> Path:
+    path = tmp_path / "in [1], odd+name.fits"
+    path.write_bytes(template())
+    return path
+
+
+def alive(pattern: str) -> list[str]:
+    """Command lines of running processes that hold a text."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if pattern in line and int(entry.name) != os.getpid():
+                found.append(f"{entry.name}: {line}")
+    return found
+
+
+def go(tool: str, infile: Path, outfile: Path, **options: object) -> Result:
+    return run(TASKS[tool], infile=infile, outfile=outfile, **options)
+
+
+def test_a_good_tool(headas: Path, infile: Path, tmp_path: Path):
+    before = infile.read_bytes()
+    result = go("goodtool", infile, tmp_path / "out.fits", mark=42)
+    assert result["outfile"] == tmp_path / "out.fits"
+    assert mark_of(result["outfile"]) == 42
+    assert "mark 42" in result.log
+    assert result.log_file is not None and "mark 42" in result.log_file.read_text()
+    assert result.version.startswith("HEASoft 6.99 ")
+    assert result.parameters["level"] == "1.5" and result.parameters["mark"] == "42"
+    assert result.values["mark"] == "42"
+    assert infile.read_bytes() == before
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
+    assert not list(tmp_path.glob(".batx/calls/*.lock"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("failtool", ["return code 3", "no such extension"]),
+        ("emptytool", ["return code 0, but its output outfile", "is not there", "done"]),
+        ("prompttool", ["return code 4"]),
+        ("halftool", ["signal 9"]),
+        ("cuttool", ["return code 0, but its output outfile", "cut short"]),
+    ],
+)
+def test_failures(headas: Path, infile: Path, tmp_path: Path, tool: str, words: list[str]):
+    with pytest.raises(ToolError) as caught:
+        go(tool, infile, tmp_path / "out.fits")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert isinstance(caught.value.result, Result)
+    assert not (tmp_path / "out.fits").exists()
+    assert caught.value.result.log_file.is_file()
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
+
+
+def test_a_hang_is_ended_with_all_children(headas: Path, infile: Path, tmp_path: Path):
+    begin = time.monotonic()
+    with pytest.raises(ToolError, match=r"did not end within 0\.5 s"):
+        go("hangtool", infile, tmp_path / "out.fits", timeout=0.5, mark=40001)
+    assert time.monotonic() - begin < 10
+    assert not alive("sleep 40001")
+
+
+def test_what_a_tool_leaves_running_is_ended(headas: Path, infile: Path, tmp_path: Path):
+    assert go("leavetool", infile, tmp_path / "out.fits", mark=40002)["outfile"].is_file()
+    assert not alive("sleep 40002")
+
+
+def test_of_a_flood_the_ends_are_kept(headas: Path, infile: Path, tmp_path: Path):
+    result = go("floodtool", infile, tmp_path / "out.fits", log_limit=20000)
+    assert result.log.startswith("first\n") and result.log.endswith("last\n")
+    assert "bytes of output left out" in result.log
+    assert len(result.log) < 21000
+    assert result["outfile"].is_file()
+
+
+def test_what_is_edited_is_a_copy(headas: Path, infile: Path, tmp_path: Path):
+    before = infile.read_bytes()
+    result = run(TASKS["edittool"], infile=infile, mark=7, outputs={"infile": tmp_path / "new.fits"})
+    assert mark_of(result["infile"]) == 7
+    assert infile.read_bytes() == before
+    with pytest.raises(ParameterError, match="outputs="):
+        run(TASKS["edittool"], infile=infile, mark=7)
+    with pytest.raises(WriteError, match="inputs are never changed"):
+        run(TASKS["edittool"], infile=infile, outputs={"infile": infile})
+    assert infile.read_bytes() == before
+
+
+def test_a_tool_that_changes_its_input_fails(headas: Path, infile: Path, tmp_path: Path):
+    with pytest.raises(ToolError, match="changed its input"):
+        go("rudetool", infile, tmp_path / "out.fits")
+    assert not (tmp_path / "out.fits").exists()
+
+
+def test_wrong_parameters_are_refused_before_the_run(headas: Path, infile: Path, tmp_path: Path):
+    for wrong, words in (
+        ({"marc": 1}, "no parameter 'marc'; did you mean mark"),
+        ({"mark": "many"}, "mark = 'many', expected a number of type integer"),
+        ({"mark": -1}, "at least 0"),
+        ({"level": 11}, "at most 10"),
+        ({"kind": "PHI"}, "one of LC, PHA, DPI; did you mean PHA"),
+        ({"clobber": "perhaps"}, "expected yes or no"),
+        ({"mark": 1, "MARK": 2}, "twice"),
+        ({"kind": "a\nb"}, "control characters"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            go("goodtool", infile, tmp_path / "out.fits", **wrong)
+    with pytest.raises(ParameterError, match="goodtool needs outfile"):
+        run(TASKS["goodtool"], infile=infile)
+    with pytest.raises(MissingFileError, match="no file"):
+        go("goodtool", tmp_path / "nothing.fits", tmp_path / "out.fits")
+    with pytest.raises(MissingFileError, match="create it first"):
+        go("goodtool", infile, tmp_path / "nowhere" / "out.fits")
+    assert not (tmp_path / "out.fits").exists()
+
+
+def test_without_the_software(infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("HEADAS", raising=False)
+    with pytest.raises(ToolMissingError, match=r"headas-init\.sh"):
+        go("goodtool", infile, tmp_path / "out.fits")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batx.commands.archives import fetch
+from batx.commands.calibration import calibrate, calibration
 from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.pipelines import run
@@ -45,6 +46,8 @@ main.add_command(fit)
 main.add_command(limit)
 main.add_command(response)
 main.add_command(glitches)
+main.add_command(calibrate)
+main.add_command(calibration)
 main.add_command(run)
 main.add_command(fetch)
 

@@ -95,7 +95,7 @@ def scaled_map(
     if (counts < 0).any():
         used = DETECTOR if detector_mask is None else DETECTOR & detector_mask["good"].values
         variance = np.where(used, counts[used].var(), 0.0)
-        variables["variance"] = (("dety", "detx"), variance, {"units": "count2"})
+        variables["variance"] = (("dety", "detx"), variance, {"units": "count**2"})
     span = _span(file, hdu, time, attrs)
     if span is not None:
         variables |= {"time": ((), sum(span) / 2), "time_bnds": (("bnds",), np.array(span))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,8 +29,8 @@ def group(
     edges: Any = None,
     oversample: float | None = None,
     optimal: bool = False,
-    response: xr.Dataset | None = None,
-    background: xr.Dataset | None = None,
+    response: Any = None,
+    background: Any = None,
     energy: Any = None,
     tail: str = "bad",
 ) -> xr.Dataset:
@@ -58,9 +59,10 @@ def group(
         The width of Kaastra & Bleeker (2016) at each channel, of the resolution and the counts. Needs
         `response`.
     response
-        Kind ``response`` with ``matrix``, whose peaks give the resolution.
+        Kind ``response`` with ``matrix``, or its path: its peaks give the resolution, and it says the
+        energies of channels that the spectrum does not.
     background
-        Kind ``spectrum``, on the same channels.
+        Kind ``spectrum``, on the same channels, or its path.
     energy
         (low, high) in keV: only channels with their middle inside are put into groups.
     tail
@@ -95,6 +97,8 @@ def group(
         raise ValueRangeError(f"group: found axes {values.dims}, expected one spectrum; select one (isel)")
     if tail not in TAILS:
         raise ValueRangeError(f"tail: found {tail!r}, expected one of {', '.join(TAILS)}")
+    response, background = _opened(response), _opened(background)
+    given, spectrum = spectrum, with_energies(spectrum, response)
     old = _old_quality(spectrum)
     usable = (old == 0) & _inside(spectrum, energy)
     if edges is not None:
@@ -117,10 +121,25 @@ def group(
 
         grouping, left_over = group_greedily(len(usable), full, usable, tail)
     quality = np.where(left_over, PARTIAL, old).astype(np.int16)
-    return spectrum.assign(
+    return given.assign(
         grouping=("channel", grouping, {"units": "1", "fits_name": "GROUPING"}),
         quality=("channel", quality, {"units": "1", "fits_name": "QUALITY"}),
     )
+
+
+def _opened(item: Any) -> Any:
+    return xr.open_dataset(item, engine="batx") if isinstance(item, (str, os.PathLike)) else item
+
+
+def with_energies(spectrum: xr.Dataset, response: xr.Dataset | None) -> xr.Dataset:
+    """Return a spectrum that says the energies of its channels, if it or its response does."""
+    if response is None or "energy_bnds" in spectrum.variables:
+        return spectrum
+    require_kind(response, "response", operation="group: response")
+    if "energy_bnds" not in response.variables or response.sizes["channel"] != spectrum.sizes["channel"]:
+        return spectrum
+    bounds = response["energy_bnds"].values
+    return spectrum.assign_coords(energy_bnds=(("channel", "bnds"), bounds, {"units": "keV"}))
 
 
 def _old_quality(spectrum: xr.Dataset) -> np.ndarray:
@@ -142,8 +161,8 @@ def _inside(spectrum: xr.Dataset, energy: Any) -> np.ndarray:
 def _energies(spectrum: xr.Dataset) -> np.ndarray:
     if "energy_bnds" not in spectrum.variables:
         raise MissingVariableError(
-            "group: the spectrum has no energies of its channels (energy_bnds), as those without EBOUNDS; "
-            "take those of its response: spectrum.assign_coords(energy_bnds=response.energy_bnds)"
+            "the spectrum has no energies of its channels (energy_bnds), as those without EBOUNDS; give its "
+            "response (response=), which has them"
         )
     return spectrum["energy_bnds"].values.astype(np.float64)
 
@@ -254,6 +273,7 @@ def channel_bins(
     axis: str = "energy",
     limits: Any = None,
     min_channels: int = 1,
+    response: Any = None,
 ) -> np.ndarray:
     """Return edges of bins for several spectra: equal counts in their mean, or equal steps or ratios.
 
@@ -273,6 +293,8 @@ def channel_bins(
         (low, high) on that axis; all channels by default.
     min_channels
         Least number of channels in a bin.
+    response
+        Kind ``response`` of the first, or its path, for the energies of channels that spectra do not say.
 
     Returns
     -------
@@ -296,6 +318,9 @@ def channel_bins(
     several = [spectra] if isinstance(spectra, xr.Dataset) else list(spectra)
     for one in several:
         require_kind(one, "spectrum", operation="channel_bins")
+    if not several:
+        raise ValueRangeError("channel_bins: found no spectra")
+    several[0] = with_energies(several[0], _opened(response))
     if axis not in ("energy", "channel") or spacing not in ("counts", "linear", "log"):
         raise ValueRangeError(
             f"channel_bins: found axis {axis!r} and spacing {spacing!r}, expected 'energy' or 'channel' and "

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import attitude_path
-from batx.errors import KindError, MissingVariableError, ValueRangeError
+from batx.calibration_inputs import alignment_for, aperture_for, records
+from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
 from batx.instrument import sky
@@ -19,6 +20,7 @@ from batx.instrument.mask import FAR, MaskGeometry, illumination
 from batx.kernels import clean as kernel
 from batx.kernels.deconvolve import detector_face
 from batx.plane_inputs import PlaneStack, mask_and_geometry, plane_stack, usable_detectors
+from batx.provenance import with_calibration
 from batx.schema import build, require_kind
 
 __all__ = ["balance", "clean"]
@@ -62,7 +64,7 @@ def clean(
         Kind ``catalog``: sources to be fitted, at ``imx`` and ``imy``, or with an `attitude` at ``ra`` and
         ``dec`` for each time of a stack. Needs `aperture`.
     aperture
-        Kind ``aperture``: the coded mask.
+        Kind ``aperture``: the coded mask; that of the calibration database (`batx.caldb`) if not given.
     detector_mask
         Kind ``detector_mask``, or bool (173, 286), true = good. A detector whose value is not finite counts
         as bad in that image.
@@ -131,6 +133,9 @@ def clean(
     good = usable_detectors(detector_mask)
     stack.require_values(good)
     names = _balances(balance)
+    if catalog is not None:
+        aperture = aperture_for(aperture, plane, "clean with a catalogue")
+        alignment = alignment_for(alignment, attitude, plane)
     plan = _Plan(
         maps=_maps(background, templates),
         sources=_sources(catalog, stack, aperture, attitude, alignment, min_snr, ignore),
@@ -146,7 +151,9 @@ def clean(
         raise ValueRangeError("clean: found neither a background, templates nor a catalogue, expected one")
     exposure = np.ones((1, 1)) if stack.quantity == "counts" else stack.seconds()
     image, rates, errors = _cleaned(stack, plan, exposure)
-    return _result(plane, stack, plan, image, rates, errors)
+    made = _result(plane, stack, plan, image, rates, errors)
+    made.attrs = with_calibration(made.attrs, records(aperture=aperture, detector_mask=detector_mask))
+    return made
 
 
 def balance(
@@ -421,8 +428,7 @@ def _sources(
     if catalog is None:
         return None
     require_kind(catalog, "catalog", operation="clean (catalog=)")
-    if aperture is None:
-        raise KindError("clean: found a catalogue but no aperture=, which the shadows of sources need")
+    assert aperture is not None
     cells, geometry = mask_and_geometry(aperture, "clean")
     chosen = _chosen(catalog, float(min_snr), [str(name) for name in ignore])
     if not chosen.sizes["source"]:

@@ -10,6 +10,7 @@ import click
 from batx.commands.archives import fetch
 from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
+from batx.commands.pipelines import run
 from batx.commands.products import dataset_info, product
 from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
@@ -44,6 +45,7 @@ main.add_command(fit)
 main.add_command(limit)
 main.add_command(response)
 main.add_command(glitches)
+main.add_command(run)
 main.add_command(fetch)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import find
 from batx.errors import MissingKeywordError, MissingVariableError, PositionError, ValueRangeError
 from batx.grids import energy_bounds, warn
 from batx.instrument.response_grid import GRID_FIELD, coding_efficiency, response_grid
 from batx.kernels.redistribution import DepthTable, detector_response
+from batx.provenance import with_calibration
 from batx.reduction import compat_of
 from batx.response_places import Places, places
 from batx.schema import build
@@ -23,8 +25,8 @@ __all__ = ["response"]
 _MARGIN = 0.05
 #: edges in keV closer to each other than this are the same
 _SAME_EDGE = 0.011
-#: how far in keV beyond the last edge that the table resolves (194.9) its cumulative response is continued, so
-#: that the bands of the survey, which end at 195, have one
+#: how far in keV beyond the last edge that the table resolves (194.9) its cumulative response is continued,
+#: so that the bands of the survey, which end at 195, have one
 _BEYOND = 0.15
 
 
@@ -67,9 +69,9 @@ def response(
     channels
         Edges in keV (channel + 1,) or (lower, upper) pairs; of `spectrum`, or the 80 standard channels.
     parameters, depth
-        Files of the calibration (paths, or what `xarray.open_datatree` returns) with CCNM0001 MTFUNC_PARMS
-        and DEPTH_DIST. With both, the response is computed as ``batdrmgen`` does (method MEAN) instead of
-        taken from the table.
+        Files of the calibration (paths, what `xarray.open_datatree` returns, or ``"caldb"`` for those of the
+        calibration database, `batx.caldb`) with CCNM0001 MTFUNC_PARMS and DEPTH_DIST. With both, the response
+        is computed as ``batdrmgen`` does (method MEAN) instead of taken from the table.
     energy_in
         Edges in keV of the incident energies of the computed response, or the path of a table with them;
         those of the packaged table by default.
@@ -123,6 +125,7 @@ def response(
     wanted = _channels(spectrum, channels)
     if (parameters is None) != (depth is None):
         raise ValueRangeError("response: parameters and depth go together, found only one of them")
+    served: dict[str, Any] = {}
     if parameters is None:
         if energy_in is not None:
             raise ValueRangeError(
@@ -131,8 +134,9 @@ def response(
         edges_in, matrix, origin = _from_table(way, wanted)
     else:
         edges_in = _energies(energy_in)
+        parameters, depth, served = _from_caldb(parameters, depth, spectrum)
         matrix, origin = _computed(way, wanted, edges_in, parameters, depth, compat)
-    return _labelled(spectrum, way, wanted, edges_in, matrix, origin)
+    return _labelled(spectrum, way, wanted, edges_in, matrix, origin, served)
 
 
 # --- matrices ----------------------------------------------------------------------------------------------
@@ -194,6 +198,19 @@ def _energies(energy_in: Any) -> np.ndarray:
         table = _with_name(energy_in, ("energ_lo", "energ_hi"), "energy_in")
         return np.stack([table["energ_lo"].values, table["energ_hi"].values], axis=-1).astype(np.float64)
     return np.stack(energy_bounds(energy_in), axis=-1)
+
+
+def _from_caldb(parameters: Any, depth: Any, spectrum: xr.Dataset | None) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the paths of calibration that the database is asked for, and the records of the files."""
+    made, served = [], {}
+    for name, value in (("response_parameters", parameters), ("depth", depth)):
+        if isinstance(value, str) and value.lower() == "caldb":
+            file = find(name, None if spectrum is None else spectrum.attrs.get("tstart"))
+            value, served[name] = file.path, file.record
+        elif isinstance(value, (str, os.PathLike)):
+            served[name] = {"file": os.path.basename(os.fspath(value)), "path": os.fspath(value)}
+        made.append(value)
+    return made[0], made[1], served
 
 
 def _computed(
@@ -273,6 +290,7 @@ def _labelled(
     edges_in: np.ndarray,
     matrix: np.ndarray,
     origin: str,
+    served: dict[str, Any],
 ) -> xr.Dataset:
     if not way.dims:
         matrix = matrix[0]
@@ -294,4 +312,5 @@ def _labelled(
     if not way.dims and len(way.place) == 1:
         attrs |= {f"bat_{axis}obj": float(value) for axis, value in zip("xyz", way.place[0], strict=True)}
     line = f"batx.response: {origin}, {len(way.place)} direction(s)"
-    return build("response", variables, {"telescope": "SWIFT", "instrument": "BAT", "history": line} | attrs)
+    attrs = {"telescope": "SWIFT", "instrument": "BAT", "history": line} | attrs
+    return build("response", variables, with_calibration(attrs, served))

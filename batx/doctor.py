@@ -159,7 +159,7 @@ def _release(place: str) -> str:
 
 def _module(name: str, variable: str, purpose: str) -> Finding:
     """Ask the interpreters that may have a module whether they would find it."""
-    from batx.xspec.finding import probe
+    from batx.sessions.finding import probe
 
     found = probe(timeout=_PATIENCE, module=name, variable=variable)
     if found.python is not None:
@@ -170,12 +170,18 @@ def _module(name: str, variable: str, purpose: str) -> Finding:
 
 
 def _calibration() -> Iterator[Finding]:
+    """Say where the database is, and which files would serve what."""
+    from batx.caldb.finding import listing
+    from batx.transfer.limits import shown
+
     caldb = os.environ.get("CALDB")
-    remedy = "sky positions need the coded mask and the alignment: give their folder with --calibration"
+    remedy = (
+        "not needed if the files below are found; install it, or let batx.caldb.fetch() get what is needed"
+    )
     if not caldb:
         yield Finding("Calibration", "CALDB", "absent", "$CALDB is not set", remedy)
     elif "://" in caldb:
-        yield Finding("Calibration", "CALDB", "absent", f"$CALDB={caldb} is remote", remedy)
+        yield Finding("Calibration", "CALDB", "ok", f"{shown(caldb)}, remote: files are fetched on use")
     else:
         place = Path(caldb) / "data" / "swift" / "bat"
         if place.is_dir():
@@ -184,6 +190,20 @@ def _calibration() -> Iterator[Finding]:
             yield Finding(
                 "Calibration", "CALDB", "broken", f"{place} is not a folder", "install the Swift BAT CALDB"
             )
+    try:
+        found = list(listing())
+    except BatxError as error:
+        yield Finding("Calibration", "files", "broken", str(error), "mend $CALDB or empty the cache")
+        return
+    missing = [text for _, text, file in found if file is None]
+    for name, text, file in found:
+        if file is not None:
+            yield Finding("Calibration", name, "ok", f"{text}: {file.path.name} ({file.database})")
+    if missing:
+        remedy = (
+            "batx.caldb.fetch() gets them; or give --calibration; without them events are binned and counted"
+        )
+        yield Finding("Calibration", "files", "absent", f"not found: {'; '.join(missing)}", remedy)
 
 
 def _network() -> Iterator[Finding]:

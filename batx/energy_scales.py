@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import served
 from batx.caldb.purposes import purpose_of
 from batx.errors import BatxError, KindError, MissingFileError, MissingVariableError, ValueRangeError
 from batx.gain_maps import GainMap, map_arrays, nearest_gain_map
@@ -116,7 +117,7 @@ def calibrate_energy(
 
     Notes
     -----
-    Formulae: algorithms 2.8; `batx.kernels.gains.polynomials` has them. Source: definition of the tool
+    Formulae: algorithms, section 8; `batx.kernels.gains.polynomials` has them. Source: definition of the tool
     ``bateconvert`` (Swift BAT Software Guide, D.6).
 
     Examples
@@ -231,7 +232,8 @@ class _Parts:
     def _look(self, name: str) -> xr.Dataset | None:
         if self.given[name] is not None:
             return _opened(self.given[name], name)
-        return next((place[name] for place in self.places if name in place), None)
+        held = next((place[name] for place in self.places if name in place), None)
+        return served(name, self.met) if held is None else held
 
     def method(self) -> str:
         """Return the method that the residual file names; what is possible without one."""

@@ -10,6 +10,7 @@ __all__ = [
     "AttitudeError",
     "BatxError",
     "BatxWarning",
+    "CalibrationError",
     "DownloadError",
     "EmptySelectionError",
     "EngineError",
@@ -43,6 +44,10 @@ class BatxError(Exception):
 
 class MissingFileError(BatxError, FileNotFoundError):
     """A file or directory that is needed is not there."""
+
+
+class CalibrationError(MissingFileError):
+    """No calibration file serves the purpose; the text says which one is missing and how to get it."""
 
 
 class FileFormatError(BatxError, ValueError):

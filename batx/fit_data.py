@@ -17,10 +17,11 @@ import xarray as xr
 from batx.errors import EmptySelectionError, KindError, ResponseError, ValueRangeError
 from batx.kernels.fold import Fold, group_channels, packed
 from batx.kernels.models import Bins
-from batx.responses import linked_path, response_of
+from batx.responses import linked_path, named, response_of
 from batx.schema import require_kind
+from batx.units import to_value
 
-__all__ = ["STATISTICS", "FitData", "fit_data"]
+__all__ = ["STATISTICS", "FitData", "fit_data", "limits_of", "per_channel"]
 
 #: attributes of a spectrum that its fit keeps
 _IDENTITY = ("telescope", "instrument", "object", "obs_id")
@@ -55,6 +56,10 @@ class FitData:
         Whether the counts (of the background) are Poisson.
     has_background
         Whether there is a background spectrum.
+    is_net
+        Whether the spectrum says that its background was subtracted.
+    correction
+        Name of a correction file (CORRFILE) that the spectrum names; it is not used.
     limits
         The energies that were asked for.
     files
@@ -80,6 +85,8 @@ class FitData:
     poisson: bool
     background_poisson: bool
     has_background: bool
+    is_net: bool = False
+    correction: str = ""
     limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +167,7 @@ def fit_data(
         As for `batx.fit`.
     """
     require_kind(spectrum, "spectrum", operation="fit")
+    energy = None if energy is None else limits_of(energy)
     extra = [str(dim) for dim in _values(spectrum).dims if dim != "channel"]
     if extra:
         raise KindError(
@@ -183,12 +191,19 @@ def fit_data(
             f"energy={energy} leaves those inside {bounds.min():g} to {bounds.max():g} keV"
         )
     observed = groups.sums(own.counts)
+    fold = groups.sums(_on_bins(matrix) * (own.exposure * own.area))[:, used]
+    finite = np.isfinite(fold).all()
+    if not finite or not fold.any():
+        raise ResponseError(
+            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the "
+            "channels used; use the response of this spectrum"
+        )
     variance = groups.sums(own.variance) + (groups.largest(own.systematic) * observed) ** 2
     behind = np.zeros((3, observed.size)) if other is None else _behind(own, other, groups)
     data = FitData(
         label=label,
         bins=Bins(_edges(matrix)),
-        fold=packed(groups.sums(_on_bins(matrix) * (own.exposure * own.area))[:, used]),
+        fold=packed(fold),
         observed=observed[used],
         variance=variance[used],
         background=behind[0][used],
@@ -200,7 +215,9 @@ def fit_data(
         poisson=own.poisson,
         background_poisson=other is not None and other.poisson,
         has_background=other is not None,
-        limits=None if energy is None else (float(energy[0]), float(energy[1])),
+        is_net=str(spectrum.attrs.get("hduclas2", "")).strip().upper() == "NET",
+        correction=named(spectrum, "corrfile"),
+        limits=energy,
         files=_files(spectrum, response, background),
         identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
         places=np.flatnonzero(used),
@@ -209,11 +226,22 @@ def fit_data(
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 
 
+def limits_of(energy: Any) -> tuple[float, float]:
+    """Return (low, high) in keV, numbers or a quantity."""
+    if isinstance(energy, (list, tuple)):  # perhaps of quantities
+        energy = [float(to_value(limit, "keV", "energy")) for limit in energy]
+    limits = to_value(energy, "keV", "energy")
+    if limits.shape != (2,) or not limits[0] < limits[1]:
+        raise ValueRangeError(f"fit: found energy={energy}, expected lower < upper limit in keV")
+    return float(limits[0]), float(limits[1])
+
+
 def _behind(own: _Channels, other: _Channels, groups: _Grouping) -> np.ndarray:
     """Return counts of the background, their variance and the ratio of the regions, of each group."""
     counts = groups.sums(other.counts)
     variance = groups.sums(other.variance) + (groups.largest(other.systematic) * counts) ** 2
-    ratio = own.exposure * own.area * own.back / (other.exposure * other.area * other.back)
+    size, behind = own.exposure * own.area * own.back, other.exposure * other.area * other.back
+    ratio = np.divide(size, behind, out=np.zeros_like(size), where=behind > 0)  # dead channels have none
     return np.stack([counts, variance, groups.sums(ratio) / groups.sums(np.ones(ratio.size))])
 
 
@@ -259,23 +287,30 @@ def _channels(spectrum: xr.Dataset, label: str) -> _Channels:
         variance = np.maximum(counts, 0.0)
     else:
         variance = (spectrum["stat_err"].values.astype(np.float64) * scale) ** 2
-    if not np.isfinite(counts).all() or not np.isfinite(variance).all():
+    good = _quality(spectrum) == 0
+    if not (np.isfinite(counts) & np.isfinite(variance))[good].all():
         raise ValueRangeError(
             f"fit: spectrum {label!r} has values or errors that are not finite; mark these channels as bad "
-            "(quality 1) and give them numbers"
+            "(quality 1)"
         )
+    if not poisson and "stat_err" in spectrum and (spectrum["stat_err"].values[good] < 0).any():
+        raise ValueRangeError(
+            f"fit: spectrum {label!r} has negative errors; give them numbers above 0, or mark these channels "
+            "as bad (quality 1)"
+        )
+    counts, variance = (np.where(good, values, np.nan_to_num(values)) for values in (counts, variance))
     return _Channels(
         counts,
         variance,
-        _per_channel(spectrum, "sys_err", 0.0),
-        _per_channel(spectrum, "areascal", 1.0),
-        _per_channel(spectrum, "backscal", 1.0),
+        per_channel(spectrum, "sys_err", 0.0),
+        per_channel(spectrum, "areascal", 1.0),
+        per_channel(spectrum, "backscal", 1.0),
         exposure,
         poisson,
     )
 
 
-def _per_channel(spectrum: xr.Dataset, name: str, default: float) -> np.ndarray:
+def per_channel(spectrum: xr.Dataset, name: str, default: float) -> np.ndarray:
     """Return a column, or the keyword of that name, for every channel."""
     value = spectrum[name].values if name in spectrum else spectrum.attrs.get(name, default)
     if not isinstance(value, (np.ndarray, int, float)):
@@ -316,12 +351,16 @@ def _path(entry: Any) -> str:
     return os.fspath(entry) if isinstance(entry, (str, os.PathLike)) else ""
 
 
+def _quality(spectrum: xr.Dataset) -> np.ndarray:
+    size = spectrum.sizes["channel"]
+    return spectrum["quality"].values if "quality" in spectrum else np.zeros(size, np.int64)
+
+
 def _groups(spectrum: xr.Dataset, label: str) -> _Grouping:
     """Return how channels are grouped: a group starts wherever grouping is not -1, and is as bad as the
     worst of its channels.
     """
-    size = spectrum.sizes["channel"]
-    quality = spectrum["quality"].values if "quality" in spectrum else np.zeros(size, np.int64)
+    size, quality = spectrum.sizes["channel"], _quality(spectrum)
     kept = np.flatnonzero(quality != 1)
     if kept.size == 0:
         raise EmptySelectionError(f"fit: all {size} channels of spectrum {label!r} are bad (quality 1)")
@@ -335,15 +374,13 @@ def _groups(spectrum: xr.Dataset, label: str) -> _Grouping:
 def _noticed(bounds: np.ndarray, energy: Any) -> np.ndarray:
     """Return which bins lie inside the energies, by XSPEC's ``ignore **-low high-**``.
 
-    The bin that contains, or ends at, either limit is left out; a limit at or beyond the end of the
-    spectrum leaves nothing out.
+    The bin that contains, or ends at, either limit is left out; a lower limit at the start, or an upper
+    one beyond the end of the spectrum, leaves nothing out.
     """
     used = np.ones(len(bounds), bool)
     if energy is None:
         return used
-    low, high = (float(value) for value in energy)
-    if not low < high:
-        raise ValueRangeError(f"fit: found energy=({low:g}, {high:g}), expected lower < upper limit in keV")
+    low, high = energy
     order = np.arange(len(bounds))
     ends = bounds[:, 1]
     if low > bounds[0, 0] * (1 + 1e-12):

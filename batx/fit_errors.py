@@ -121,14 +121,19 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
 
     best, value, step = search.lowest, search.values[place], search.steps[place]
     known = {value: problem.full(search.values)}
+    heights: dict[float, float] = {}
 
     def rise(x: float) -> float:
-        """Return the profile less the level of the end, from the point that is known nearest to x."""
+        """Return the profile less the level of the end: what it was before, where it was computed."""
+        if x not in heights:
+            heights[x] = climbed(x)
+        return heights[x]
+
+    def climbed(x: float) -> float:
+        """Compute it from the point that is known nearest to x."""
         nearest = min(known, key=lambda other: abs(other - x))
         if problem.free.size > _MANY:
-            known[x], _ = approach(
-                problem.held(place), _with(known[nearest], int(problem.free[place]), x)
-            )
+            known[x], _ = approach(problem.held(place), _with(known[nearest], int(problem.free[place]), x))
             return problem.statistic(known[x]) - best - delta
         profile = problem.search(known[nearest], search.steps)
         lowest = _held(problem, profile, {place: x})
@@ -144,7 +149,7 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
                 return bound
             x = bound
         if rise(x) > 0:
-            if rise(inside) > 0:  # the profile jumps
+            if rise(inside) >= 0:  # the profile jumps
                 return np.nan
             found, state = brentq(
                 rise, inside, x, xtol=1e-4 * abs(x - value), rtol=1e-6, full_output=True, disp=False
@@ -207,8 +212,9 @@ def function_interval(
 ) -> Interval:
     """Return the range of a positive function in which the statistic can stay below its minimum plus `delta`.
 
-    At the ends, statistic + λ ln(function) is smallest for a λ that is searched for; the statistic rises as
-    λ² near its minimum, which gives the first guess, each next one, and the last 2 % of the way.
+    At the ends, statistic + λ function, or - λ ln(function) for the upper one, is smallest for a λ that is
+    searched for; the statistic rises as λ² near its minimum, which gives the first guess, each next one, and
+    the last 2 % of the way. (The logarithm has no bottom at 0, and counts have no ceiling.)
     """
     best = function(minimum.values)
     error = float(function_error(problem, minimum, function)) / best if best > 0 else np.nan
@@ -235,16 +241,10 @@ def _pulled(
     values, last = minimum.values, np.inf
     steps = np.sqrt(np.diag(minimum.covariance))[problem.free]
     for _ in range(12):
-        weighted = _logarithm(function, sign * pull)
-        if problem.free.size > _MANY:
-            values, _ = approach(problem, values, extra=weighted)
-            found = True
-        else:
-            search = problem.search(values, steps, weighted)
-            found = search.minimise(tolerance=0.05)
-            values = problem.full(search.values)
+        weighted = _pull(function, pull / math.exp(best) if sign > 0 else -pull, logarithm=sign < 0)
+        values = _lowest_of(problem, values, steps, weighted)
         rise = problem.statistic(values) - minimum.statistic
-        if not (found and 0 < rise < np.inf) or abs(rise - last) < 1e-9:
+        if not 0 < rise < np.inf or abs(rise - last) < 1e-9:
             return np.nan
         if abs(rise / delta - 1.0) < 0.02:
             return math.exp(best + (math.log(function(values)) - best) * math.sqrt(delta / rise))
@@ -253,12 +253,27 @@ def _pulled(
     return np.nan
 
 
-def _logarithm(function: Callable[[np.ndarray], float], weight: float) -> Callable[[np.ndarray], float]:
-    """Return the logarithm of a function times a weight, out of reach where it has none."""
+def _lowest_of(
+    problem: Problem, values: np.ndarray, steps: np.ndarray, weighted: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """Return where the statistic plus a function of all values is smallest."""
+    if problem.free.size <= _MANY:
+        search = problem.search(values, steps, weighted)
+        if search.minimise(tolerance=0.05):
+            return problem.full(search.values)
+    return approach(problem, values, extra=weighted)[0]
+
+
+def _pull(
+    function: Callable[[np.ndarray], float], weight: float, logarithm: bool
+) -> Callable[[np.ndarray], float]:
+    """Return a function, or its logarithm, times a weight, out of reach where it has none."""
 
     def weighted(values: np.ndarray) -> float:
         value = function(values)
-        return weight * math.log(value) if value > 0 else 1e30
+        if not value > 0:
+            return 1e30
+        return weight * (math.log(value) if logarithm else value)
 
     return weighted
 

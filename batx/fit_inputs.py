@@ -6,19 +6,20 @@ Private to the public functions of fits.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from batx.errors import ModelError, ValueRangeError
+from batx.errors import KindError, ModelError, ValueRangeError
 from batx.fit_data import fit_data
 from batx.fit_parameters import parameters_of
 from batx.fit_problems import Problem
 from batx.spectral_models import spectral_model
 
-__all__ = ["Settings", "each", "labelled", "problem_of", "settings_of"]
+__all__ = ["Settings", "each", "is_pair", "labelled", "problem_of", "settings_of"]
 
 _COMPAT = (None, "xspec")
 
@@ -89,6 +90,10 @@ def labelled(spectra: Any) -> dict[str, Any]:
     """Return spectra, as they are given, under their labels: those of a mapping, otherwise 0, 1 ..."""
     if isinstance(spectra, (xr.Dataset, str, os.PathLike)):
         spectra = [spectra]
+    if not isinstance(spectra, (Mapping, Iterable)):
+        raise KindError(
+            f"fit: found {type(spectra).__name__}, expected a spectrum, a path, a list of these or a mapping"
+        )
     if not isinstance(spectra, Mapping):
         spectra = {str(i): entry for i, entry in enumerate(spectra)}
     if not spectra:
@@ -112,8 +117,16 @@ def each(value: Any, labels: list[str], name: str) -> list[Any]:
         default = "auto" if name == "statistic" else None
         named = {str(label): entry for label, entry in value.items()}
         return [named.get(label, default) for label in labels]
-    if isinstance(value, list):
+    if isinstance(value, list) and not (name == "energy" and is_pair(value)):
         if len(value) != len(labels):
             raise ValueRangeError(f"{name}: found {len(value)} entries for {len(labels)} spectra")
         return value
     return [value] * len(labels)
+
+
+def is_pair(value: Any) -> bool:
+    """Whether a value is a single (low, high): two numbers or quantities, or an array of two."""
+    if isinstance(value, np.ndarray):
+        return value.shape == (2,)
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(np.ndim(x) == 0 and x is not None
+                                                                       for x in value)  # fmt: skip

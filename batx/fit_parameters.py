@@ -159,11 +159,19 @@ def _set(entry: FitParameter, setting: Any) -> FitParameter:
             f"parameter {entry.name!r}: found {', '.join(map(repr, unknown))}, "
             f"expected {', '.join(sorted(_SETTINGS))}"
         )
+    own = {"value": entry.spec.value, "min": entry.spec.minimum, "max": entry.spec.maximum}
+    try:
+        value, low, high = (float(given.get(key, number)) for key, number in own.items())
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"parameter {entry.name!r}: found {setting!r}, expected a number, or a mapping of value, min, "
+            "max and frozen"
+        ) from error
     spec = replace(
         entry.spec,
-        value=float(given.get("value", entry.spec.value)),
-        minimum=float(given.get("min", entry.spec.minimum)),
-        maximum=float(given.get("max", entry.spec.maximum)),
+        value=value,
+        minimum=low,
+        maximum=high,
         frozen=bool(given.get("frozen", entry.spec.frozen)),
     )
     if not spec.minimum < spec.maximum or np.isnan(spec.value):
@@ -173,7 +181,7 @@ def _set(entry: FitParameter, setting: Any) -> FitParameter:
         )
     low, high = spec.physical
     held = (spec.value,) if spec.frozen else (spec.value, spec.minimum, spec.maximum)
-    if min(held) <= low or max(held) >= high:
+    if not np.isfinite(spec.value) or min(held) <= low or max(held) >= high:
         raise ModelError(
             f"parameter {entry.name!r}: its value and limits must lie between {low:g} and {high:g}, "
             f"where the model has a meaning; found {', '.join(f'{number:g}' for number in held)}"

@@ -20,10 +20,10 @@ from batx.kernels.minimise import Search
 from batx.model_components import Parameter
 from batx.spectral_models import SpectralModel
 
-__all__ = ["Interval", "Minimum", "Problem"]
+__all__ = ["NO_VALUE", "Interval", "Minimum", "Problem"]
 
 #: the statistic of a model that has no value
-_BAD = 1e30
+NO_VALUE = 1e30
 #: how many recent values of the statistic of each spectrum are kept
 _REMEMBERED = 16
 
@@ -173,7 +173,7 @@ class Problem:
         with np.errstate(all="ignore"):
             for i in range(len(self.data)):
                 total += self._remembered(values, i) if len(self.data) > 1 else self._statistic(values, i)
-        return total if np.isfinite(total) else _BAD
+        return total if np.isfinite(total) else NO_VALUE
 
     def _statistic(self, values: np.ndarray, spectrum: int) -> float:
         return statistic_of(self.data[spectrum], self.expected(values, spectrum), self.model_error)
@@ -262,7 +262,7 @@ class Problem:
         message = search.complaint()
         if not message and not np.isfinite(np.diag(covariance)[self.free]).any():
             message = "the data do not determine the free parameters: the covariance is singular"
-        if search.lowest >= _BAD:
+        if search.lowest >= NO_VALUE:
             message = "the model has no finite value at any parameters that were tried"
         return Minimum(values, covariance, search.lowest, not message, message, search.calls)
 

@@ -12,12 +12,14 @@ import xarray as xr
 from batx.errors import ValueRangeError
 from batx.fit_data import FitData
 from batx.fit_errors import function_error, function_interval
-from batx.fit_problems import Interval, Minimum, Problem
+from batx.fit_problems import NO_VALUE, Interval, Minimum, Problem
 from batx.kernels.models import xspec_flux
 from batx.schema import build
 
 __all__ = ["fit_dataset", "flux_function"]
 
+#: parameters that say where a spectrum bends
+_BREAKS = ("e_cut", "e_peak", "e_fold")
 #: points of the model curve
 _CURVE = 120
 
@@ -58,7 +60,7 @@ def fit_dataset(
         "maximum": np.array([spec.maximum for spec in specs]),
         "frozen": np.array([spec.frozen for spec in specs]),
         "covariance": (("parameter", "parameter2"), minimum.covariance),
-        "statistic": ((), minimum.statistic),
+        "statistic": ((), minimum.statistic if minimum.statistic < NO_VALUE else np.nan),
         "dof": ((), problem.dof),
         "converged": ((), minimum.converged),
         **_ends(problem, minimum, intervals),
@@ -94,6 +96,7 @@ def _attrs(
         for i, entry in zip(problem.free, intervals or (), strict=False)
         if entry.status
     ]
+    notes += _beyond(problem, minimum)
     statistics = [data.statistic for data in problem.data]
     first = problem.data[0].identity
     identity = {
@@ -111,6 +114,19 @@ def _attrs(
         "tied": json.dumps(dict(problem.layout.tied)) if problem.layout.tied else None,
         "inputs": json.dumps([_input(data) for data in problem.data]),
     }
+
+
+def _beyond(problem: Problem, minimum: Minimum) -> list[str]:
+    """Return what is to be said of breaks of the spectrum that lie outside the energies of the data."""
+    edges = np.concatenate([data.energies.ravel() for data in problem.data])
+    low, high = edges.min(), edges.max()
+    return [
+        f"{entry.name} lies outside the energies used, {low:g} to {high:g} keV"
+        for entry, value in zip(problem.layout.parameters, minimum.values, strict=True)
+        if entry.name.rpartition(".")[2].partition("[")[0] in _BREAKS
+        and not entry.spec.frozen
+        and not low <= value <= high
+    ]
 
 
 def _input(data: FitData) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Private to `batx.fitting`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,41 +18,57 @@ if TYPE_CHECKING:
 __all__ = ["approach", "starting_values"]
 
 #: combinations of start values of shapes that are tried
-_TRIALS = 48
+_TRIALS = 96
 #: a model with no more of them has one minimum
 _SIMPLE = 8
+#: first steps from each of several starts
+_FIRST = 12
 
 
 def starting_values(problem: Problem) -> np.ndarray:
     """Return values of all parameters to start from.
 
     The best of the candidates; of models with so many of them that they have several minima, the best that
-    the first steps from the three best ones lead to.
+    the first steps lead to from the best candidate for each start value of each shape.
     """
-    starts = [_scaled(problem, trial) for trial in _candidates(problem)]
-    starts.sort(key=problem.statistic)
+    trials, groups = _candidates(problem)
+    starts = [_scaled(problem, trial) for trial in trials]
+    heights = [problem.statistic(start) for start in starts]
     if len(starts) <= _SIMPLE:
-        return starts[0]
-    return min((approach(problem, start, 10)[0] for start in starts[:3]), key=problem.statistic)
+        return starts[int(np.argmin(heights))]
+    chosen = set()
+    for places in groups:
+        shapes = np.array([trial[places[0]] for trial in trials])
+        for value in np.unique(shapes):
+            alike = np.flatnonzero(shapes == value)
+            chosen.add(int(alike[np.argmin(np.array(heights)[alike])]))
+    ways = [approach(problem, starts[number], _FIRST)[0] for number in sorted(chosen)]
+    return min(ways, key=problem.statistic)
 
 
-def _candidates(problem: Problem) -> Iterable[np.ndarray]:
+def _candidates(problem: Problem) -> tuple[list[np.ndarray], list[list[int]]]:
     """Return values with every combination of the start values of the shapes that were not given.
 
-    What each of several spectra has for itself is moved together.
+    What each of several spectra has for itself is moved together; the places of each such group are returned
+    too. Energies far outside those of the data are left out.
     """
     groups: dict[str, list[int]] = {}
     for i in problem.free:
         entry = problem.layout.parameters[i]
         if entry.spec.starts and not entry.given:
             groups.setdefault(entry.name.partition("[")[0], []).append(int(i))
-    trials = [problem.layout.values]
+    edges = np.concatenate([data.energies.ravel() for data in problem.data])
+    trials, moved = [problem.layout.values], []
     for places in groups.values():
         spec = problem.layout.parameters[places[0]].spec
         inside = [value for value in spec.starts if spec.minimum < value < spec.maximum]
+        if spec.unit == "keV":
+            near = [value for value in inside if edges.min() / 6 <= value <= 3 * edges.max()]
+            inside = near or inside
         if inside and len(trials) * len(inside) <= _TRIALS:
             trials = [_with(trial, places, value) for trial in trials for value in inside]
-    return trials
+            moved.append(places)
+    return trials, moved
 
 
 def _scaled(problem: Problem, values: np.ndarray) -> np.ndarray:
@@ -95,8 +111,8 @@ def approach(
     """Return values near the minimum, and the errors of the free parameters there.
 
     Damped Gauss-Newton steps (Levenberg-Marquardt) with the variance that the model gives to Poisson counts;
-    each must lower the statistic, or the sum of it and what `extra` gives for the values of all parameters. No
-    step takes a norm below a tenth or an energy beyond three times what it was. It stops when a step gains
+    each must lower the statistic, or the sum of it and what `extra` gives for the values of all parameters.
+    No step takes a norm below a tenth or an energy beyond three times what it was. It stops when a step gains
     less than 1e-4.
     """
     specs = [problem.layout.parameters[i].spec for i in problem.free]

@@ -11,7 +11,7 @@ import xarray as xr
 from batx.errors import ValueRangeError
 from batx.schema import require_kind
 
-__all__ = ["fit_table"]
+__all__ = ["fit_table", "rounded"]
 
 
 def fit_table(fit: xr.Dataset, format: str = "text") -> Any:
@@ -132,6 +132,17 @@ def _numbers(row: dict[str, Any]) -> list[str]:
         for sign, error in (("-", low), ("+", high))
     ]
     return [written(row["value"]), *ends]
+
+
+def rounded(parameter: xr.Dataset) -> str:
+    """Return name, value and errors of one parameter of a fit, rounded, as a line."""
+    keys = ("value", "error", "error_low", "error_high")
+    row: dict[str, Any] = {key: float(parameter[key]) if key in parameter else np.nan for key in keys}
+    numbers = _numbers(row | {"frozen": bool(parameter["frozen"]) if "frozen" in parameter else False})
+    if len(numbers) == 3 and numbers[1][1:] == numbers[2][1:]:
+        numbers = [numbers[0], numbers[1][1:]]
+    text = " ± ".join(numbers) if len(numbers) == 2 else " ".join(numbers)
+    return f"{parameter['parameter'].item()} {text.replace('-', '−')}"
 
 
 def _text(fit: xr.Dataset, rows: list[dict[str, Any]]) -> str:

@@ -11,10 +11,12 @@ import xarray as xr
 
 from batx.engines import call_engine
 from batx.errors import BatxWarning, ValueRangeError
+from batx.fit_data import limits_of
 from batx.fit_errors import parameter_intervals
-from batx.fit_inputs import Settings, problem_of
+from batx.fit_inputs import Settings, is_pair, problem_of
 from batx.fit_problems import Problem
 from batx.fit_results import fit_dataset
+from batx.units import to_value
 
 __all__ = ["fit", "flux_bands", "warn_of"]
 
@@ -55,7 +57,7 @@ def fit(
         none.
     energy
         (low, high) in keV. Bins that contain or end at a limit are left out, as with XSPEC's
-        ``ignore **-low high-**``.
+        ``ignore **-low high-**``; the last bin too if it ends at `high`.
     statistic
         ``"chi2"``, ``"cstat"`` (with a background this is W), ``"wstat"``, ``"pgstat"`` (Poisson over a
         Gaussian background), ``"gaussian"`` (chi-square with the logarithms of the errors). ``"auto"``: chi2
@@ -114,8 +116,9 @@ def fit(
     Warns
     -----
     BatxWarning
-        If the fit did not converge, there are more parameters than bins, or a Poisson statistic is used on
-        data that are not counts.
+        If the fit did not converge, there are more parameters than bins, a Poisson statistic is used on data
+        that are not counts, the background of a net spectrum would be subtracted again, or the spectrum names
+        a correction file, which is not used.
 
     Notes
     -----
@@ -177,12 +180,12 @@ def fit(
 
 def flux_bands(flux: Any, energy: Any, problem: Problem) -> np.ndarray:
     """Return the band of the fluxes as (2,), or several as (band, 2)."""
-    if flux is None and isinstance(energy, (tuple, np.ndarray)):
-        flux = energy
+    if flux is None and is_pair(energy):
+        flux = limits_of(energy)
     if flux is None:
         edges = np.concatenate([data.energies.ravel() for data in problem.data])
         flux = (max(edges.min(), 1e-3), edges.max())
-    bands = np.asarray(flux, np.float64)
+    bands = np.asarray(to_value(flux, "keV", "flux"), np.float64)
     shaped = bands.ndim in (1, 2) and bands.shape[-1] == 2
     if not shaped or not (bands > 0).all() or not (bands[..., 0] < bands[..., 1]).all():
         raise ValueRangeError(f"flux: found {flux}, expected (low, high) in keV, or a list of them")
@@ -198,6 +201,20 @@ def warn_of(problem: Problem) -> None:
             stacklevel=3,
         )
     for data in problem.data:
+        if data.has_background and data.is_net:
+            warnings.warn(
+                f"fit: spectrum {data.label!r} says that its background is subtracted (HDUCLAS2 NET), and is "
+                "given one that is subtracted again; pass background=False if that is not meant",
+                BatxWarning,
+                stacklevel=3,
+            )
+        if data.correction:
+            warnings.warn(
+                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which "
+                "is not subtracted",
+                BatxWarning,
+                stacklevel=3,
+            )
         if data.statistic in ("cstat", "wstat", "pgstat") and not data.poisson:
             warnings.warn(
                 f"fit: spectrum {data.label!r} is not of Poisson counts; {data.statistic} takes rate times "

@@ -14,7 +14,7 @@ from batx.fit_data import FitData
 from batx.fit_inputs import problem_of, settings_of
 from batx.fit_problems import Problem, statistic_of
 from batx.fitting import fit
-from batx.kernels.limits import best_amplitude, credible_limit, li_ma, profile_limit
+from batx.kernels.limits import best_amplitude, credible_limit, li_ma, over_gaussian, profile_limit
 from batx.schema import build, require_kind
 from batx.sources import position_limit
 from batx.units import to_value
@@ -146,7 +146,8 @@ def significance(spectrum: xr.Dataset, energy: Any = (15.0, 150.0), **options: A
     Notes
     -----
     Gaussian rates: Σr / √Σσ², statistical errors alone. Counts over counts of a background: equation 17 of
-    Li & Ma (1983, ApJ 272, 317), with a minus where there are fewer than expected.
+    Li & Ma (1983, ApJ 272, 317); over rates of a background the likelihood ratio of Vianello (2018, ApJS 236,
+    17). With a minus where there are fewer than expected.
 
     Examples
     --------
@@ -401,6 +402,11 @@ def _significance(spectrum: xr.Dataset, energy: Any, options: Mapping[str, Any])
     net, error = float(data.net.sum()), float(np.sqrt(data.net_variance.sum()))
     if data.poisson and data.background_poisson:
         snr = li_ma(float(data.observed.sum()), float(data.background.sum()), _mean_ratio(data))
+    elif data.poisson:
+        behind = float(np.sum(data.ratio**2 * data.background_variance))
+        snr = over_gaussian(
+            float(data.observed.sum()), float(np.sum(data.ratio * data.background)), behind**0.5
+        )
     else:
         snr = net / error
     return xr.Dataset(

@@ -95,7 +95,7 @@ def _energy(name: str, value: float, low: float, high: float, **how: Any) -> Par
 _PHOTONS = "ph cm**-2 s**-1 keV**-1"
 _INDEX = Parameter("index", 2.0, "1", -3.0, 10.0)
 _PIVOT = _energy("pivot", 1.0, 1e-3, 1e4, frozen=True)
-_KT = _energy("kt", 3.0, 1e-3, 1e3, starts=(0.3, 1.0, 3.0, 10.0, 30.0))
+_KT = _energy("kt", 3.0, 1e-3, 1e3, starts=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0))
 _E_BREAK = (20.0, 50.0, 120.0, 300.0)
 
 

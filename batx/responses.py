@@ -12,8 +12,10 @@ import xarray as xr
 from batx.errors import MissingFileError, ResponseError
 from batx.schema import build, require_kind
 
-__all__ = ["combine_response", "linked_path", "own_response", "response_of"]
+__all__ = ["LINKS", "combine_response", "linked_path", "moved_links", "named", "own_response", "response_of"]
 
+#: keywords of a spectrum that name files
+LINKS = ("respfile", "ancrfile", "backfile", "corrfile")
 #: what stands for "no file" in a header
 _NO_FILE = {"", "none", "null", "n/a"}
 
@@ -72,8 +74,9 @@ def own_response(spectrum: xr.Dataset) -> Any:
         return [name for name in names if name is not None]
     if spectrum.attrs.get("weighting") == "mask":
         from batx.detector_responses import response
+        from batx.survey_spectra import is_of_survey, survey_response
 
-        return response(spectrum)
+        return survey_response() if is_of_survey(spectrum) else response(spectrum)
     raise MissingFileError(
         "response_of: the spectrum names no response (RESPFILE); pass response=, a file or a Dataset"
     )
@@ -87,18 +90,46 @@ def linked_path(spectrum: xr.Dataset, key: str) -> Path | None:
     MissingFileError
         If the file is not there.
     """
-    name = str(spectrum.attrs.get(key, "")).strip()
-    if name.lower() in _NO_FILE:
+    name = named(spectrum, key)
+    if not name:
         return None
-    folder = Path(spectrum.encoding.get("source", ".")).parent
-    plain = name.partition("[")[0]
-    for path in (folder / plain, folder / f"{plain}.gz"):
-        if path.is_file():
-            return path
+    path, folder = _found(spectrum, name)
+    if path is not None:
+        return path
+    survey = key == "respfile" and "survey" in name
     raise MissingFileError(
         f"the spectrum names {name!r} as its {key.upper()}, which is not in {folder}; put it there, or pass "
-        "the file"
+        f"the file{' or response=batx.survey_response()' if survey else ''}"
     )
+
+
+def named(spectrum: xr.Dataset, key: str) -> str:
+    """Return the name that a header keyword gives a file; nothing for ``none`` and the like."""
+    name = str(spectrum.attrs.get(key, "")).strip()
+    return "" if name.lower() in _NO_FILE else name
+
+
+def _found(spectrum: xr.Dataset, name: str) -> tuple[Path | None, Path]:
+    """Return the file of a name, if it is there, and the folder in which it must be."""
+    folder = Path(spectrum.encoding.get("source", ".")).parent
+    plain = name.partition("[")[0]
+    present = [path for path in (folder / plain, folder / f"{plain}.gz") if path.is_file()]
+    return (present[0] if present else None), folder
+
+
+def moved_links(spectrum: xr.Dataset, folder: Path) -> xr.Dataset:
+    """Return a spectrum that is written to another folder, with the files it names as seen from there.
+
+    Names of files that are not where they were, or are in the new folder too, stay.
+    """
+    made = {}
+    for key in LINKS if "source" in spectrum.encoding else ():
+        name = named(spectrum, key)
+        plain, bracket, rest = name.partition("[")
+        path = _found(spectrum, name)[0] if name else None
+        if path is not None and not (folder / plain).is_file():
+            made[key] = os.path.relpath(path.resolve(), folder.resolve()) + bracket + rest
+    return spectrum.assign_attrs(made) if made else spectrum
 
 
 def combine_response(response: Any) -> xr.Dataset:
@@ -169,6 +200,7 @@ def _positive(bounds: np.ndarray) -> np.ndarray:
 
 def _on_channels(response: xr.Dataset, spectrum: xr.Dataset) -> xr.Dataset:
     if response.sizes["channel"] == spectrum.sizes["channel"]:
+        _require_same_energies(response, spectrum)
         return response
     if "channel" in response.coords and np.isin(spectrum["channel"], response["channel"]).all():
         return response.sel(channel=spectrum["channel"].values)
@@ -176,3 +208,18 @@ def _on_channels(response: xr.Dataset, spectrum: xr.Dataset) -> xr.Dataset:
         f"the spectrum has {spectrum.sizes['channel']} channels, the response {response.sizes['channel']}, "
         "and the numbers of the former are not among those of the latter; use the response of this spectrum"
     )
+
+
+def _require_same_energies(response: xr.Dataset, spectrum: xr.Dataset) -> None:
+    """Raise if both say the energies of their channels, and these are others."""
+    if "energy_bnds" not in response.variables or "energy_bnds" not in spectrum.variables:
+        return
+    own, other = (ds["energy_bnds"].values.astype(np.float64) for ds in (spectrum, response))
+    narrow = np.minimum(*(np.abs(bounds[:, 1] - bounds[:, 0]) for bounds in (own, other)))
+    apart = np.abs(own - other).max(axis=1) > 0.5 * narrow + 0.02
+    if own.shape == other.shape and apart[1:-1].any():  # the ends of the first and last mean little
+        worst = 1 + int(np.argmax(apart[1:-1]))
+        raise ResponseError(
+            f"channel {worst} of the spectrum is from {own[worst, 0]:g} to {own[worst, 1]:g} keV, that of "
+            f"the response from {other[worst, 0]:g} to {other[worst, 1]:g}; use the response of this spectrum"
+        )

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
+from batx.calibration_inputs import alignment_for, aperture_for, records
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
@@ -21,6 +22,7 @@ from batx.instrument import sky
 from batx.instrument.mask import MaskGeometry, weight_normalisation
 from batx.kernels import deconvolve
 from batx.plane_inputs import PlaneStack, mask_and_geometry, plane_stack, usable_detectors
+from batx.provenance import with_calibration
 from batx.reduction import compat_of
 from batx.schema import build
 from batx.sky_coords import axis_direction, card_axes, image_cards
@@ -35,7 +37,7 @@ _OF_THE_PLANE = {"extname", "hduclas1", "hduclas2", "hduclas3", "datamode", "tot
 def sky_image(
     plane: xr.Dataset,
     *,
-    aperture: xr.Dataset,
+    aperture: xr.Dataset | None = None,
     detector_mask: Any = None,
     attitude: xr.Dataset | None = None,
     alignment: Any = None,
@@ -64,7 +66,7 @@ def sky_image(
         ``variance`` (of cleaned planes) or, without it, that of Poisson counts makes the noise. Chunked
         (dask) planes give lazy images; others are computed in threads.
     aperture
-        Kind ``aperture``: the coded mask.
+        Kind ``aperture``: the coded mask; that of the calibration database (`batx.caldb`) if not given.
     detector_mask
         Kind ``detector_mask``, or bool (173, 286), true = good; all detectors if not given. A detector
         whose value is not finite counts as bad in that image.
@@ -144,6 +146,8 @@ def sky_image(
     stack = plane_stack(plane, operation="sky_image", background=background)
     if noise and stack.variance is None and not compat:
         _require_raw(plane, stack)
+    aperture = aperture_for(aperture, plane, "sky_image")
+    alignment = alignment_for(alignment, attitude, plane)
     mask, geometry = mask_and_geometry(aperture, "sky_image")
     recipe = _Recipe(
         mask=mask.tobytes(),
@@ -182,7 +186,8 @@ def sky_image(
     }
     if noise:
         variables |= {"noise": (dims, sigma, unit), "snr": (dims, snr)}
-    return build("sky_image", variables, _attrs(plane, recipe, background))
+    served = records(aperture=aperture, alignment=alignment, detector_mask=detector_mask)
+    return build("sky_image", variables, with_calibration(_attrs(plane, recipe, background), served))
 
 
 def _require_raw(plane: xr.Dataset, stack: PlaneStack) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import attitude_path
+from batx.calibration_inputs import alignment_for, aperture_for
 from batx.errors import EmptySelectionError, PositionError, ValueRangeError
 from batx.grids import good_time
 from batx.instrument import sky
@@ -26,7 +27,7 @@ def slew_mosaic(
     tstart: Any = None,
     tstop: Any = None,
     *,
-    aperture: xr.Dataset,
+    aperture: xr.Dataset | None = None,
     attitude: xr.Dataset,
     alignment: Any = None,
     step: Any = 0.2,
@@ -62,7 +63,8 @@ def slew_mosaic(
     tstart, tstop
         Limits of the time that is searched; all good time if not given.
     aperture, attitude, alignment
-        Kinds ``aperture``, ``attitude`` and ``alignment``.
+        Kinds ``aperture``, ``attitude`` and ``alignment``; the first and the last are those of the
+        calibration database (`batx.caldb`) if not given.
     step
         Length of a step, s: windows are of whole steps. Steps in which the instrument turns by more than
         0.14 degrees are imaged in parts: a source loses at most 5 % of its significance.
@@ -133,6 +135,8 @@ def slew_mosaic(
         raise EmptySelectionError("slew_mosaic: found no events, expected some")
     if not 0 <= pcode_min < 1:
         raise ValueRangeError(f"pcode_min: found {pcode_min!r}, expected 0 to 1")
+    aperture = aperture_for(aperture, events, "slew_mosaic")
+    alignment = alignment_for(alignment, attitude, events)
     good = good_time(events, gti, tstart, tstop, t0)
     steps = Steps.of(step, good, attitude_path(attitude, alignment), extrapolate)
     limits = (
@@ -195,8 +199,8 @@ def _catalog(search: Search) -> xr.Dataset:
     }
     for name in ("snr", "rate", "rate_err"):
         variables[name] = (("source", "energy"), np.array([getattr(peak, name) for peak in peaks]))
-    attrs = {"n_windows": search.n_windows}
-    return build("catalog", variables, images.attrs() | attrs)
+    attrs = images.attrs() | {"n_windows": search.n_windows}
+    return build("catalog", variables, attrs)
 
 
 def _positive(value: Any, unit: str, name: str) -> float:

@@ -189,6 +189,7 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
         )
     name = function.__name__ if function.__name__.isidentifier() else "function"
     start = [1.0 if entry.default is entry.empty else float(entry.default) for entry in plain[1:]]
+    _require_one_value_each(function, start)
     parameters = tuple(
         Parameter(entry.name, value, minimum=0.0, scale="linear")
         if role == "additive" and _is_scale(function, start, i)
@@ -208,6 +209,16 @@ def _component_of(function: Callable[..., Any], role: str) -> Component:
             bins.integrate(function(bins.nodes, *p) * np.ones_like(bins.nodes)) / np.diff(bins.edges)
         ),
     )
+
+
+def _require_one_value_each(function: Callable[..., Any], start: list[float]) -> None:
+    """Raise if a function does not give a number for each energy."""
+    with np.errstate(all="ignore"):
+        found = np.shape(function(np.array([1.0, 15.0, 50.0, 150.0]), *start))
+    if found not in ((), (4,)):
+        raise ModelError(
+            f"a function that is a model gives a number for each energy; for 4 energies it gave shape {found}"
+        )
 
 
 def _is_scale(function: Callable[..., Any], start: list[float], place: int) -> bool:

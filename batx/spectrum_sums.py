@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.fit_data import per_channel
+from batx.kernels.grouping import PARTIAL
 from batx.met import met_to_mjd
 from batx.responses import linked_path, response_of
 from batx.schema import build, require_kind
@@ -39,8 +41,8 @@ def combine_spectra(
     -------
     xarray.DataTree
         ``/spectrum``, ``/response`` and, if there is one, ``/background``, for
-        ``fit(tree["spectrum"].to_dataset(), response=..., background=...)``; `to_fits` of each node writes
-        the files.
+        ``fit(tree["spectrum"].to_dataset(), response=..., background=...)``; ``tree.bat.to_fits("sum.pha")``
+        writes the files, of which the first names the others.
 
     Raises
     ------
@@ -53,11 +55,13 @@ def combine_spectra(
 
     Notes
     -----
-    Counts and exposures are added. Responses are averaged with the exposures as weights. Background counts
-    are added too; one BACKSCAL stands for all: with r_i the ratio of exposure × BACKSCAL of spectrum to
-    background, that of the sum is Σ r_i B_i / Σ B_i, so that the background that is subtracted has the right
+    Counts and exposures are added. Responses are averaged with exposure × AREASCAL as weights, channel by
+    channel; that of the sum is 1. Background counts are added too; one BACKSCAL stands for all: with r_i the
+    ratio of exposure × AREASCAL × BACKSCAL of spectrum to background, that of the sum is Σ r_i B_i / Σ B_i
+    with all counts B_i of a background, so that the background that is subtracted has the right
     sum. Channel by channel that is exact if the r_i are equal; otherwise it is off by as much as the shapes
-    of the backgrounds differ. A channel is bad if it is in one of the spectra; groups are not kept.
+    of the backgrounds differ. Errors of counts that are not Poisson (net spectra) are added in quadrature.
+    A channel is bad if it is in one of the spectra, or if none has any area there; groups are not kept.
 
     Examples
     --------
@@ -83,12 +87,13 @@ def combine_spectra(
     if len(each) != len(opened):
         raise ValueRangeError(f"combine_spectra: found {len(each)} responses for {len(opened)} spectra")
     matrices = [response_of(one, own) for one, own in zip(opened, each, strict=True)]
-    nodes = {"response": _mean_response(matrices, weights / weights.sum())}
+    shares = weights[:, np.newaxis] / weights.sum() * _scales(opened, "areascal")
+    nodes = {"response": _mean_response(matrices, shares)}
     behind = _backgrounds(opened, backgrounds)
+    scale = (weights @ _scales(opened, "backscal")) / weights.sum()
     if behind:
-        nodes["background"] = _summed(behind, _backscal(opened, behind))
-    scale = float(np.sum(weights * [_scale(one) for one in opened]) / weights.sum())
-    nodes["spectrum"] = _summed(opened, scale)
+        nodes["background"] = _summed(behind, _backscal(opened, behind, scale))
+    nodes["spectrum"] = _without_dead(_summed(opened, scale), shares.sum(axis=0) > 0)
     return xr.DataTree.from_dict(nodes)
 
 
@@ -130,30 +135,45 @@ def _backgrounds(spectra: Sequence[xr.Dataset], given: Any) -> list[xr.Dataset]:
     return behind
 
 
-def _scale(one: xr.Dataset) -> float:
-    return float(one.attrs.get("backscal") or 1.0)
+def _scales(several: Sequence[xr.Dataset], name: str) -> np.ndarray:
+    """Return AREASCAL or BACKSCAL of each spectrum, keyword or column, as (spectrum, channel)."""
+    return np.stack([per_channel(one, name, 1.0) for one in several])
 
 
-def _backscal(spectra: Sequence[xr.Dataset], behind: Sequence[xr.Dataset]) -> float:
+def _backscal(spectra: Sequence[xr.Dataset], behind: Sequence[xr.Dataset], scale: np.ndarray) -> np.ndarray:
     """Return the BACKSCAL of the summed background that subtracts as much as the single ones do."""
-    exposure = np.array([float(one["exposure"]) for one in spectra])
-    exposure_behind = np.array([float(one["exposure"]) for one in behind])
-    scale, scale_behind = (np.array([_scale(one) for one in several]) for several in (spectra, behind))
-    ratios = exposure * scale / (exposure_behind * scale_behind)
-    counts = np.array([float(one["counts"].sum()) for one in behind])
-    ratio = np.sum(ratios * counts) / counts.sum() if counts.sum() > 0 else ratios.mean()
-    mean_scale = np.sum(exposure * scale) / exposure.sum()
-    return float(exposure.sum() * mean_scale / (exposure_behind.sum() * ratio))
+    exposure, exposure_behind = (
+        np.array([[float(one["exposure"])] for one in several]) for several in (spectra, behind)
+    )
+    size, size_behind = (
+        seconds * _scales(several, "areascal") * _scales(several, "backscal")
+        for seconds, several in ((exposure, spectra), (exposure_behind, behind))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.nan_to_num(size / size_behind, posinf=0.0)
+        counts = np.array([float(one["counts"].sum()) for one in behind])
+        ratio = counts @ ratios / counts.sum() if counts.sum() > 0 else ratios.mean(axis=0)
+        made = exposure.sum() * scale / (exposure_behind.sum() * ratio)
+    return np.where(np.isfinite(made) & (made > 0), made, 1.0)
 
 
-def _summed(several: Sequence[xr.Dataset], backscal: float) -> xr.Dataset:
+def _summed(several: Sequence[xr.Dataset], backscal: np.ndarray) -> xr.Dataset:
     first = several[0]
     variables: dict[str, Any] = {
         name: first[name].variable for name in ("channel", "energy", "energy_bnds") if name in first.variables
     }
     variables["counts"] = ("channel", sum(one["counts"].values for one in several))
+    poisson = all(one.attrs.get("statistic") == "poisson" for one in several)
+    if not poisson:
+        errors = [_error(one) for one in several]
+        variables["stat_err"] = ("channel", np.sqrt(np.sum(np.square(errors), axis=0)), {"units": "count"})
     variables["exposure"] = ((), sum(float(one["exposure"]) for one in several))
-    qualities = [one["quality"].values for one in several if "quality" in one]
+    # quality 2 is what a grouping left over, and the groups are gone
+    qualities = [
+        np.where(one["quality"].values == PARTIAL, 0, one["quality"].values)
+        for one in several
+        if "quality" in one
+    ]
     if qualities:
         variables["quality"] = ("channel", np.maximum.reduce(qualities))
     kept = ("telescope", "instrument", "object", "chantype", "mjdref_int", "mjdref_frac")
@@ -163,17 +183,39 @@ def _summed(several: Sequence[xr.Dataset], backscal: float) -> xr.Dataset:
         if len(ends) == len(several):
             attrs[name] = outermost(ends)
     names = ", ".join(str(one.attrs.get("obs_id", "?")) for one in several)
-    attrs |= {"backscal": backscal, "areascal": 1.0, "history": f"batx.combine_spectra: {names}"}
-    return build("spectrum", variables, attrs | {"statistic": "poisson", "weighting": "none"})
+    if np.ptp(backscal) <= 1e-12 * backscal[0]:
+        attrs["backscal"] = float(backscal[0])
+    else:
+        variables["backscal"] = ("channel", backscal, {"units": "1", "fits_name": "BACKSCAL"})
+    attrs |= {"areascal": 1.0, "history": f"batx.combine_spectra: {names}"}
+    attrs |= {"statistic": "poisson" if poisson else "gaussian", "weighting": "none"}
+    return build("spectrum", variables, attrs)
 
 
-def _mean_response(matrices: Sequence[xr.Dataset], weights: np.ndarray) -> xr.Dataset:
+def _without_dead(spectrum: xr.Dataset, alive: np.ndarray) -> xr.Dataset:
+    """Return a spectrum with the channels bad in which no spectrum has any area."""
+    if alive.all():
+        return spectrum
+    quality = spectrum["quality"].values if "quality" in spectrum else np.zeros(alive.size, np.int16)
+    attrs = {"units": "1", "fits_name": "QUALITY"}
+    return spectrum.assign(quality=("channel", np.where(alive, quality, 1).astype(np.int16), attrs))
+
+
+def _error(one: xr.Dataset) -> np.ndarray:
+    """Return the errors of the counts."""
+    if "stat_err" in one:
+        return one["stat_err"].values.astype(np.float64)
+    return np.sqrt(np.maximum(one["counts"].values, 0.0))
+
+
+def _mean_response(matrices: Sequence[xr.Dataset], shares: np.ndarray) -> xr.Dataset:
+    """Return the sum of responses times the share of each in each channel, shape (response, channel)."""
     bounds = matrices[0]["energy_in_bnds"].values
     if any(one["energy_in_bnds"].shape != bounds.shape for one in matrices) or any(
         not np.allclose(one["energy_in_bnds"], bounds, rtol=1e-5) for one in matrices
     ):
         raise ValueRangeError("combine_spectra: the responses have different incident energies")
-    mean = sum(weight * one["matrix"].values for weight, one in zip(weights, matrices, strict=True))
+    mean = sum(share * one["matrix"].values for share, one in zip(shares, matrices, strict=True))
     made = matrices[0].assign(matrix=(("energy_in", "channel"), mean, {"units": "cm**2"}))
     return made.assign_attrs(history=f"batx.combine_spectra: mean of {len(matrices)} responses")
 

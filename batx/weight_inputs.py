@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
+from batx.calibration_inputs import alignment_for, aperture_for, records
 from batx.distortions import distortion_map
 from batx.errors import (
     AttitudeError,
@@ -63,6 +64,8 @@ class WeightInputs:
     aperture: xr.Dataset | None
     detector_mask: xr.Dataset | np.ndarray | None
     alignment: Any
+    #: what the calibration database said of what it lacks
+    advice: str = ""
 
     @classmethod
     def gather(
@@ -94,6 +97,22 @@ class WeightInputs:
             given[kind] = obj
         return cls(obj, kind, **given)
 
+    def completed(self, moving: bool) -> WeightInputs:
+        """Return the inputs with what is missing from the calibration database, as far as it has it."""
+        aperture, advice = self.aperture, self.advice
+        if aperture is None:
+            try:
+                aperture = aperture_for(None, self.target, "mask")
+            except KindError as error:
+                advice = str(error.__cause__)
+        alignment = alignment_for(self.alignment, self.attitude if moving else None, self.target)
+        return replace(self, aperture=aperture, alignment=alignment, advice=advice)
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Which files of calibration serve, for the provenance."""
+        return records(aperture=self.aperture, alignment=self.alignment, detector_mask=self.detector_mask)
+
     @property
     def attrs(self) -> dict[str, Any]:
         """Attributes of what the product is made of."""
@@ -123,6 +142,8 @@ class WeightInputs:
             ". An observation has them as nodes: batx.open_observation(directory, calibration=folder), then "
             "obs.bat.mask_weight(...); or pass each as an argument, opened with batx.open_dataset(path)"
         )
+        if self.advice:
+            text += f". {self.advice}"
         if moving:
             text += '. Positions of frame="tangent" (instrument coordinates) need no attitude'
         raise (KindError if "aperture" in missing else AttitudeError)(text)

@@ -16,6 +16,7 @@ from batx.instrument.distortion import DistortionMap
 from batx.instrument.mask import DEFAULT_CORRECTIONS, MASK_WEIGHT_GAIN, parse_corrections
 from batx.met import to_met
 from batx.positions import SourcePositions, source_positions
+from batx.provenance import with_calibration
 from batx.schema import build, require_bat, require_kind
 from batx.schema.spec import TRACE_VARIABLES
 from batx.tracing import Place, Trace, Weigher
@@ -162,6 +163,7 @@ def mask_weight(
     require_bat(events, "events", operation="mask_weight")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs = inputs.completed(positions.moving)
     inputs.require_all(positions.moving)
     requested = trace_times(times, events.attrs)
     chosen = parse_corrections(corrections)
@@ -182,6 +184,7 @@ def mask_weight(
     variable = ("source", "event") if positions.several else ("event",)
     result = result.assign(mask_weight=(variable, data if positions.several else data[0], attrs))
     result = result.drop_dims("trace", errors="ignore").assign(_carried(traces, positions.several))
+    result.attrs = with_calibration(result.attrs, inputs.records)
     return _with_summary(result, positions, traces, ends, step)
 
 
@@ -248,6 +251,7 @@ def mask_weight_image(
     inputs.require_origin("mask_weight_image")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs = inputs.completed(positions.moving)
     inputs.require_all(positions.moving)
     chosen = parse_corrections(corrections)
     tracer = inputs.tracer(chosen, rebalance, gain, 0.0, distortion, normalisation)
@@ -267,6 +271,7 @@ def mask_weight_image(
         if np.isfinite(met)
         else _inherited(inputs.attrs),
     )
+    image.attrs = with_calibration(image.attrs, inputs.records)
     step = _step("mask_weight_image", positions, chosen, rebalance, normalisation)
     return _with_summary(image, positions, traces, [trace.place for _, trace in made], step)
 
@@ -340,11 +345,12 @@ def ray_trace(
     inputs.require_origin("ray_trace")
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
+    inputs = inputs.completed(positions.moving)
     inputs.require_all(positions.moving)
     tracer = inputs.tracer(parse_corrections(corrections), rebalance, gain, 0.0, distortion, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, tolerance, None, compat)
     extrapolate = extrapolate or compat is not None
-    attrs = _inherited(inputs.attrs)
+    attrs = with_calibration(_inherited(inputs.attrs), inputs.records)
     if times is None and inputs.kind == "attitude":
         times = inputs.target["time"].values
     if times is None:

@@ -255,6 +255,13 @@ def test_other_folders_are_refused(words: Words):
         Pipeline("other", [], words.out).run()
 
 
+def test_a_folder_that_cannot_be_made_is_said(words: Words):
+    words.out.write_text("a file")
+    with pytest.raises(WriteError, match="cannot make the folder"):
+        words.pipeline.run()
+    assert words.out.read_text() == "a file"
+
+
 def test_a_file_that_the_step_did_not_make_is_not_replaced(words: Words):
     words.pipeline.run("split")
     (words.out / "count.json").write_text("mine")
@@ -285,7 +292,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_pipelines import Words, tree
-from batx.pipelines import records
+os.fsync = lambda descriptor: None  # a kill of the process loses nothing that was not flushed
 
 root = Path(sys.argv[1])
 

@@ -34,6 +34,8 @@ LAYERS = (
     "interop",
     "xspec",
     "mosaics",
+    "survey_folders",
+    "survey_merging",
     "glitch_catalogs",
     "archive",
     "simulate",

@@ -48,7 +48,7 @@ WRITTEN = [
     "housekeeping",
     "table",
 ]
-UNWRITTEN = ["fit", "image", "triggers"]
+UNWRITTEN = ["fit", "triggers"]
 LAYOUTS = json.loads((Path(__file__).parent / "reference" / "fits_layouts.json").read_text())
 
 

@@ -20,7 +20,7 @@ from batx.heasoft.ledger import Ledger
 from batx.heasoft.locks import FileLock, sweep
 from batx.heasoft.parfiles import ParFile, read_par
 from batx.heasoft.processes import Ending
-from batx.heasoft.records import Checksums, described, state_of, write_record
+from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
 from batx.heasoft.staging import Plan, publish, stage
@@ -153,7 +153,7 @@ class Making:
         """Return the error of a failed run; its log is kept where records are."""
         if ledger is not None:
             path = ledger.home / f"{ledger.stem}.failed.log"
-            _write_text(path, result.log)
+            write_private(path, result.log)
             result = replace(result, log_file=path)
         last = "\n".join(result.log.strip().splitlines()[-8:])[-1500:]
         said = f"; it said last:\n{last}" if last else "; it said nothing"
@@ -224,7 +224,7 @@ class Making:
         extra = {target for _, target in pairs if self.call.overwrite or target in replaceable}
         publish(pairs, replaceable | {one for one in extra if not one.is_dir()})
         log = home / f"{ledger.stem}.log"
-        _write_text(log, result.log)
+        write_private(log, result.log)
         write_record(path, {**record, "state": "done"})
         return replace(
             result,
@@ -295,11 +295,3 @@ def _workshop(home: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from batx.io.atomic import atomic_path
-
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        temporary.chmod(0o600)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from batx.errors import MissingFileError
-from batx.io.atomic import atomic_path
+from batx.errors import MissingFileError, WriteError
 
-__all__ = ["Checksums", "read_record", "unchanged", "write_record"]
+__all__ = ["Checksums", "read_record", "unchanged", "write_private", "write_record"]
 
 _VERSION = 1
 _BLOCK = 2**20
@@ -138,10 +138,31 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     >>> read_record(path)["state"]
     'done'
     """
-    text = json.dumps({"batx_call": _VERSION, **record}, indent=1, sort_keys=True) + "\n"
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o600)
+    write_private(path, json.dumps({"batx_call": _VERSION, **record}, indent=1, sort_keys=True) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a text that only its owner may read, whole or not at all.
+
+    It is not flushed to disk: what a record says is compared with the outputs before it is believed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a"
+    >>> write_private(path, "text")
+    >>> oct(path.stat().st_mode & 0o777)
+    '0o600'
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(file, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def unchanged(record: Mapping[str, Any], base: Path, checksums: Checksums) -> dict[str, list[Path]] | None:

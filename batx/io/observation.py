@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import find, unindexed
 from batx.detector_masks import combine_masks
-from batx.errors import BatxError, BatxWarning, MissingFileError
+from batx.errors import BatxError, BatxWarning, CalibrationError, MissingFileError
 from batx.events import join_events
 from batx.io.file import FitsFile
 from batx.io.identify import is_bounds, principal
@@ -47,6 +49,7 @@ class _Found:
     kind: str
     index: int
     file: FitsFile
+    record: str = ""
 
     @property
     def columns(self) -> set[str]:
@@ -70,8 +73,8 @@ def open_observation(
     """Open an observation in the archive's layout as a tree.
 
     Files are recognised by content in ``bat/event``, ``bat/hk``, ``bat/survey``, ``bat/rate``, ``auxil`` and
-    ``tdrss``. Calibration is looked for in `calibration`, then in ``<directory>/caldb``, then under
-    ``$CALDB``.
+    ``tdrss``. Calibration is looked for in `calibration`, then in ``<directory>/caldb``, then in the
+    calibration database (`batx.caldb`: ``$CALDB``, which may be a URL, and the cache).
 
     Parameters
     ----------
@@ -170,7 +173,8 @@ def _obs_id(found: list[_Found]) -> str:
 
 
 def _open(item: _Found, chunks: Any) -> xr.Dataset:
-    return open_dataset(item.path, chunks=chunks, hdu=item.index)
+    ds = open_dataset(item.path, chunks=chunks, hdu=item.index)
+    return ds.assign_attrs(calibration_file=item.record) if item.record else ds
 
 
 def _chosen(found: list[_Found]) -> dict[str, list[_Found]]:
@@ -229,7 +233,13 @@ def _calibration(calibration: Any, found: list[_Found]) -> dict[str, list[_Found
     """Return the files of aperture and alignment, from the first place that has them."""
     day = max((item.header("DATE-OBS") for item in found), default="")
     chosen: dict[str, list[_Found]] = {}
-    for search in (lambda: _files(_given(calibration)), lambda: found, lambda: _files(_caldb())):
+    plain = unindexed()
+    for search in (
+        lambda: _files(_given(calibration)),
+        lambda: found,
+        lambda: _files([plain] if plain else []),
+        lambda: _database(sorted({"aperture", "alignment"} - chosen.keys()), day),
+    ):
         wanted = {"aperture", "alignment"} - chosen.keys()
         candidates = list(search()) if wanted else []
         for name in sorted(wanted):
@@ -249,11 +259,15 @@ def _given(calibration: Any) -> list[Path]:
     return paths
 
 
-def _caldb() -> list[Path]:
-    """Return the folder of BAT calibration under $CALDB, if there is one."""
-    top = os.environ.get("CALDB")
-    folder = Path(top, "data", "swift", "bat") if top else None
-    return [folder] if folder is not None and folder.is_dir() else []
+def _database(purposes: Iterable[str], day: str) -> Iterator[_Found]:
+    """Yield what the calibration database has for these purposes."""
+    for purpose in purposes:
+        try:
+            file = find(purpose, day or None)
+        except CalibrationError:
+            continue
+        for item in _identified(file.path, "caldb"):
+            yield replace(item, record=json.dumps(file.record, sort_keys=True))
 
 
 def _files(places: Iterable[Path]) -> Iterator[_Found]:

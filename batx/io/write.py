@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from batx.errors import KindError, ValueRangeError
+from batx.errors import KindError, ValueRangeError, WriteError
 from batx.io.atomic import atomic_path, input_files
 from batx.positions import with_source_attrs
+from batx.responses import moved_links
 from batx.schema import KINDS, identify, require_kind, validate
 from batx.schema.axes import with_axes
 
@@ -34,6 +35,7 @@ _KINDS = (
     "mosaic_image",
     "housekeeping",
     "sky_image",
+    "image",
     "catalog",
     "table",
 )
@@ -64,11 +66,13 @@ def to_fits(
     Parameters
     ----------
     ds
-        A tree of intervals, as of `batx.duration_gti`, or of mosaics, as of `batx.mosaic` with groups of
+        A tree of `batx.combine_spectra` (spectrum, response and background become a file each, ``NAME.pha``,
+        ``NAME.rsp``, ``NAME_background.pha``, and the first names the others), of
+        intervals, as of `batx.duration_gti`, or of mosaics, as of `batx.mosaic` with groups of
         times (an extension for each), or a Dataset of kind events, gti, lightcurve,
         spectrum, response, detector_plane (counts, rates or weights), detector_mask, detector_table,
-        aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, housekeeping, catalog or
-        table, for one source. Events are read and written
+        aperture, alignment, attitude, ray_trace, mosaic, mosaic_image, sky_image, image, housekeeping,
+        catalog or table, for one source. Events are read and written
         a block at a time (unless compressed), all else as a whole.
     path
         File to write; compressed if it ends in ``.gz``.
@@ -129,6 +133,8 @@ def to_fits(
         raise ValueRangeError(f"keepbits: found {keepbits!r} for a {kind}, expected None (only sky images)")
     validate(ds, kind)
     compressed, inputs = Path(path).suffix == ".gz", input_files(ds)
+    if kind == "spectrum":
+        ds = moved_links(ds, Path(path).parent)
     ds = with_source_attrs(with_axes(ds, KINDS[kind]))
     with atomic_path(path, overwrite=overwrite, inputs=inputs) as temporary:
         if kind == "events" and not compressed and can_stream(ds):
@@ -141,6 +147,8 @@ def to_fits(
 def _write_tree(tree: xr.DataTree, path: Path, overwrite: bool) -> Path:
     """Write the nodes of a tree one after the other: intervals under their names, or the maps of a mosaic."""
     nodes = {name: node.to_dataset() for name, node in tree.children.items()}
+    if {"spectrum", "response"} <= nodes.keys() <= {"spectrum", "response", "background"}:
+        return _write_sum(nodes, path, overwrite)
     kinds = {identify(node) for node in nodes.values()}
     if tree.has_data or len(kinds) != 1 or not kinds <= _TREES:
         require_kind(tree, *_KINDS, operation="to_fits")
@@ -153,6 +161,20 @@ def _write_tree(tree: xr.DataTree, path: Path, overwrite: bool) -> Path:
     with atomic_path(path, overwrite=overwrite, inputs=input_files(tree)) as temporary:
         _write(hdus, temporary, path.suffix == ".gz")
     return path
+
+
+def _write_sum(nodes: dict[str, xr.Dataset], path: Path, overwrite: bool) -> Path:
+    """Write a spectrum, and beside it its response and background, which it names."""
+    stem = path.name.partition(".")[0]
+    names = {"response": f"{stem}.rsp", "background": f"{stem}_background{''.join(path.suffixes) or '.pha'}"}
+    beside = {key: path.with_name(name) for key, name in names.items() if key in nodes}
+    if not overwrite and (there := [str(file) for file in (*beside.values(), path) if file.exists()]):
+        raise WriteError(f"{', '.join(there)}: exists; pass overwrite=True to replace it")
+    for key, file in beside.items():
+        to_fits(nodes[key], file, overwrite)
+    links = {"respfile": names["response"], "ancrfile": "none", "corrfile": "none"}
+    links["backfile"] = names["background"] if "background" in nodes else "none"
+    return to_fits(nodes["spectrum"].assign_attrs(links), path, overwrite)
 
 
 def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:
@@ -170,6 +192,10 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> 
         from batx.io.write_images import sky_image_hdus
 
         return sky_image_hdus(ds, keepbits)
+    if kind == "image":
+        from batx.io.write_images import plain_image_hdus
+
+        return plain_image_hdus(ds)
     if kind == "housekeeping":
         return products.table_hdus(ds, "time", "HK", first="time")
     if kind == "catalog":

@@ -14,7 +14,7 @@ from batx.io.write_planes import bands_of, compact, extras, image_hdu, level_car
 from batx.io.write_products import span
 from batx.kernels.precision import keep_bits
 
-__all__ = ["sky_image_hdus"]
+__all__ = ["plain_image_hdus", "sky_image_hdus"]
 
 #: variable -> EXTNAME, HDUCLAS2, HDUCLAS3, IMATYPE, in the order of the file
 _MAPS: dict[str, tuple[str, str, str | None, str]] = {
@@ -118,3 +118,28 @@ def _time_cards(ds: xr.Dataset, bounds: np.ndarray, row: int) -> Cards:
 
 def _at(array: xr.DataArray, row: int) -> float:
     return float(np.atleast_1d(array.values)[min(row, array.size - 1)])
+
+
+def plain_image_hdus(ds: xr.Dataset) -> list[Any]:
+    """Return an image of no kind of its own, an extension for each band, with its world coordinates."""
+    array = ds["image"]
+    stack = next((str(dim) for dim in ("energy", "band") if dim in array.dims), None)
+    planes = array.values if stack is None else array.transpose(stack, ...).values
+    bands, hdus = bands_of(ds), list[Any]()
+    cards = {name.upper(): ds.attrs[name] for name in ("tstart", "tstop", "exposure") if name in ds.attrs}
+    cards |= {"HDUCLASS": "OGIP", "HDUCLAS1": "IMAGE", "BUNIT": str(array.attrs.get("units", ""))}
+    for level, values in enumerate(planes if stack else [planes]):
+        own = level_cards(bands, level) if stack == "energy" else {}
+        hdu = image_hdu(values, {**cards, **own}, ds, first=not hdus)
+        if stack == "band":
+            hdu.name = str(ds["band"].values[level])
+        for card in _coordinates(ds):
+            hdu.header[card.keyword] = (card.value, card.comment)
+        hdus.append(hdu)
+    return hdus + extras(ds.drop_dims(stack) if stack else ds, None)
+
+
+def _coordinates(ds: xr.Dataset) -> list[Any]:
+    from astropy.io.fits import Header
+
+    return list(Header.fromstring(str(ds["wcs"].values), sep="\n").cards) if "wcs" in ds.coords else []

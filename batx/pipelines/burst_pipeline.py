@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from batx.errors import MissingFileError
+from batx.archive.swift_tools import trigger_id
+from batx.errors import MissingFileError, ValueRangeError
+from batx.met import to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
 from batx.pipelines.frame import Pipeline, Step
+from batx.reduction import compat_of
+from batx.transfer import data_directory
 
 __all__ = ["events"]
+
+#: digits of an observation id
+_ID = 11
 
 
 def _steps() -> list[Step]:
@@ -24,7 +32,13 @@ def _steps() -> list[Step]:
             options=inputs.OPTIONS,
             outside=inputs.files_of,
         ),
-        Step("calibrate", "energies, and the events around the trigger", light.calibrate, needs=["fetch"]),
+        Step(
+            "calibrate",
+            "energies, and the events around the trigger",
+            light.calibrate,
+            needs=["fetch"],
+            options=["calibration", "gain_offset"],
+        ),
         Step("quality", "enabled and hot detectors", light.quality, needs=["fetch", "calibrate"]),
         Step("intervals", "before, in and after the slew", times.intervals, needs=["fetch"]),
         Step(
@@ -76,13 +90,14 @@ def _steps() -> list[Step]:
             figures.figures,
             needs=["fetch", "calibrate"],
             uses=["quality", "weights", "lightcurves", "durations", "fits", "planes", "images", "detection"],
+            options=["figures"],
         ),
         Step(
             "report",
             "results as a table, a tree and a page",
             report.report,
-            needs=["fetch"],
             uses=[
+                "fetch",
                 "calibrate",
                 "quality",
                 "intervals",
@@ -101,7 +116,7 @@ def _steps() -> list[Step]:
 
 
 def events(
-    source: str | os.PathLike[str],
+    source: str | int | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
     ra: float | None = None,
@@ -115,36 +130,149 @@ def events(
     aperture: str | os.PathLike[str] | None = None,
     teldef: str | os.PathLike[str] | None = None,
     detector_mask: str | os.PathLike[str] | None = None,
+    gain_offset: str | os.PathLike[str] | None = None,
     snr: float = 5.0,
     compat: str | None = None,
+    figures: bool = True,
+    data: str | os.PathLike[str] | None = None,
+    mirrors: Sequence[str] | None = None,
+    offline: bool = False,
+    failed: bool = False,
 ) -> Pipeline:
-    """Return the pipeline that makes the standard products of a burst; nothing is done yet."""
-    place = Path(source).expanduser()
-    if not place.exists():
-        raise MissingFileError(f"{place}: no such file or directory")
-    stem = place.name if place.is_dir() else place.name.split(".")[0]
+    """Return the pipeline that makes the standard products of a burst; nothing is done yet.
+
+    Parameters
+    ----------
+    source
+        Directory of an observation, an event file, or an observation id, which is fetched.
+    output
+        Folder for the results, by default ``<name of the source>-results`` in the current one.
+    ra, dec
+        Position of the burst, degrees (ICRS). If not given: of the messages in ``tdrss``, or of the header.
+    blind
+        Make images only, for no position.
+    trigger
+        Trigger time: MET or a date. If not given: of the messages, or of the header.
+    foreground, background
+        Start and stop (s from the trigger, or dates) of the burst and of the background before it, for bursts
+        that the light curves do not show. If not given: of the messages.
+    calibration, attitude, aperture, teldef, detector_mask
+        Files to be used in place of those of the observation; `calibration` is a folder (as for
+        `batx.open_observation`).
+    gain_offset
+        Gain map, or a folder of them of which the nearest in time serves, for events whose energies were not
+        worked out (as for `batx.calibrate_energy`).
+    snr
+        Spectra below this significance (sigma) get a limit of as many sigma instead of fits.
+    compat
+        ``"heasoft"`` for the numbers of the tools.
+    figures
+        Whether figures are drawn.
+    data, mirrors, offline
+        For an observation id: directory of data, places of the archive, whether to look for nothing but what
+        is there (as for `batx.archive.fetch`).
+    failed
+        `source` is the number of a failed trigger, which has messages and events but no observation:
+        these are put together with what is nearest in time (as for `batx.archive.fetch_trigger`).
+
+    Returns
+    -------
+    Pipeline
+        Call ``run()``. The products are those of ``batgrbproduct``, with its names, bands and intervals, in
+        the folders ``events gti auxil lc pha dpi img``; further ``figures``, ``result.json``,
+        ``result.txt``, ``report.html`` and the tree of all products but the sky images and events,
+        ``sw<obsid>b.nc``.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at `source`.
+    ValueRangeError
+        If an argument makes no sense.
+
+    Notes
+    -----
+    Intervals and rules: algorithms 2.11 (``batgrbproduct``). Durations are those of the light curve with the
+    shortest of the bins 4 ms, 16 ms, 64 ms, 1 s and 16 s after which no longer burst is found.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from batx.simulate import Background, observation
+    >>> folder = tempfile.mkdtemp()
+    >>> made = observation(folder, background=Background(rate=0.01), duration=20.0, trigger=10.0)
+    >>> pipeline = events(made, folder + "/results", ra=150.0, dec=30.0)
+    >>> [status.state for status in pipeline.run("quality")]
+    ['done', 'done', 'done']
+    >>> sorted(path.name for path in pipeline.folder.iterdir())
+    ['.batx', 'auxil', 'events']
+    """
+    _require(ra, dec, trigger, snr, compat)
+    place = Path(str(source)).expanduser()
+    text = trigger_id(source) if failed else f"{source:011d}" if isinstance(source, int) else str(source)
+    remote = (failed or not place.exists()) and len(text) == _ID and text.isdigit()
+    if not remote and not place.exists():
+        raise MissingFileError(f"{place}: no such file or directory, and no observation id ({_ID} digits)")
+    stem = text if remote else place.name if place.is_dir() else place.name.split(".")[0]
     files = {
         "calibration": calibration,
         "attitude": attitude,
         "aperture": aperture,
         "teldef": teldef,
         "detector_mask": detector_mask,
+        "gain_offset": gain_offset,
     }
     options = {
-        "source": str(place.absolute()),
+        "source": text if remote else str(place.absolute()),
+        "data": str(data_directory(data).absolute()) if remote else None,
+        "mirrors": list(mirrors) if remote and mirrors is not None else None,
+        "offline": bool(offline),
+        "failed": bool(failed),
         "ra": ra,
         "dec": dec,
         "blind": blind,
-        "trigger": trigger,
-        "foreground": None if foreground is None else list(foreground),
-        "background": None if background is None else list(background),
-        "snr": snr,
+        "trigger": trigger if trigger is None or isinstance(trigger, (str, float, int)) else _met(trigger),
+        "foreground": _pair("foreground", foreground),
+        "background": _pair("background", background),
+        "snr": float(snr),
         "compat": compat,
+        "figures": bool(figures),
     }
     options |= {
         name: None if path is None else str(Path(path).expanduser().absolute())
         for name, path in files.items()
     }
-    return Pipeline(
-        "events", _steps(), Path(output) if output is not None else Path(f"{stem}-results"), options
-    )
+    folder = Path(output) if output is not None else Path(f"{stem}-results")
+    if place.is_dir() and place.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ValueRangeError(
+            f"output: found {folder}, which is in the observation {place}; give a folder outside of it, so "
+            "that results are not taken for data"
+        )
+    return Pipeline("events", _steps(), folder, options)
+
+
+def _require(ra: Any, dec: Any, trigger: Any, snr: Any, compat: Any) -> None:
+    """Raise `ValueRangeError` if an argument makes no sense."""
+    compat_of(compat)
+    if (ra is None) != (dec is None):
+        raise ValueRangeError("position: found one of ra and dec, expected both or neither")
+    if ra is not None and not (math.isfinite(ra) and -90.0 <= dec <= 90.0):
+        raise ValueRangeError(f"position: found ra={ra}, dec={dec}, expected degrees")
+    if not snr > 0:
+        raise ValueRangeError(f"snr: found {snr}, expected a positive number")
+    if trigger is not None and not math.isfinite(_met(trigger)):
+        raise ValueRangeError(f"trigger: found {trigger!r}, expected MET or a date")
+
+
+def _met(trigger: Any) -> float:
+    return float(to_met(trigger, {"utcf": 0.0}, name="trigger"))
+
+
+def _pair(name: str, given: Sequence[Any] | None) -> list[Any] | None:
+    """Return start and stop as a list."""
+    if given is None:
+        return None
+    pair = list(given)
+    if len(pair) != 2 or not float(to_met(pair[0], {"utcf": 0.0})) < float(to_met(pair[1], {"utcf": 0.0})):
+        raise ValueRangeError(f"{name}: found {given!r}, expected start and stop")
+    return pair

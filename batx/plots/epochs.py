@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["plot_epochs", "plot_selection"]
+__all__ = ["plot_epochs", "plot_rates", "plot_selection"]
 
 _MOST = 36
 _COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
@@ -91,18 +91,27 @@ def plot_epochs(
     drawn = None
     for number, (panel, image, (values, box)) in enumerate(zip(panels, several, shown, strict=True)):
         drawn = panel.imshow(
-            values, origin="lower", cmap=cmap, norm=PowerNorm(0.5, 0.0, high), extent=box, interpolation="nearest"
+            values,
+            origin="lower",
+            cmap=cmap,
+            norm=PowerNorm(0.5, 0.0, high),
+            extent=box,
+            interpolation="nearest",
         )
         draw_graticule(panel, _plane(image), box, lines=3, apart=0.25)
         for place, region in enumerate(shapes):
             _outline(panel, image, region, _COLOURS[place % len(_COLOURS)])
-        panel.set_title(f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left")
+        panel.set_title(
+            f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left"
+        )
         _inner(panel, number, len(several), min(columns, len(several)))
     figure = panels[0].figure
     figure.colorbar(drawn, ax=list(panels), label="count/ks/pixel", shrink=0.8, pad=0.01)
     text = str(several[0].attrs.get("object", "")).strip() if title is None else title
     if text:
-        figure.suptitle(f"{text}, days since MJD {_reference(several, t0):.2f}" if title is None else text, fontsize=10.5)
+        figure.suptitle(
+            f"{text}, days since MJD {_reference(several, t0):.2f}" if title is None else text, fontsize=10.5
+        )
     return panels
 
 
@@ -110,7 +119,9 @@ def _require(images: list[xr.Dataset], columns: int, radius: float, smooth: floa
     for image in images:
         require_kind(image, "image", operation="plot_epochs")
         if sky_of(image) is None or image["image"].dims != ("y", "x"):
-            raise KindError("plot_epochs: found an image without coordinates of the sky, or with several planes")
+            raise KindError(
+                "plot_epochs: found an image without coordinates of the sky, or with several planes"
+            )
     if not images:
         raise EmptySelectionError("plot_epochs: found no images")
     if len(images) > _MOST or columns < 1 or not radius > 0 or not smooth >= 0:
@@ -126,7 +137,9 @@ def _panels(ax: Any, count: int, columns: int) -> np.ndarray:
     rows = -(-count // columns)
     if ax is not None and not hasattr(ax, "subplots"):
         return make_axes(ax, 1, count, size=(1.0, 1.0)).ravel()
-    grid = make_axes(ax, rows, columns, size=(2.6 * columns + 1.0, 2.7 * rows + 0.5), sharex=False, hspace=0.06)
+    grid = make_axes(
+        ax, rows, columns, size=(2.6 * columns + 1.0, 2.7 * rows + 0.5), sharex=False, hspace=0.06
+    )
     for panel in grid.ravel()[count:]:
         panel.remove()
     return grid.ravel()[:count]
@@ -329,4 +342,60 @@ def plot_selection(
     panel.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
     text = f"{int(used.sum())} of {len(table)} observations, {seconds[used].sum() / 1e3:.1f} ks"
     panel.set_title(text if title is None else title, loc="left", fontsize=10)
+    return panel
+
+
+def plot_rates(
+    table: pd.DataFrame,
+    ax: Any = None,
+    *,
+    t0: Any = None,
+    label: str = "Rate (count/s)",
+    title: str | None = None,
+) -> Axes:
+    """Draw rates of observations against days, with the length of each and its error.
+
+    Parameters
+    ----------
+    table
+        With ``start_mjd``, ``stop_mjd``, ``rate``, ``rate_err``, as of `batx.spectrum_table`; a column ``name``
+        tells several series apart.
+    ax
+        `None` for a new figure, a Figure or Axes to draw in.
+    t0
+        Day 0, as for `plot_epochs`; by default the earliest observation.
+    label
+        Of the y axis.
+    title
+        Title; by default none.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    EmptySelectionError
+        If no row has a time and a rate.
+    """
+    table = table[np.isfinite(table["start_mjd"].astype(float)) & np.isfinite(table["rate"].astype(float))]
+    if not len(table):
+        raise EmptySelectionError("plot_rates: found no observation with a time and a rate")
+    zero = float(table["start_mjd"].min()) if t0 is None else _mjd(t0)
+    panel = make_axes(ax, 1, size=(6.4, 3.6))[0, 0]
+    series = table.groupby("name", sort=False) if "name" in table else [(None, table)]
+    for number, (name, rows) in enumerate(series):
+        edges = rows[["start_mjd", "stop_mjd"]].to_numpy(float) - zero
+        middle = edges.mean(axis=1)
+        panel.errorbar(
+            middle, rows["rate"], yerr=rows["rate_err"], xerr=np.abs(edges.T - middle), fmt="o", markersize=3.5,
+            color=PALETTE[1 + number % (len(PALETTE) - 1)], elinewidth=0.9, label=name,
+        )  # fmt: skip
+    panel.axhline(0.0, color="#222222", linewidth=0.6, zorder=1)
+    panel.set_xlabel(f"Days since MJD {zero:.2f}")
+    panel.set_ylabel(label)
+    if "name" in table:
+        panel.legend(fontsize=8, frameon=False)
+    if title:
+        panel.set_title(title, loc="left", fontsize=10)
     return panel

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import KindError, ValueRangeError
+from batx.fit_tables import rounded
 from batx.plots.canvas import PALETTE, draw_bins, figure_title, make_axes, note, simplify
 from batx.plots.timeaxis import time_axis
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_contour", "plot_fit", "plot_fit_series"]
 
 _ERG = 1.602176634e-9
+#: parameters that are written in a picture
+_LINES = 5
 #: points of a contour along each axis; between those of its grid by cubic splines
 _FINE = 301
 
@@ -113,24 +116,32 @@ def _energy_spectrum(
 
 def _dress(panels: np.ndarray, fit: xr.Dataset, names: list[str], unfolded: bool) -> None:
     panel, lowest = panels[0, 0], panels[-1, 0]
+    labels = np.asarray(fit["bin_spectrum"].values, str)
     panel.set_xscale("log")
     panel.set_yscale("log", nonpositive="clip")
     edges = fit["bin_energy_bnds"].values
     lowest.set_xlim(edges.min() * 0.97, edges.max() * 1.03)
     lowest.set_xlabel("Energy (keV)")
     _plain_ticks(lowest)
+    centre = np.sqrt(np.maximum(edges[:, 0], 1e-3) * edges[:, 1])
     if unfolded:
         panel.set_ylabel(r"$E^2 N(E)$ (erg cm$^{-2}$ s$^{-1}$)")
-        level = _ERG * fit["curve_energy"].values ** 2 * fit["curve"].values
-        panel.set_ylim(level.min() / 10, level.max() * 10 ** (0.5 + 0.1 * _summary(fit).count("\n")))
+        energy = fit["curve_energy"].values
+        level = np.atleast_2d(_ERG * energy**2 * fit["curve"].values)
+        level = np.where((energy >= edges.min()) & (energy <= edges.max()), level, np.nan)
+        _reach(panel, energy, np.nanmax(level, axis=0), np.nanmin(level) / 10, fit)
     else:
         width = edges[:, 1] - edges[:, 0]
         rate, model = fit["bin_rate"].values / width, fit["bin_model"].values / width
-        shown = np.concatenate([model[model > 0], rate[rate > 0]])
-        if shown.size:
-            # room for the lines of text
-            top = 10 ** (0.3 + 0.22 * _summary(fit).count("\n"))
-            panel.set_ylim(max(shown.min() * 0.5, shown.max() * 1e-5), shown.max() * top)
+        highest = np.fmax(rate, model)
+        bottoms = []
+        for name in names:
+            mine = np.concatenate([values[labels == name] for values in (rate, model)])
+            mine = mine[mine > 0]
+            if mine.size:
+                bottoms.append(max(mine.min() * 0.5, mine.max() * 1e-5))
+        if bottoms:
+            _reach(panel, centre, highest, min(bottoms), fit)
         panel.set_ylabel("Rate (count/s/keV)")
         lowest.set_ylabel("Residual (σ)")
         lowest.axhline(0.0, color="#222222", linewidth=0.8, zorder=1)
@@ -149,16 +160,24 @@ def _plain_ticks(panel: Axes) -> None:
     panel.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _reach(panel: Axes, energy: np.ndarray, values: np.ndarray, bottom: float, fit: xr.Dataset) -> None:
+    """Set the range of a logarithmic axis so that the lines of text in its upper right corner have room."""
+    place = np.log(energy / energy.min()) / max(np.log(energy.max() / energy.min()), 1e-9)
+    shown = np.where(values > 0, values, bottom)
+    right = shown[place > 0.45].max(initial=bottom)
+    text = min(0.07 + 0.046 * (1 + _summary(fit).count("\n")), 0.6)  # the part of the height that it takes
+    panel.set_ylim(bottom, max(2.0 * shown.max(), bottom * (1.5 * right / bottom) ** (1.0 / (1.0 - text))))
+
+
 def _summary(fit: xr.Dataset) -> str:
     """Return statistic and free parameters as lines."""
-    name = {"chi2": "χ²"}.get(
-        str(fit.attrs.get("fit_statistic", "")), str(fit.attrs.get("fit_statistic", ""))
-    )
-    lines = [f"{name} {float(fit['statistic']):.1f} / {int(fit['dof'])}"]
+    statistic = str(fit.attrs.get("fit_statistic", "")).replace("chi2", "χ²")
+    lines = [f"{statistic} {float(fit['statistic']):.1f} / {int(fit['dof'])}"]
     frozen = fit["frozen"].values if "frozen" in fit else np.zeros(fit.sizes["parameter"], bool)
-    for number in np.flatnonzero(~frozen)[:6]:
-        entry = fit.isel(parameter=number)
-        lines.append(f"{entry['parameter'].item()} {float(entry['value']):.4g} ± {float(entry['error']):.2g}")
+    free = np.flatnonzero(~frozen)
+    lines += [rounded(fit.isel(parameter=number)) for number in free[:_LINES]]
+    if free.size > _LINES:
+        lines.append(f"and {free.size - _LINES} more parameters")
     if not bool(fit["converged"]):
         lines.append("not converged")
     return "\n".join(lines)

@@ -183,7 +183,7 @@ class Session:
                 f"more with timeout=.{self._last_words()}"
             ) from error
         except (EOFError, BrokenPipeError, ConnectionError) as error:
-            code = self._end(patience=1.0)
+            code = self._end(patience=_GRACE)
             raise EngineError(
                 f"{self.script}: the process ended during {verb!r} ({_meaning(code)}).{self._last_words()}"
             ) from error
@@ -318,8 +318,9 @@ def _read(pipe: int, size: int, deadline: float) -> bytes:
 def _wait(pipe: int, event: int, deadline: float) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, event)
-        if not selector.select(max(deadline - time.monotonic(), 0.0)):
-            raise TimeoutError
+        while not selector.select(min(max(deadline - time.monotonic(), 0.0), 3600.0)):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from batx.fit_problems import Minimum, Problem
 from batx.fit_results import fit_dataset, flux_function
 from batx.fitting import flux_bands, warn_of
 from batx.sessions import Session
-from batx.xspec.finding import environment_of, probe
+from batx.sessions.finding import environment_of, probe
 from batx.xspec.inputs import write_inputs
 from batx.xspec.translation import Translation
 

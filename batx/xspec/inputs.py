@@ -52,7 +52,7 @@ def _written(spectrum: Any, response: Any, background: Any, folder: Path, name: 
         response = own_response(opened)
     links = dict.fromkeys(_LINKS, "none")
     parts = list(response) if isinstance(response, (list, tuple)) else [response]
-    if all(_is_fits(part) for part in parts):
+    if all(_is_fits(part) and _is_clear(part) for part in parts):
         for key, suffix, part in zip(_LINKS, ("rsp", "arf"), parts, strict=False):
             links[key] = _linked(part, folder / f"{name}.{suffix}")
     else:
@@ -111,6 +111,18 @@ def _is_fits(entry: Any) -> bool:
         return False
     with open(entry, "rb") as file:
         return file.read(6).startswith(_MAGIC)
+
+
+def _is_clear(response: str | os.PathLike[str]) -> bool:
+    """Whether a response says the number of its first channel; otherwise XSPEC takes 1, also if it is 0."""
+    from astropy.io import fits
+
+    with fits.open(response) as hdus:
+        for hdu in hdus:
+            names = [str(name).upper() for name in getattr(getattr(hdu, "columns", None), "names", ())]
+            if "F_CHAN" in names and f"TLMIN{names.index('F_CHAN') + 1}" not in hdu.header:
+                return False
+    return True
 
 
 def _linked(source: str | os.PathLike[str], path: Path) -> str:

@@ -217,13 +217,14 @@ class Translation:
             if slot.counterpart.name in ("Emin", "Emax"):
                 ends.append(self.start[[slot.main]])
         wanted = np.concatenate(ends)
-        lows = [data.bins.edges[0] for data in self.problem.data]
-        highs = [data.bins.edges[-1] for data in self.problem.data]
+        low, high = float(wanted.min()), float(wanted.max())
+        first = max(float(data.bins.edges[0]) for data in self.problem.data)
+        last = min(float(data.bins.edges[-1]) for data in self.problem.data)
         made = []
-        if wanted.min() < max(lows):
-            made.append(f"low,{wanted.min()!r},{_bins(wanted.min(), max(lows))} log")
-        if wanted.max() > min(highs):
-            made.append(f"high,{wanted.max()!r},{_bins(min(highs), wanted.max())} log")
+        if low < first:
+            made.append(f"low,{low},{_bins(low, first)} log")
+        if high > last:
+            made.append(f"high,{high},{_bins(last, high)} log")
         return made
 
     # ------------------------------------------------------------ back

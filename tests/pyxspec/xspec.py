@@ -17,12 +17,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from iminuit import Minuit
-
-from batx.kernels import fit_statistics
-from batx.kernels.models import Bins, xspec_flux
-from batx.spectral_models import spectral_model
 
 _BAD = dict(entry.split(":") for entry in os.environ.get("STANDIN_MISBEHAVE", "").split())
 _ANSWERS = os.environ.get("STANDIN_ANSWERS")
@@ -154,6 +148,8 @@ class _Channels:
     """One PHA file."""
 
     def __init__(self, name):
+        from astropy.io import fits
+
         with fits.open(_found(name, "spectrum")) as hdus:
             hdu = next(
                 hdu for hdu in hdus if hdu.name == "SPECTRUM" or hdu.header.get("HDUCLAS1") == "SPECTRUM"
@@ -181,6 +177,8 @@ class _Channels:
 
 def _matrix(name, size):
     """Energy edges and the matrix of a response file."""
+    from astropy.io import fits
+
     with fits.open(_found(name, "response")) as hdus:
         hdu = next(hdu for hdu in hdus if "MATRIX" in hdu.name)
         table = hdu.data
@@ -218,6 +216,8 @@ class Spectrum(_Restricted):
         if own.links["RESPFILE"].lower() != "none":
             self._edges, matrix = _matrix(own.links["RESPFILE"], own.counts.size)
             if own.links["ANCRFILE"].lower() != "none":
+                from astropy.io import fits
+
                 with fits.open(_found(own.links["ANCRFILE"], "arf")) as hdus:
                     matrix = matrix * np.asarray(hdus["SPECRESP"].data["SPECRESP"], float)[:, None]
             self._response = self._sums(matrix * own.area)
@@ -258,6 +258,8 @@ class Spectrum(_Restricted):
         return observed, variance, background, background_variance, ratio
 
     def _statistic_of(self, expected):
+        from batx.kernels import fit_statistics
+
         used = self._used
         observed, variance, background, background_variance, ratio = (v[used] for v in self._counts())
         expected = expected[used]
@@ -283,6 +285,7 @@ class _AllData:
         if isinstance(words, int):
             return self._spectra[words - 1]
         self._spectra = []
+        Fit._answers = json.loads(Path(_ANSWERS).read_text()) if _ANSWERS else None
         for number, word in enumerate(re.findall(r"(\d+:\d+)\s+(\S+)", words), 1):
             if word[0] != f"{number}:{number}":
                 raise Exception("Error: bad data command")
@@ -422,6 +425,9 @@ class _AllModels:
 
     def _photons(self, number):
         """Photons in the bins of the grid of a spectrum."""
+        from batx.kernels.models import Bins
+        from batx.spectral_models import spectral_model
+
         strings = dict(Xset.modelStrings)
         if "POW_EMIN" in strings:
             raise Exception("a start-up file has changed the norms")
@@ -455,6 +461,8 @@ class _AllModels:
         if recorded is not None:
             return (recorded[0], 0.0, 0.0, recorded[1], 0.0, 0.0)
 
+        from batx.kernels.models import xspec_flux
+
         edges, photons = self._photons(number)
         made = [xspec_flux(photons, edges, low, high, energy) for energy in (True, False)]
         return (made[0], 0.0, 0.0, made[1], 0.0, 0.0)
@@ -478,8 +486,6 @@ class _Fit(_Restricted):
     def __init__(self):
         self._query, self._bayes, self._weight, self._delta = "on", "off", "standard", 0.0
         self._method, self._answers, self._matrix = "leven", None, None
-        if _ANSWERS:
-            self._answers = json.loads(Path(_ANSWERS).read_text())
 
     def _set_statistic(self, value):
         words = value.split()
@@ -522,6 +528,8 @@ class _Fit(_Restricted):
             entry._values[0], entry._sigma = float(value), float(error)
 
     def _minuit(self):
+        from iminuit import Minuit
+
         free = self._free()
 
         def cost(values):
@@ -595,9 +603,9 @@ class _Fit(_Restricted):
                 entry._values[0] = recorded["value"]
             entry._sigma = recorded["sigma"]
         for number, spectrum in enumerate(AllData._spectra, 1):
-            noticed = self._answers["noticed"][str(number)]
-            ends = [int(end) for part in noticed.split(",") for end in part.split("-")]
-            if [spectrum.noticed[0], spectrum.noticed[-1]] != [ends[0], ends[-1]]:
+            parts = [part.split("-") for part in self._answers["noticed"][str(number)].split(",")]
+            noticed = [k for ends in parts for k in range(int(ends[0]), int(ends[-1]) + 1)]
+            if spectrum.noticed != noticed:
                 raise ValueError(f"noticed {spectrum.noticed}, recorded {noticed}")
         methods = {spectrum._statistic for spectrum in AllData._spectra}
         names = {"Chi-Squared": "chi", "C-Statistic": "cstat", "PG-Statistic": "pgstat"}

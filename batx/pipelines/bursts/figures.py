@@ -11,7 +11,7 @@ import xarray as xr
 from batx.errors import BatxError
 from batx.io.open import open_dataset
 from batx.pipelines.bursts.names import one, some
-from batx.pipelines.frame import Work
+from batx.pipelines.frame import SkippedError, Work
 
 __all__ = ["figures"]
 
@@ -22,6 +22,8 @@ _SHOWN = (15.0, 195.0)
 
 def figures(work: Work) -> dict[str, Any]:
     """Draw what there is."""
+    if not work.options["figures"]:
+        raise SkippedError("figures were not asked for")
     made: list[str] = []
     for name, step, draw in _PICTURES:
         if step not in work.before or work.before[step].state == "done":

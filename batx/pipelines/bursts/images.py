@@ -66,7 +66,7 @@ def sky_images(work: Work) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for path in work.paths("planes", "*_1chan.dpi"):
         name = path.name.split("b_", 1)[1].removesuffix("_1chan.dpi")
-        plane = _plane(work, name)
+        plane = one(work, "planes", f"*b_{name}_1chan.dpi")
         background = before if name in ("preslew", "total") else None
         if name in ("preslew", "total") and before is None:
             work.notes.append(f"sky image '{name}': no image before the burst to subtract")

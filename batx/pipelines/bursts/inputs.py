@@ -23,15 +23,20 @@ from batx.pipelines.frame import Work
 from batx.pipelines.records import Checksums
 from batx.schema import build
 
-__all__ = ["OPTIONS", "fetch", "files_of"]
+__all__ = ["OPTIONS", "fetch", "files_of", "place_of"]
 
 OPTIONS = (
     "source",
+    "data",
+    "mirrors",
+    "offline",
+    "failed",
     "calibration",
     "attitude",
     "aperture",
     "teldef",
     "detector_mask",
+    "gain_offset",
     "ra",
     "dec",
     "blind",
@@ -62,9 +67,18 @@ _LEAST_BACKGROUND, _MOST_UTCF = 8.0, 65.0
 _UNKNOWN = "00000000000"
 
 
+def place_of(options: Mapping[str, Any]) -> Path:
+    """Return the directory or file of the observation; for an observation id where it would be."""
+    if options["data"] is None:
+        return Path(options["source"])
+    folders = [("triggers",)] if options["failed"] else [(), ("quicklook",)]
+    places = [Path(options["data"], *between, options["source"]) for between in folders]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
 def files_of(options: Mapping[str, Any]) -> list[Path]:
     """Return the files that the observation consists of, as far as they are there."""
-    source = Path(options["source"])
+    source = place_of(options)
     files: list[Path] = []
     if source.is_dir():
         files = [
@@ -75,7 +89,8 @@ def files_of(options: Mapping[str, Any]) -> list[Path]:
         ]
     elif source.is_file():
         files = [source]
-    given = [options[name] for name in ("attitude", "aperture", "teldef", "detector_mask", "calibration")]
+    names = ("attitude", "aperture", "teldef", "detector_mask", "gain_offset", "calibration")
+    given = [options[name] for name in names]
     for path in map(Path, filter(None, given)):
         files += [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
     return files
@@ -90,20 +105,19 @@ def fetch(work: Work) -> dict[str, Any]:
         If there is no event file.
     """
     options = work.options
-    parts = _parts(options)
+    source = _fetched(work)
+    parts = _parts(source, options)
     events = parts.pop("events", None)
     if events is None:
-        raise MissingFileError(
-            f"{options['source']}: found no event file (bat/event/*.evt*); the pipeline needs one"
-        )
+        raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*); the pipeline needs one")
     obs_id = str(events.attrs.get("obs_id", "")) or _UNKNOWN
     if obs_id == _UNKNOWN:
         work.notes.append(f"the events do not name their observation (OBS_ID); products are named {_UNKNOWN}")
-    trigger = _trigger(work, events)
+    trigger = _trigger(work, source, events)
     position = _position(work, events, trigger)
     names = Files(obs_id)
     _write_attitude(work, parts.get("attitude"), work.output(names.name("auxil", ".att")))
-    enabled = _enabled(work, parts.get("detector_mask"), trigger.get("time"))
+    enabled = _enabled(work, source, parts.get("detector_mask"), trigger.get("time"))
     for part, name in (("aperture", "aperture.fits"), ("alignment", "teldef.fits")):
         if part in parts:
             to_fits(_plain(parts[part]), work.output(names.name("auxil", name)))
@@ -116,10 +130,29 @@ def fetch(work: Work) -> dict[str, Any]:
         "obs_id": obs_id,
         "object": str(events.attrs.get("object", "")),
         "files": {str(path.absolute()): sums.of(path) for path in files_of(options)},
-        "events": _event_files(options),
+        "place": str(source.absolute()),
+        "events": _event_files(source),
         "trigger": trigger,
         "position": position,
     }
+
+
+def _fetched(work: Work) -> Path:
+    """Return the place of the observation, fetched into the directory of data if it is given by its id."""
+    options = work.options
+    if options["data"] is None:
+        return Path(options["source"])
+    from batx.archive import fetch as fetch_observation
+    from batx.archive import fetch_trigger
+
+    def announce(name: str, done: int, size: int | None) -> None:
+        of = f" of {size / 1e6:.1f}" if size else ""
+        work.progress(f"{name}: {done / 1e6:.1f}{of} MB")
+
+    where = {name: options[name] for name in ("data", "mirrors", "offline")}
+    if options["failed"]:
+        return fetch_trigger(options["source"], progress=announce, **where)
+    return fetch_observation(options["source"], progress=announce, **where)[0]
 
 
 def _missing(part: str) -> str:
@@ -135,9 +168,8 @@ def _missing(part: str) -> str:
     return f"found no {part}: without {remedy[part]}"
 
 
-def _parts(options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
+def _parts(source: Path, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
     """Return events, attitude, aperture, alignment and detector mask, of what there is."""
-    source = Path(options["source"])
     if source.is_dir():
         tree = open_observation(source, calibration=options["calibration"])
         parts = {name: node.to_dataset() for name, node in tree.children.items() if node.has_data}
@@ -160,9 +192,8 @@ def _parts(options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
     return parts
 
 
-def _event_files(options: Mapping[str, Any]) -> list[str]:
+def _event_files(source: Path) -> list[str]:
     """Return the event files of an observation, or the one that was given."""
-    source = Path(options["source"])
     if source.is_file():
         return [str(source.absolute())]
     found = []
@@ -206,13 +237,12 @@ def _write_attitude(work: Work, attitude: xr.Dataset | None, path: Path) -> None
     to_fits(held.assign(quaternion=values / length[:, np.newaxis]).assign_attrs(held.attrs), path)
 
 
-def _enabled(work: Work, mask: xr.Dataset | None, trigger: float | None) -> xr.Dataset | None:
+def _enabled(work: Work, source: Path, mask: xr.Dataset | None, trigger: float | None) -> xr.Dataset | None:
     """Return which detectors were enabled at the trigger.
 
     Of the rows of an enable map that of the last time before the trigger is taken, the first one if there is
     none; without a map what other detector masks say.
     """
-    source = Path(work.options["source"])
     maps = sorted((source / "bat" / "hk").glob("*bdecb*")) if source.is_dir() else []
     if work.options["detector_mask"] is None and maps:
         rows = [row for path in maps for row in _rows(path)]
@@ -265,11 +295,11 @@ def _messages(source: Path) -> Iterable[dict[str, Any]]:
             yield {"message": path.name, **said}
 
 
-def _trigger(work: Work, events: xr.Dataset) -> dict[str, Any]:
+def _trigger(work: Work, source: Path, events: xr.Dataset) -> dict[str, Any]:
     """Return what is known of the trigger; what the user says comes first."""
     options = work.options
     found: dict[str, Any] = {}
-    for message in _messages(Path(options["source"])):
+    for message in _messages(source):
         found |= message
     if "time" not in found and events.attrs.get("trigger_time") is not None:
         found["time"] = float(events.attrs["trigger_time"])
@@ -335,13 +365,13 @@ def _position(work: Work, events: xr.Dataset, trigger: Mapping[str, Any]) -> dic
         return _checked(trigger["ra"], trigger["dec"], f"message {trigger['message']}")
     if events.attrs.get("ra_obj") is not None and events.attrs.get("dec_obj") is not None:
         work.notes.append(
-            "the position is that of the header (RA_OBJ, DEC_OBJ): the burst of an automatic target, but only "
-            "where the telescope pointed otherwise; give ra= and dec= if the source is elsewhere"
+            "the position is that of the header (RA_OBJ, DEC_OBJ): of the burst if it became the target, but "
+            "otherwise only of where the telescope pointed; give ra= and dec= if the source is elsewhere"
         )
         return _checked(events.attrs["ra_obj"], events.attrs["dec_obj"], "header of the events")
     work.notes.append(
-        "found no position (message, RA_OBJ and DEC_OBJ of the events): images only, no weights; give ra= and "
-        "dec="
+        "found no position (message, RA_OBJ and DEC_OBJ of the events): images only, no weights; give ra= "
+        "and dec="
     )
     return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import xarray as xr
 
 from batx.detector_masks import combine_masks, hot_pixels
 from batx.detector_planes import detector_plane
+from batx.energy_scales import calibrate_energy
 from batx.errors import AttitudeError, EmptySelectionError, MissingFileError
 from batx.events import join_events
 from batx.intervals import gti_intersection
+from batx.io.observation import open_observation
 from batx.io.open import open_dataset
 from batx.io.store import to_netcdf
 from batx.io.write import to_fits
@@ -81,10 +84,23 @@ def calibrate(work: Work) -> dict[str, Any]:
 
 
 def _calibrated(work: Work, events: xr.Dataset) -> xr.Dataset:
-    """Return events with energies, or raise an error that says how to get them."""
-    raise MissingFileError(
-        "the header says that the energies were not calibrated (GAINAPP); calibrate the events first"
-    )
+    """Return events with energies, for which the gain map nearest in time serves."""
+    options = work.options
+    source: Any = events
+    place = Path(work.before["fetch"].facts["place"])
+    if place.is_dir():
+        source = open_observation(place, calibration=options["calibration"])
+    work.notes.append("the header says that energies were not calibrated (GAINAPP): they were worked out")
+    made = calibrate_energy(source, options["gain_offset"], calibration=options["calibration"])
+    gap = made.attrs.get("gain_offset_gap")
+    if gap is not None:
+        work.notes.append(
+            f"the gain map is of {abs(gap):.0f} s {'after' if gap > 0 else 'before'} the events"
+        )
+    usable = np.flatnonzero(np.isfinite(made["energy"].values))
+    if usable.size < made.sizes["event"]:
+        work.notes.append(f"{made.sizes['event'] - usable.size} events have no energy and are left out")
+    return made.isel(event=usable)
 
 
 def _length(events: xr.Dataset) -> float:

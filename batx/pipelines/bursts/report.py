@@ -25,7 +25,6 @@ _TREE = (
     ("durations", "lightcurves", "*.lc"),
     ("spectra", "spectra", "*.pha"),
     ("spectra", "responses", "*.rsp"),
-    ("fits", "fits", "*.nc"),
     ("planes", "planes", "*.dpi"),
     ("detection", "sources", "*.cat"),
 )
@@ -36,33 +35,35 @@ _SINGLE = (
 )
 _STYLE = (
     "body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin-bottom:1.5rem}td{padding:.15rem 1.2rem .15rem 0;vertical-align:top}"
+    "table{border-collapse:collapse;margin-bottom:1.5rem}"
+    "td{padding:.15rem 1.2rem .15rem 0;vertical-align:top}"
     "td:first-child{color:#456;white-space:nowrap}img{max-width:100%;margin:.5rem 0}h2{margin-top:2rem}"
 )
 
 
 def report(work: Work) -> dict[str, Any]:
     """Write what came out."""
-    facts = _facts(work)
+    fetched = work.before["fetch"]
+    facts = _facts(work, fetched.facts if fetched.state == "done" else {})
     work.output("result.json").write_text(json.dumps(_without_nan(facts), indent=1) + "\n", encoding="utf-8")
     shown = sections(facts)
     work.output("result.txt").write_text(_text(shown), encoding="utf-8")
     work.output("report.html").write_text(_page(facts, shown), encoding="utf-8")
-    work.progress("writing the tree of all products")
-    to_netcdf(_tree(work, facts), work.output(f"sw{facts['obs_id']}b.nc"))
+    if fetched.state == "done":
+        work.progress("writing the tree of all products")
+        to_netcdf(_tree(work, facts), work.output(f"sw{facts['obs_id']}b.nc"))
     return {}
 
 
-def _facts(work: Work) -> dict[str, Any]:
+def _facts(work: Work, fetched: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that the steps found out."""
-    fetched = work.before["fetch"].facts
     facts: dict[str, Any] = {
         "version": __version__,
-        "obs_id": fetched["obs_id"],
-        "object": fetched["object"],
-        "inputs": fetched["files"],
-        "position": fetched["position"],
-        "trigger": dict(fetched["trigger"]),
+        "obs_id": fetched.get("obs_id", ""),
+        "object": fetched.get("object", ""),
+        "inputs": fetched.get("files", {}),
+        "position": fetched.get("position", {}),
+        "trigger": dict(fetched.get("trigger", {})),
         "steps": {
             name: {"state": record.state, "reason": record.reason, "notes": record.notes}
             for name, record in work.before.items()
@@ -92,6 +93,10 @@ def _tree(work: Work, facts: Mapping[str, Any]) -> xr.DataTree:
         for path in work.paths(step, pattern):
             name = path.name.split("b_", 1)[1].rsplit(".", 1)[0]
             nodes[f"/{folder}/{name}"] = one(work, step, f"*/{path.name}")
+    for name, fitted in (work.before["fits"].facts if work.before["fits"].state == "done" else {}).items():
+        model = fitted.get("preferred", "limit" if "limit" in fitted else None)
+        if model is not None:
+            nodes[f"/fits/{name}"] = one(work, "fits", f"*b_{name}_{model}.nc")
     for step, folder, pattern in _SINGLE:
         for path in work.paths(step, pattern):
             nodes[f"/{folder}"] = one(work, step, f"*/{path.name}")
@@ -128,6 +133,8 @@ def sections(facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _burst(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not facts["obs_id"]:
+        return
     yield "observation", f"{facts['obs_id']} {facts['object']}".strip()
     trigger, position = facts["trigger"], facts["position"]
     zero = trigger.get("time")
@@ -214,7 +221,7 @@ def _sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield (
                     "refined position",
                     f"RA {rows['ra']:.5f} Dec {rows['dec']:.5f}, 90 % within {rows['radius_90']:.2f} arcmin "
-                    f"(formal {rows['radius_formal']:.2f}), {rows['moved']:.2f} arcmin from the position used",
+                    f"(formal {rows['radius_formal']:.2f}), {rows['moved']:.2f} arcmin from the one used",
                 )
             continue
         texts = [
@@ -238,10 +245,11 @@ def _text(shown: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _page(facts: Mapping[str, Any], shown: Mapping[str, Mapping[str, str]]) -> str:
-    title = html.escape(f"{facts['obs_id']} {facts['object']}".strip())
+    title = html.escape(f"{facts['obs_id']} {facts['object']}".strip() or "Events")
     parts = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head><body>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>',
+        "<body>",
         f"<h1>{title}</h1>",
     ]
     for name, rows in shown.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,8 @@ _FLUENCES = {"totflu": ("tot",), "peakflu": ("peak",)}
 MODELS = ("powerlaw", "peakpl")
 #: a peak is preferred to a power law if it lowers chi-square by more than this (Sakamoto et al. 2008)
 _BETTER = 6.0
+#: quality of channels that have no events, and so no error
+_EMPTY = 5
 
 
 def spectra(work: Work) -> dict[str, Any]:
@@ -127,10 +131,14 @@ def fits(work: Work) -> dict[str, Any]:
 
 def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, Any]:
     stem = Files.of(work).name("pha", name)
+    empty = made["stat_err"].values == 0
+    if empty.any():
+        made = made.assign(quality=("channel", np.where(empty, _EMPTY, 0)))
+        work.notes.append(f"'{name}': {empty.sum()} channels without events are left out of fits")
     snr = float(significance(made, FLUENCE)["snr"])
     facts: dict[str, Any] = {"snr": snr}
     if not snr >= least:
-        limits = upper_limit(made, sigma=least, index=[1.0, 2.0], energy=FLUENCE, flux=FLUENCE)
+        limits: Any = upper_limit(made, sigma=least, index=[1.0, 2.0], energy=FLUENCE, flux=FLUENCE)
         to_netcdf(limits, work.output(f"{stem}_limit.nc"))
         work.notes.append(f"'{name}' is at {snr:.1f} sigma, less than {least:g}: a limit instead of a fit")
         return facts | {
@@ -143,7 +151,7 @@ def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, 
         except BatxError as error:
             work.notes.append(f"no fit of '{name}' with {model}: {_short(error)}")
             continue
-        to_netcdf(found, work.output(f"{stem}_{model}.nc"))
+        to_netcdf(_beside(found), work.output(f"{stem}_{model}.nc"))
         facts[model] = _described(found)
         statistic[model] = float(found["statistic"])
     if len(statistic) == len(MODELS):
@@ -152,6 +160,14 @@ def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, 
     elif statistic:
         facts["preferred"] = next(iter(statistic))
     return facts
+
+
+def _beside(found: xr.Dataset) -> xr.Dataset:
+    """Return a fit whose inputs are named as the files beside it, wherever the folder is."""
+    inputs = json.loads(found.attrs["inputs"])
+    for named in inputs:
+        named |= {key: Path(named[key]).name for key in ("data", "response") if named.get(key)}
+    return found.assign_attrs(inputs=json.dumps(inputs))
 
 
 def _described(found: xr.Dataset) -> dict[str, Any]:

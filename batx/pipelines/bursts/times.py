@@ -119,17 +119,17 @@ def durations(work: Work) -> dict[str, Any]:
         tree = _of_message(work, facts, like)
         said = {"found": False}
     to_fits(tree, work.output(names.name("gti", "battblocks.gti")))
-    spans = {
-        name.removeprefix("gti_"): [float(node["start"][0]), float(node["stop"][0])]
-        for name, node in tree.children.items()
-    }
+    spans = {}
+    for name, node in tree.children.items():
+        ends = node.to_dataset()
+        spans[name.removeprefix("gti_")] = [float(ends[end][0]) for end in ("start", "stop")]
     return said | {"tried": tried, "spans": spans}
 
 
 def _search(
     work: Work, events: xr.Dataset, compat: str | None
 ) -> tuple[tuple[float, xr.Dataset, xr.Dataset] | None, list[dict[str, Any]]]:
-    """Return bin width, durations and blocks of the last curve that shows a longer burst, and what was tried."""
+    """Return bin width, durations and blocks of the last curve that shows a longer burst; what was tried."""
     accepted: tuple[float, xr.Dataset, xr.Dataset] | None = None
     longest, tried = 0.0, []
     for width in _BINS:
@@ -177,14 +177,14 @@ def _of_message(work: Work, trigger: dict[str, Any], like: xr.Dataset) -> xr.Dat
         if "background_stop" in trigger:
             pairs["bkg1"] = -OPEN_END, float(trigger["background_stop"])
         pairs["bkg2"] = float(stop) + _AFTER, OPEN_END
-        work.notes.append("the intervals are those of the trigger message")
+        work.notes.append("the intervals are those of the trigger message, or those given")
     else:
         pairs["tot"] = good
         work.notes.append(
-            "no message says how long the burst was: all good time is taken; give foreground=(start, stop) and "
-            "background=(start, stop)"
+            "no message says how long the burst was: all good time is taken; give foreground=(start, stop) "
+            "and background=(start, stop)"
         )
-    if not any(gti_intersection([pairs["tot"]], like)["start"].size for _ in (0,)):
+    if not gti_intersection([pairs["tot"]], like).sizes["gti"]:
         raise EmptySelectionError(
             f"the interval of the burst, {pairs['tot'][0]:.3f} to {pairs['tot'][1]:.3f} s, has no good time"
         )

@@ -1,0 +1,226 @@
+"""Spectra of a mission's tools with their links set and channels grouped, and fitted jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.channel_groups import group
+from batx.errors import EmptySelectionError, ModelError
+from batx.fit_tables import fit_table
+from batx.fitting import fit
+from batx.io.open import open_dataset
+from batx.io.store import to_netcdf
+from batx.io.write import to_fits
+from batx.io.write_fit import to_script
+from batx.pipelines.frame import Work
+from batx.pipelines.missions.toolbox import put
+from batx.plots.fit import plot_fit
+from batx.plots.page import save
+from batx.spectral_models import spectral_model
+from batx.spectrum_sums import spectrum_table
+
+__all__ = ["Parts", "fit_jointly", "grouped", "summary"]
+
+#: names of parameters of absorption: the same for all observations of a source
+_ABSORPTION = ("nh",)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a spectrum.
+
+    Attributes
+    ----------
+    spectrum, background, redistribution, area
+        Files; `None` where there is none. A redistribution that is in cm**2 needs no area.
+    """
+
+    spectrum: Path
+    background: Path | None = None
+    redistribution: Path | None = None
+    area: Path | None = None
+
+
+def grouped(
+    work: Work, name: str, parts: Parts, *, min_counts: float, energy: Sequence[float], shared: bool = False
+) -> dict[str, Any]:
+    """Write a spectrum with groups and links as a product, with the files that it names beside it.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    name
+        Of the spectrum, without a suffix.
+    parts
+        Files of the tool.
+    min_counts
+        Least counts in a group; 0 for no groups.
+    energy
+        (low, high) keV: channels outside are marked as bad.
+    shared
+        Whether the redistribution is one for all, and keeps its name.
+
+    Returns
+    -------
+    dict
+        ``counts``, ``exposure``, ``channels`` (good ones).
+    """
+    links = {}
+    for key, path, suffix in (
+        ("backfile", parts.background, "_bkg.pha"),
+        ("respfile", parts.redistribution, ".rmf"),
+        ("ancrfile", parts.area, ".arf"),
+    ):
+        if path is None:
+            links[key] = "none"
+            continue
+        ending = ".gz" if path.suffix == ".gz" else ""
+        links[key] = path.name.removesuffix(".gz") if shared and key == "respfile" else f"{name}{suffix}"
+        target = f"spectra/{links[key]}{ending}"
+        if not work.output(target).exists():
+            put(work, path, target)
+    spectrum = open_dataset(parts.spectrum).load()
+    spectrum = _outside_bad(spectrum, parts.redistribution, energy)
+    if min_counts > 0:
+        spectrum = group(spectrum, min_counts=min_counts)
+    to_fits(spectrum.assign_attrs(links), work.output(f"spectra/{name}.pi"))
+    good = spectrum["quality"].values == 0
+    return {
+        "counts": int(spectrum["counts"].values[good].sum()),
+        "exposure": float(spectrum["exposure"]),
+        "channels": int(good.sum()),
+    }
+
+
+def _outside_bad(spectrum: xr.Dataset, redistribution: Path | None, energy: Sequence[float]) -> xr.Dataset:
+    """Mark channels outside a range of energies as bad (quality 1), by the energies of the response."""
+    quality = (
+        spectrum["quality"].values if "quality" in spectrum else np.zeros(spectrum.sizes["channel"], np.int16)
+    )
+    quality = np.broadcast_to(quality, spectrum.sizes["channel"]).astype(np.int16).copy()
+    if redistribution is not None:
+        response = open_dataset(redistribution)
+        bounds = response["energy_bnds"].values
+        if len(bounds) == len(quality):
+            low, high = bounds.T
+            quality[(low < energy[0] - 1e-6) | (high > energy[1] + 1e-6)] = 1
+    return spectrum.assign(quality=("channel", quality, {"units": "1", "fits_name": "QUALITY"}))
+
+
+def fit_jointly(
+    work: Work,
+    spectra: Mapping[str, Path],
+    *,
+    model: str,
+    energy: Sequence[float],
+    tied: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    statistic: str = "cstat",
+    least_counts: float = 0.0,
+    errors: str = "covariance",
+    flux: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Fit a model to spectra together; write the result, a table, commands for XSPEC and a figure.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    spectra
+        Label to file, with its links.
+    model
+        Expression.
+    energy
+        (low, high) keV.
+    tied
+        Parameters that all spectra share; by default those of absorption. Others are free for each.
+    parameters
+        Start values and limits, as for `batx.fit`.
+    statistic
+        As for `batx.fit`.
+    least_counts
+        Spectra with fewer counts in good channels are left out.
+    errors
+        As for `batx.fit`.
+    flux
+        Band of the fluxes, keV; by default `energy`.
+
+    Returns
+    -------
+    dict
+        ``statistic``, ``dof``, ``converged``, values and errors.
+    """
+    used = {}
+    for label, path in spectra.items():
+        counts = _counts(path)
+        if counts < least_counts:
+            work.notes.append(f"{label}: {counts:.0f} counts, fewer than {least_counts:g}, not fitted")
+        else:
+            used[label] = path
+    if not used:
+        raise EmptySelectionError(f"fit: none of {len(spectra)} spectra has at least {least_counts:g} counts")
+    names = spectral_model(model).names
+    shared = [name for name in names if name in _ABSORPTION] if tied is None else list(tied)
+    if unknown := set(shared) - set(names):
+        raise ModelError(f"tied: found {sorted(unknown)}, expected some of {', '.join(names)}")
+    untied = [name for name in names if name not in shared] if len(used) > 1 else []
+    found = fit(
+        used,
+        model,
+        energy=(float(energy[0]), float(energy[1])),
+        statistic=statistic,
+        parameters=_free_factor(used, names, parameters),
+        untied=untied,
+        errors=errors,
+        flux=tuple(flux) if flux is not None else None,
+    )
+    to_netcdf(found, work.output("fit/fit.nc"))
+    work.output("fit/fit.txt").write_text(str(fit_table(found)) + "\n", encoding="utf-8")
+    to_script(found, work.output("fit/fit.xcm"))
+    save(found, work.output("figures/fit.png"), draw=plot_fit)
+    save(found, work.output("figures/unfolded.png"), draw=plot_fit, unfolded=True)
+    return {
+        "spectra": list(used),
+        "statistic": float(found["statistic"]),
+        "dof": int(found["dof"]),
+        "converged": bool(found["converged"]),
+        "values": _by_parameter(found, "value"),
+        "errors": _by_parameter(found, "error"),
+    }
+
+
+def _by_parameter(found: xr.Dataset, name: str) -> dict[str, float]:
+    return dict(zip(map(str, found["parameter"].values), found[name].values.tolist(), strict=True))
+
+
+def _free_factor(
+    used: Mapping[str, Path], names: Sequence[str], parameters: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Freeze the constant of the first spectrum, to which those of the others are relative."""
+    given = dict(parameters or {})
+    first = f"factor[{next(iter(used))}]"
+    if "factor" in names and len(used) > 1 and first not in given:
+        given[first] = {"value": 1.0, "frozen": True}
+    elif "factor" in names and len(used) == 1 and "factor" not in given:
+        given["factor"] = {"value": 1.0, "frozen": True}
+    return given
+
+
+def _counts(path: Path) -> float:
+    spectrum = open_dataset(path)
+    good = spectrum["quality"].values == 0 if "quality" in spectrum else slice(None)
+    return float(spectrum["counts"].values[good].sum())
+
+
+def summary(work: Work, spectra: Sequence[Path], min_exposure: float) -> Any:
+    """Write the table of spectra above an exposure as ``summary.csv``, and return it."""
+    table = spectrum_table(spectra, min_exposure=min_exposure)
+    table.to_csv(work.output("summary.csv"), index=False)
+    return table

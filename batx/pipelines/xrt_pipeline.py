@@ -1,0 +1,179 @@
+"""The pipeline of Swift-XRT: observations of a source to images, light curves and spectra fitted jointly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batx.heasoft import Backend
+from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.missions import xrt_steps as steps
+from batx.pipelines.missions.places import absolute, absolutes, regions_given, require_source
+from batx.pipelines.missions.toolbox import Toolbox
+
+__all__ = ["xrt"]
+
+_REGIONS = ("ra", "dec", "region", "background_region", "regions")
+
+
+def xrt(
+    observations: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    ra: float,
+    dec: float,
+    *,
+    output: str | os.PathLike[str],
+    region: str | os.PathLike[str] | None = None,
+    background_region: str | os.PathLike[str] | None = None,
+    regions: str | os.PathLike[str] | None = None,
+    response: str | os.PathLike[str] | None = None,
+    energy: tuple[float, float] = (0.3, 10.0),
+    dt: float = 500.0,
+    min_exposure: float = 100.0,
+    min_counts: float = 1.0,
+    least_counts: float = 20.0,
+    model: str = "tbabs*(bbody+bremss)",
+    tied: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    statistic: str = "cstat",
+    errors: str = "covariance",
+    t0: float | None = None,
+    backend: str | Backend | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+) -> Pipeline:
+    """Return the pipeline of Swift-XRT observations of a source, in photon-counting mode.
+
+    Steps: ``select`` observations by exposure; ``regions``; ``pipeline`` (xrtpipeline); ``exposure``
+    (xrtexpomap); ``products`` (xrtproducts); ``group``; ``fit``, of all spectra together; ``curves``;
+    ``images``; ``figures``. The tools run in parallel; all but the third to fifth step need none.
+
+    Parameters
+    ----------
+    observations
+        Folders of observations in the archive's layout, or of many of these.
+    ra, dec
+        Position of the source, degrees.
+    output
+        Folder for the results.
+    region, background_region
+        Region files of ds9, for all observations; by default a circle of 47″ and an annulus from 120″ to 240″.
+    regions
+        Folder of region files ``<obsid>_source.reg``, ``<obsid>_background.reg`` for single observations, as
+        an earlier run, or ds9, left them.
+    response
+        Redistribution, or a folder of such files; by default that of ``$CALDB`` that the effective area names.
+    energy
+        (low, high) keV of spectra, images and curves.
+    dt
+        Bins of the light curves, s.
+    min_exposure
+        Observations exposed for a shorter time (s) are not used.
+    min_counts
+        Least counts in a group of channels.
+    least_counts
+        Spectra with fewer counts are not fitted.
+    model, tied, parameters, statistic, errors
+        Of the fit; see `batx.fit`. `tied` are the parameters that all observations share, by default those
+        of absorption; all others each has for itself.
+    t0
+        Day 0 of the pictures, MJD (UTC); by default the start of the first observation.
+    backend, workers, timeout
+        Where tools run, how many at a time, and their time limit in s; see `batx.heasoft.run`.
+
+    Returns
+    -------
+    Pipeline
+        ``pipeline.run()`` does what is to be done.
+
+    Raises
+    ------
+    ValueRangeError
+        If a number is out of range, or there are no observations.
+
+    Examples
+    --------
+    >>> pipeline = xrt("data/00040990001", 257.2465, 21.8856, output="out")
+    >>> [step.name for step in pipeline.steps][:3]
+    ['select', 'regions', 'pipeline']
+    """
+    require_source(ra, dec, energy, dt)
+    options = {
+        "observations": absolutes(observations, "xrt"),
+        "ra": float(ra),
+        "dec": float(dec),
+        "region": absolute(region),
+        "background_region": absolute(background_region),
+        "regions": absolute(regions),
+        "response": absolute(response),
+        "energy": [float(edge) for edge in energy],
+        "dt": float(dt),
+        "min_exposure": float(min_exposure),
+        "min_counts": float(min_counts),
+        "least_counts": float(least_counts),
+        "model": model,
+        "tied": None if tied is None else list(tied),
+        "parameters": parameters,
+        "statistic": statistic,
+        "errors": errors,
+        "t0": t0,
+    }
+    return Pipeline("xrt", _steps(steps.Xrt(Toolbox(backend, workers, timeout))), Path(output), options)
+
+
+def _steps(tools: steps.Xrt) -> list[Step]:
+    """Return the steps, in order."""
+    fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
+    return [
+        Step(
+            "select",
+            "choose observations",
+            steps.select,
+            options=["observations", "min_exposure"],
+            outside=steps.event_lists,
+        ),
+        Step(
+            "regions",
+            "regions of source and background",
+            steps.regions,
+            needs=["select"],
+            options=_REGIONS,
+            outside=regions_given,
+        ),  # fmt: skip
+        Step(
+            "pipeline",
+            "cleaned events",
+            tools.pipeline,
+            needs=["select"],
+            options=["observations", "ra", "dec"],
+        ),
+        Step("exposure", "exposure maps", tools.exposure, needs=["pipeline"], options=["observations"]),
+        Step(
+            "products",
+            "spectra, curves and effective areas",
+            tools.products,
+            needs=["pipeline", "regions"],
+            uses=["exposure"],
+            options=["observations", "energy", "dt"],
+        ),
+        Step(
+            "group",
+            "group spectra",
+            steps.group,
+            needs=["products"],
+            options=["response", "energy", "min_counts"],
+            outside=steps.response_files,
+        ),  # fmt: skip
+        Step("fit", "fit all spectra together", steps.fit, needs=["group"], options=fitted),
+        Step("curves", "light curves", steps.curves, needs=["pipeline", "regions"], options=["energy", "dt"]),
+        Step("images", "images", steps.images, needs=["pipeline"], options=["energy", "ra", "dec"]),
+        Step(
+            "figures",
+            "figures",
+            steps.figures,
+            needs=["select"],
+            uses=["regions", "images", "curves"],
+            options=["t0", "energy", "min_exposure"],
+        ),
+    ]

@@ -1,0 +1,351 @@
+"""Files of the calibration database: which one serves, from where, and what is said when none does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import caldb_tree as trees
+import numpy as np
+import pytest
+from web_server import Site, serving
+
+import batx
+from batx import caldb, simulate
+from batx.caldb.boundaries import matches, parse_boundaries
+from batx.caldb.index import read_index
+from batx.caldb.purposes import purpose_of
+from batx.errors import CalibrationError, FileFormatError, MissingFileError, ValueRangeError
+from batx.provenance import calibration_of
+from batx.transfer import Limits
+
+QUICK = Limits(timeout=2.0, stall=1.0, retries=0)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep to a cache of this test and to no proxy."""
+    monkeypatch.setenv("BATX_CACHE", str(tmp_path / "cache"))
+    for name in ("CALDB", "CALDBCONFIG", "HTTP_PROXY", "http_proxy", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trees.caldb(tmp_path_factory.mktemp("caldb"))
+
+
+@pytest.fixture
+def site(tree: Path) -> Iterator[Site]:
+    pytest.importorskip("requests")
+    files = {
+        f"/caldb/{path.relative_to(tree)}": path.read_bytes() for path in tree.rglob("*") if path.is_file()
+    }
+    with serving(Site(files)) as served:
+        yield served
+
+
+# --- which file --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("purpose", "time", "name"),
+    [
+        ("aperture", "2008-01-01", "aper_flux_v1.fits"),
+        ("aperture", "2010-05-31T23:59:00", "aper_flux_v1.fits"),
+        ("aperture", "2010-06-01T00:01:00", "aper_flux_v2.fits"),
+        ("aperture", 6e8, "aper_flux_v2.fits"),
+        ("aperture", None, "aper_flux_v3.fits"),
+        ("mask_edges", 6e8, "aper_edge.fits"),
+        ("pulser", 6e8, "ground.fits"),
+        ("flight_pulser", 6e8, "flight.fits"),
+        ("depth", 6e8, "newer.fits"),
+        ("clock", 6e8, "swclock.fits"),
+    ],
+)
+def test_the_file_is_that_of_the_rules(tree: Path, purpose: str, time, name: str) -> None:
+    found = caldb.find(purpose, time, caldb=tree)
+    assert found.path.name == name
+    assert found.purpose == purpose
+    assert found.path.is_file()
+
+
+def test_boundaries_choose(tree: Path) -> None:
+    assert caldb.find("distortion", caldb=tree, energy=20).path.name == "low.fits"
+    assert caldb.find("distortion", caldb=tree, energy=(60, 100)).path.name == "high.fits"
+    with pytest.raises(CalibrationError, match="none of them good"):
+        caldb.find("distortion", caldb=tree, energy=(20, 100))
+    # without a condition both hold; the index decides
+    assert caldb.find("distortion", caldb=tree).path.name == "high.fits"
+    assert caldb.find("aperture", 6e8, caldb=tree, apertype="mask_edges").path.name == "aper_edge.fits"
+
+
+def test_boundary_expressions_are_read() -> None:
+    found = parse_boundaries(
+        [
+            'APERTYPE("FLUX", "DETECTION")',
+            "THETA(0.0-1.5E1)arcmin",
+            "PHI(-30-30)deg",
+            "CHAN(1-5,7)",
+            "NONE",
+            "",
+            "junk",
+        ]
+    )
+    assert set(found) == {"APERTYPE", "THETA", "PHI", "CHAN"}
+    assert matches(found, {"APERTYPE": "detection", "theta": 0.2, "phi": (-20, 20), "chan": 7, "other": 1})
+    assert not matches(found, {"theta": 0.3})
+    assert not matches(found, {"chan": 6})
+    assert not matches(found, {"APERTYPE": "MASK_EDGES"})
+
+
+def test_the_database_named_comes_before_the_environment_and_the_cache(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALDB", str(tree))
+    assert caldb.find("aperture", 6e8).database.startswith("$CALDB")
+    other = trees.caldb(tmp_path / "other", [trees.row("mine.fits", "CODED_MASK", 'APERTYPE("FLUX")')])
+    assert caldb.find("aperture", 6e8, caldb=other).path.name == "mine.fits"
+    # what one place does not have, the next one may
+    trees.caldb(tmp_path / "cache" / "caldb", [trees.row("ground.fits", "DET_GAIN")])
+    assert caldb.find("residual", 6e8).database.startswith("cache")
+
+
+def test_what_would_leave_the_database_is_no_entry(tree: Path) -> None:
+    names = [entry.name for entry in read_index((tree / trees.BAT / "caldb.indx").read_bytes(), "index")]
+    assert len(names) == len(trees.ROWS) - 2
+    assert not any(".." in name or name.startswith("/") for name in names)
+    with pytest.raises(CalibrationError):
+        caldb.find("bad_pixels", caldb=tree)
+
+
+def test_a_missing_calibration_says_what_how_and_what_works(tree: Path) -> None:
+    with pytest.raises(CalibrationError) as caught:
+        caldb.find("alignment", 6e8, caldb=tree)
+    text = str(caught.value)
+    for part in (
+        "TELDEF",
+        "2020-01-06",
+        "batx.caldb.fetch('alignment')",
+        "nominal axes",
+        "gone.teldef",
+        "https://",
+    ):
+        assert part in text
+    assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(ValueRangeError, match="expected one of aperture"):
+        caldb.find("mask", caldb=tree)
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "other table", "empty"])
+def test_an_index_that_cannot_be_read_is_said(tree: Path, tmp_path: Path, damage: str) -> None:
+    root = trees.caldb(tmp_path / "damaged")
+    index = root / trees.BAT / "caldb.indx"
+    if damage == "other table":
+        index.write_bytes((root / trees.SC / "bcf/clock/swclock.fits").read_bytes())
+    else:
+        index.write_bytes({"text": b"hello", "cut": index.read_bytes()[:4000], "empty": b""}[damage])
+    with pytest.raises(CalibrationError, match=r"caldb\.indx"):
+        caldb.find("aperture", 6e8, caldb=root)
+    with pytest.raises(FileFormatError):
+        read_index(index.read_bytes(), "index")
+
+
+def test_what_is_packaged_is_listed_and_there() -> None:
+    for item in caldb.packaged():
+        assert item.get() is not None
+    names = [name for name, _, _ in caldb.listing()]
+    assert names == list(caldb.PURPOSES)
+
+
+def test_files_tell_what_they_are_for() -> None:
+    assert purpose_of({"ccnm0001": "CODED_MASK", "cbd10001": 'APERTYPE("FLUX")'}, (), "x") == "aperture"
+    assert (
+        purpose_of({"ccnm0001": "CODED_MASK", "cbd10001": 'APERTYPE("MASK_EDGES")'}, (), "x") == "mask_edges"
+    )
+    assert purpose_of({}, ["offset", "gain", "gain2"], "x.fits") == "residual"
+    assert purpose_of({}, ["gain", "offset"], "sw0bgocb.hk") is None
+
+
+# --- servers -----------------------------------------------------------------------------------------------
+
+
+def test_a_remote_database_is_used_and_kept(site: Site, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CALDB", f"{site.url}/caldb")
+    found = caldb.find("aperture", 6e8)
+    assert found.path == tmp_path / "cache/caldb/data/swift/bat/bcf/aper_flux_v2.fits"
+    asked = len(site.asked)
+    assert caldb.find("aperture", 6e8).path == found.path
+    assert len(site.asked) == asked, "index and file are in the cache"
+    monkeypatch.delenv("CALDB")
+    assert caldb.find("aperture", 6e8).path == found.path, "the cache serves without a network"
+    with pytest.raises(CalibrationError, match="which is not there"):
+        caldb.find("pulser", 6e8)
+
+
+def test_an_old_index_is_fetched_anew_and_serves_without_a_network(site: Site, tmp_path: Path) -> None:
+    url = f"{site.url}/caldb"
+    caldb.find("aperture", 6e8, caldb=url)
+    index = tmp_path / "cache/caldb/data/swift/bat/caldb.indx"
+    old = time.time() - 10 * 86400
+    os.utime(index, (old, old))
+    asked = site.count("/caldb/data/swift/bat/caldb.indx")
+    caldb.find("aperture", 6e8, caldb=url)
+    assert site.count("/caldb/data/swift/bat/caldb.indx") == asked + 1
+    os.utime(index, (old, old))
+    site.files.clear()
+    assert caldb.find("aperture", 6e8, caldb=url, limits=QUICK).path.is_file()
+
+
+def test_mirrors_are_tried_in_order_and_a_dead_one_does_not_hang(monkeypatch, site: Site) -> None:
+    from batx.caldb import finding, places
+
+    monkeypatch.setattr(places, "MIRRORS", ("http://127.0.0.1:9/caldb", f"{site.url}/caldb"))
+    files = caldb.fetch(["aperture", "clock"], 6e8, limits=QUICK)
+    assert [file.path.name for file in files] == ["aper_flux_v2.fits", "swclock.fits"]
+    monkeypatch.setattr(places, "MIRRORS", ("http://127.0.0.1:9/caldb",))
+    start = time.perf_counter()
+    with pytest.raises(CalibrationError, match=r"127\.0\.0\.1"):
+        caldb.fetch("pulser", 6e8, cache=finding.Path("nowhere"), limits=QUICK)
+    assert time.perf_counter() - start < 10
+    assert not Path("nowhere").exists() or not any(Path("nowhere").rglob("*.fits"))
+
+
+def test_a_damaged_file_is_not_kept(site: Site, tmp_path: Path) -> None:
+    name = "/caldb/data/swift/bat/bcf/aper_flux_v2.fits"
+    whole = site.files[name]
+    damaged = bytearray(whole)
+    damaged[2900] ^= 0xFF
+    site.files[name] = bytes(damaged)
+    with pytest.raises(CalibrationError, match="damaged and was deleted"):
+        caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb")
+    assert not list((tmp_path / "cache").rglob("aper_flux_v2.fits"))
+    site.files[name] = whole
+    found = caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb")
+    # what changes on disk afterwards is seen, and fetched again where that is possible
+    found.path.write_bytes(bytes(damaged))
+    with pytest.raises(CalibrationError, match="checksum"):
+        caldb.find("aperture", 6e8)
+    again = caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb")
+    assert again.path.read_bytes() == whole
+
+
+def test_many_at_a_time_get_whole_files(site: Site, tmp_path: Path) -> None:
+    results: list[bytes | Exception] = []
+
+    def one() -> None:
+        try:
+            results.append(caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb").path.read_bytes())
+        except Exception as error:  # noqa: BLE001
+            results.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert results == [site.files["/caldb/data/swift/bat/bcf/aper_flux_v2.fits"]] * 8
+
+
+@pytest.mark.parametrize(
+    "place", ["https://127.0.0.1:9/caldb", "ftp://nowhere/caldb", "http://[bad", "nowhere"]
+)
+def test_a_database_that_is_not_there_breaks_nothing(place: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CALDB", place)
+    code = "import batx; batx.caldb.PURPOSES; print(batx.__version__)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 0
+    folder = simulate.observation(tmp_path, (), simulate.Background(0.002), duration=2.0)
+    obs = batx.open_observation(folder)
+    assert obs.attrs["missing"] == ""
+    with pytest.raises(CalibrationError, match="aperture"):
+        caldb.find("aperture", 6e8, limits=QUICK)
+    (folder / "caldb").rename(tmp_path / "away")
+    missing = batx.open_observation(folder).attrs["missing"].splitlines()
+    assert [line.split(":")[0] for line in missing] == ["alignment", "aperture"]
+
+
+# --- who uses it -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def observation(tmp_path: Path) -> Path:
+    """An observation without calibration, which is in a database by its side."""
+    folder = simulate.observation(
+        tmp_path, simulate.Source(0.3, imx=0.2, imy=0.1), simulate.Background(0.01), duration=10.0
+    )
+    bcf = tmp_path / "db" / trees.BAT / "bcf"
+    bcf.parent.mkdir(parents=True)
+    (folder / "caldb").rename(bcf)
+    rows = [
+        trees.row("aperture.fits", "CODED_MASK", 'APERTYPE("FLUX")'),
+        trees.row("teldef.fits", "TELDEF"),
+        trees.row("pulser.fits", "PULSER_GAIN", 'SOURCE("GROUND")', CAL_XNO=1),
+        trees.row("fltpulser.fits", "PULSER_GAIN", 'SOURCE("FLIGHT")', CAL_XNO=1),
+        trees.row("resid.fits", "DET_GAIN", CAL_XNO=1),
+    ]
+    trees.write_config(tmp_path / "db")
+    trees.write_index(tmp_path / "db" / trees.BAT / "caldb.indx", rows)
+    return folder
+
+
+def test_an_observation_takes_its_calibration_from_the_database(observation: Path, monkeypatch) -> None:
+    assert "aperture" in batx.open_observation(observation).attrs["missing"]
+    monkeypatch.setenv("CALDB", str(observation.parent / "db"))
+    obs = batx.open_observation(observation)
+    assert obs.attrs["missing"] == ""
+    weighted = obs.bat.mask_weight(0.2, 0.1, frame="tangent")
+    record = calibration_of(weighted)["aperture"]
+    assert record["file"] == "aperture.fits"
+    assert record["codename"] == "CODED_MASK"
+    assert len(record["sha256"]) == 64
+    curve = weighted.bat.lightcurve(dt=5.0)
+    assert calibration_of(curve)["aperture"]["file"] == "aperture.fits"
+    calibrated = obs.bat.calibrate_energy()
+    assert {"pulser", "flight_pulser", "residual", "gain_offset"} <= set(calibration_of(calibrated))
+    assert calibration_of(calibrated)["pulser"]["database"].startswith("$CALDB")
+    json.loads(calibrated.attrs["provenance"])
+
+
+def test_what_is_missing_in_a_call_comes_from_the_database(observation: Path, monkeypatch) -> None:
+    events = batx.open_dataset(next((observation / "bat" / "event").iterdir()))
+    with pytest.raises(batx.BatxError, match=r"aperture: found none.*batx.caldb.fetch"):
+        events.bat.mask_weight(0.2, 0.1, frame="tangent")
+    monkeypatch.setenv("CALDB", str(observation.parent / "db"))
+    weighted = events.bat.mask_weight(0.2, 0.1, frame="tangent")
+    assert calibration_of(weighted)["aperture"]["file"] == "aperture.fits"
+    plane = batx.detector_plane(events, energy=[15, 150])
+    image = plane.bat.sky_image()
+    assert calibration_of(image)["aperture"]["file"] == "aperture.fits"
+    attitude = batx.open_dataset(next((observation / "auxil").glob("*sat*")))
+    traced = events.bat.ray_trace(160.0, 25.0, attitude=attitude)
+    assert set(calibration_of(traced)) == {"aperture", "alignment"}
+    with pytest.raises(MissingFileError):
+        batx.calibrate_energy(events)
+
+
+def test_the_clock_comes_from_the_database(tree: Path) -> None:
+    clock = caldb.clock(caldb=tree)
+    assert float(clock.ttcf(6.5e8)) == pytest.approx(-1.0 + clock.leap_seconds[-1])
+    with pytest.raises(CalibrationError, match="1999-01-01"):
+        caldb.clock(caldb=tree, time="1999-01-01")
+
+
+def test_a_gzipped_file_serves_for_its_name(tree: Path, tmp_path: Path) -> None:
+    import gzip
+
+    root = trees.caldb(tmp_path / "packed", [trees.row("mask.fits", "CODED_MASK", 'APERTYPE("FLUX")')])
+    plain = root / trees.BAT / "bcf" / "mask.fits"
+    plain.with_name("mask.fits.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    found = caldb.find("aperture", 6e8, caldb=root)
+    assert found.path.name == "mask.fits.gz"
+    assert np.array_equal(found.open()["mask"].values, np.ones((9, 9)))

@@ -1,0 +1,599 @@
+"""The pipeline of events: products, reasons, resumption, bad input, command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from astropy.io import fits
+from click.testing import CliRunner
+
+import batx
+from batx import simulate
+from batx.cli import main
+from batx.errors import MissingFileError, ValueRangeError
+from batx.pipelines import Pipeline, Status, events
+
+RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
+NAME = "sw00044444000b"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder but the lock."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def simulated(folder: Path) -> Path:
+    pointing = simulate.attitude(START, 1.0, (155.0, 22.0, 40.0))
+    place = batx.field_position(pointing, RA, DEC, times=[START], alignment=simulate.alignment())
+    burst = simulate.Source(
+        0.05,
+        ra=RA,
+        dec=DEC,
+        light_curve=simulate.Fred(TRIGGER, 1.0, 8.0),
+        spectrum=simulate.Cutoff(index=1.0, peak=120.0),
+        response=batx.response(imx=float(place.imx[0]), imy=float(place.imy[0])),
+        name="burst",
+    )
+    return simulate.observation(
+        folder,
+        [burst],
+        simulate.Background(rate=0.002),
+        obs_id="00044444000",
+        duration=90.0,
+        trigger=TRIGGER,
+        target=(155.0, 22.0, 40.0),
+        slews=[simulate.Slew(47.0, 58.0, RA, DEC, 40.0)],
+        detectors=simulate.detector_table(hot=20, cold=10, seed=2),
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulated(tmp_path_factory.mktemp("observed"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(observed: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    made = events(observed, tmp_path_factory.mktemp("whole") / "out", figures=False)
+    made.run()
+    return made
+
+
+@pytest.fixture
+def copied(observed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(observed, tmp_path / observed.name))
+
+
+def states(found: list[Status]) -> dict[str, str]:
+    return {status.name: status.state for status in found}
+
+
+def product(pipeline: Pipeline, name: str) -> Any:
+    return batx.open_dataset(pipeline.folder / name).load()
+
+
+# ---------------------------------------------------------------- products
+
+
+def test_every_step_is_done(pipeline: Pipeline):
+    found = states(pipeline.status())
+    assert found.pop("figures") == "skipped"
+    assert set(found.values()) == {"done"}
+
+
+def test_the_standard_products_are_there(pipeline: Pipeline):
+    expected = {
+        "events": ["uf.evt", "all.evt"],
+        "auxil": ["all.evaux", "qmap.fits"],
+        "gti": ["acs.gti", "battblocks.gti", "bb.gti"],
+        "lc": [
+            *("1chan_4ms.lc", "1chan_64ms.lc", "1chan_1s.lc", "4chan_64ms.lc", "4chan_1s.lc"),
+            *("1chan_bb.lc", "4chan_bb.lc", "1chan_4ms_raw.lc"),
+        ],
+        "pha": [
+            *("total.pha", "t90.pha", "t50.pha", "peak.pha", "preslew.pha", "slew.pha", "postslew.pha"),
+            *("totflu.pha", "peakflu.pha", "preslew.rsp", "postslew.rsp", "slew.rsp", "total.rsp"),
+        ],
+        "dpi": [f"{when}_{n}chan.dpi" for when in ("preburst", "preslew", "postslew") for n in (1, 4)],
+        "img": [f"{when}_1chan.img" for when in ("preburst", "preslew", "postslew")]
+        + ["preslew.pcode", "postslew.pcode", "preslew_1chan_stamp.img"],
+    }
+    missing = [
+        f"{folder}/{name}"
+        for folder, names in expected.items()
+        for name in names
+        if not (pipeline.folder / folder / f"{NAME}_{name}").is_file()
+    ]
+    assert not missing
+    assert (pipeline.folder / "auxil" / f"{NAME}.att").is_file()
+
+
+@pytest.fixture(scope="module")
+def direct(observed: Path) -> dict[str, Any]:
+    """The same by calls of the functions."""
+    obs = batx.open_observation(observed)
+    ev = obs["events"].to_dataset().load()
+    good = np.isin(ev["event_flags"], (0, 16))
+    ev = ev.isel(event=np.flatnonzero(good)).drop_vars("mask_weight")
+    (enable_map,) = (observed / "bat" / "hk").glob("*bdecb*")
+    one = ev.assign(energy=ev["energy"] * 0 + 20.0)
+    enabled = batx.open_dataset(enable_map)
+    mask = batx.detector_plane(one).bat.hot_pixels(detector_mask=enabled)
+    frame = {name: obs[name].to_dataset() for name in ("attitude", "aperture", "alignment")}
+    frame["detector_mask"] = mask
+    return {"mask": mask, "events": ev.bat.mask_weight(RA, DEC, **frame), "frame": frame, "plain": ev}
+
+
+def gti(pipeline: Pipeline, file: str, name: str) -> Any:
+    return batx.open_datatree(pipeline.folder / "gti" / f"{NAME}_{file}.gti")[f"GTI_{name}"].to_dataset()
+
+
+def test_detectors_and_weights_are_those_of_the_functions(pipeline: Pipeline, direct: dict[str, Any]):
+    assert np.array_equal(product(pipeline, f"auxil/{NAME}_qmap.fits").good, direct["mask"].good)
+    weighted = product(pipeline, f"events/{NAME}_all.evt")
+    assert np.array_equal(weighted.mask_weight, direct["events"].mask_weight)
+    assert np.array_equal(weighted.time, direct["events"].time)
+
+
+@pytest.mark.parametrize(
+    ("name", "dt", "energy", "weighting"),
+    [
+        ("1chan_4ms", 0.004, [15, 350], "mask"),
+        ("4chan_64ms", 0.064, [15, 25, 50, 100, 350], "mask"),
+        ("1chan_1s", 1.0, [15, 350], "mask"),
+        ("1chan_4ms_raw", 0.004, [15, 350], "none"),
+    ],
+)
+def test_light_curves_are_those_of_the_functions(
+    pipeline: Pipeline, direct: dict[str, Any], name: str, dt: float, energy: list[float], weighting: str
+):
+    made = product(pipeline, f"lc/{NAME}_{name}.lc")
+    curve = batx.lightcurve(direct["events"], dt=dt, energy=energy, weighting=weighting, quantity="rate")
+    assert np.array_equal(made.rate, curve.rate)
+    assert np.array_equal(made.rate_err, curve.rate_err)
+    assert np.array_equal(made.energy_bnds, curve.energy_bnds)
+
+
+def test_durations_follow_the_rule(pipeline: Pipeline, direct: dict[str, Any]):
+    facts = {status.name: status.facts for status in pipeline.status()}["durations"]
+    accepted, longest = None, 0.0
+    for dt in (0.004, 0.016, 0.064, 1.0, 16.0):
+        curve = batx.lightcurve(direct["events"], dt=dt, energy=[15, 350])
+        try:
+            blocks = batx.bayesian_blocks(curve, lookback=10.0 if dt < 0.5 else 0.0)
+            found = batx.duration(curve, blocks=blocks, background=True)
+        except batx.errors.EmptySelectionError:
+            continue
+        t90 = float(found.t90)
+        if t90 > 2.1 * dt and t90 > 1.3 * longest:
+            accepted, longest, width = found, t90, dt
+    assert accepted is not None and facts["found"]
+    assert (facts["bin"], facts["t90"], facts["t100_start"]) == (
+        width,
+        float(accepted.t90),
+        float(accepted.t100_start),
+    )
+    spans = {name: gti(pipeline, "battblocks", name) for name in ("TOT", "BKG1", "BKG2", "T90", "PEAK")}
+    assert float(spans["TOT"].start[0]) == float(spans["BKG1"].stop[0]) == facts["t100_start"]
+    assert float(spans["BKG2"].start[0]) == float(spans["TOT"].stop[0])
+    assert float(spans["BKG1"].start[0]) == -1e307
+    # the burst that was put in
+    assert abs(facts["t100_start"] - START - TRIGGER) < 2.0 and 10.0 < facts["t90"] < 30.0
+
+
+def test_intervals_are_those_of_the_flags(pipeline: Pipeline, observed: Path):
+    attitude = batx.open_observation(observed)["attitude"].to_dataset()
+    near, settled = attitude.ten_arcmin, attitude.settled
+    pointed = batx.gti_from_housekeeping(attitude, near)
+    slewing = batx.gti_from_housekeeping(attitude, ~near & ~settled)
+    for name, expected in (
+        ("PRESLEW", (pointed.start[0], pointed.stop[0])),
+        ("SLEW", (slewing.start[0], slewing.stop[0])),
+        ("POSTSLEW", (pointed.start[1], pointed.stop[1])),
+    ):
+        found = gti(pipeline, "acs", name)
+        assert (float(found.start[0]), float(found.stop[0])) == tuple(map(float, expected)), name
+
+
+@pytest.mark.parametrize("name", ["total", "t90", "peak", "preslew", "slew", "postslew"])
+def test_spectra_are_those_of_the_functions(pipeline: Pipeline, direct: dict[str, Any], name: str):
+    tot = gti(pipeline, "battblocks", "TOT")
+    times = {
+        "total": tot,
+        "slew": gti(pipeline, "acs", "SLEW"),
+        **{span: gti(pipeline, "battblocks", span.upper()) for span in ("t90", "peak")},
+        **{
+            span: batx.gti_intersection(gti(pipeline, "acs", span.upper()), tot)
+            for span in ("preslew", "postslew")
+        },
+    }[name]
+    made = product(pipeline, f"pha/{NAME}_{name}.pha")
+    expected = batx.spectrum(direct["events"], gti=times, detector_mask=direct["mask"])
+    assert np.array_equal(made.rate, expected.rate) and np.array_equal(made.stat_err, expected.stat_err)
+    assert float(made.exposure) == float(expected.exposure)
+    assert np.allclose(made.sys_err, expected.bat.add_systematics().sys_err, rtol=1e-6)
+    assert made.attrs["respfile"] == f"{NAME}_{name}.rsp" and "pcodefr" in made.attrs
+    matrix = product(pipeline, f"pha/{NAME}_{name}.rsp")
+    assert np.allclose(matrix.matrix, batx.response(expected).matrix, rtol=1e-6)
+
+
+def test_fluences_have_four_channels_of_counts(pipeline: Pipeline, direct: dict[str, Any]):
+    made = product(pipeline, f"pha/{NAME}_totflu.pha")
+    assert made.energy_bnds.values.tolist() == [[15, 25], [25, 50], [50, 100], [100, 350]]
+    times = gti(pipeline, "battblocks", "TOT")
+    edges = [15, 25, 50, 100, 350]
+    expected = batx.spectrum(direct["events"], gti=times, energy=edges, quantity="counts")
+    assert np.array_equal(made.counts, expected.counts)
+
+
+def test_images_are_those_of_the_functions(pipeline: Pipeline, direct: dict[str, Any]):
+    planes = {}
+    for name, span in (("preburst", "BKG1"), ("preslew", "TOT")):
+        times = batx.gti_intersection(gti(pipeline, "acs", "PRESLEW"), gti(pipeline, "battblocks", span))
+        planes[name] = batx.detector_plane(
+            direct["plain"], gti=times, energy=[15, 350], detector_mask=direct["mask"]
+        )
+        made = product(pipeline, f"dpi/{NAME}_{name}_1chan.dpi").counts.squeeze()
+        assert np.array_equal(made, planes[name].counts.squeeze())
+    image = batx.sky_image(
+        planes["preslew"], background=planes["preburst"], pcode_min=0.05, **direct["frame"]
+    )
+    made = product(pipeline, f"img/{NAME}_preslew_1chan.img")
+    assert np.allclose(made.rate.squeeze(), image.rate.squeeze(), rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def test_the_burst_is_fitted_and_placed(pipeline: Pipeline):
+    facts = {status.name: status.facts for status in pipeline.status()}
+    fitted = facts["fits"]["total"]
+    index, low, high = fitted["peakpl"]["parameters"]["index"]
+    assert index - 4 * low < 1.0 < index + 4 * high
+    flux = fitted[fitted["preferred"]]["flux"]
+    assert flux[1] < flux[0] < flux[2]
+    refined = facts["detection"]["refined"]
+    assert refined["moved"] < 3 * refined["radius_90"]
+    assert refined["radius_90"] == pytest.approx(10.92 * refined["snr"] ** -0.7)
+
+
+def test_the_result_is_readable(pipeline: Pipeline):
+    facts = json.loads((pipeline.folder / "result.json").read_text(), parse_constant=pytest.fail)
+    assert facts["trigger"]["time"] == START + TRIGGER
+    assert facts["steps"]["figures"] == {
+        "state": "skipped",
+        "reason": "figures were not asked for",
+        "notes": [],
+    }
+    assert "T90" in (pipeline.folder / "result.txt").read_text()
+    kinds = {"lightcurves/1chan_1s": "lightcurve", "spectra/total": "spectrum", "fits/total": "fit"}
+    for group, kind in kinds.items():
+        with xr.open_dataset(pipeline.folder / f"{NAME}.nc", engine="h5netcdf", group=group) as node:
+            assert node.bat.kind == kind
+            assert str(pipeline.folder) not in json.dumps({k: str(v) for k, v in node.attrs.items()})
+
+
+# ---------------------------------------------------------------- again, and after a kill
+
+RESUME = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from batx.pipelines import Work, events
+from batx.pipelines.records import Records
+import batx.pipelines.bursts.report  # loaded once, for all children
+
+source, out = sys.argv[1:]
+steps = ["weights", "durations"]
+
+def die(): os._exit(9)
+
+def run_until(step, inside):
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if inside:
+        # when the step names its second product, or ends; the first one may be half written
+        named = Work.output
+        def output(self, name):
+            path = named(self, name)
+            path.write_bytes(b"half a file")
+            if self.folder.name == step:
+                die()
+            path.unlink()
+            return path
+        Work.output = output
+    else:
+        place = Records.place
+        def stop(self, record, staging):
+            if record.step == step:
+                replace, left = os.replace, [2]
+                def once(*names):
+                    left[0] -= 1
+                    if left[0] < 0:
+                        die()
+                    return replace(*names)
+                os.replace = once
+            return place(self, record, staging)
+        Records.place = stop
+    events(source, out, figures=False).run("durations", "lightcurves")
+    os._exit(0)
+
+placed = ("durations",)
+codes = [run_until(step, step not in placed) for step in steps]
+assert codes == [9] * len(steps), codes
+events(source, out, figures=False).run("durations", "lightcurves")
+"""
+
+
+def test_after_kills_in_steps_the_result_is_the_same(pipeline: Pipeline, observed: Path, tmp_path: Path):
+    code = RESUME.format(tests=str(Path(__file__).parent))
+    out = tmp_path / "out"
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(observed), str(out)], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    found, expected = tree(out), tree(pipeline.folder)
+    assert [name for name in found if found[name] != expected.get(name)] == []
+    later = (
+        "pha/",
+        "dpi/",
+        "img/",
+        f"{NAME}.nc",
+        "report",
+        "result",
+        f"gti/{NAME}_acs",
+        ".batx/steps/",
+    )
+    assert not [name for name in expected.keys() - found.keys() if not name.startswith(later)]
+
+
+def test_nothing_is_done_twice_and_inputs_stay(pipeline: Pipeline, observed: Path):
+    before, inputs = tree(pipeline.folder), tree(observed)
+    running: list[str] = []
+    again = events(observed, pipeline.folder, figures=False)
+    again.run(progress=lambda one: running.append(one.name) if one.state == "running" else None)
+    assert running == [] and tree(pipeline.folder) == before and tree(observed) == inputs
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def header(folder: Path, **values: Any) -> None:
+    for path in (folder / "bat" / "event").iterdir():
+        with fits.open(path, mode="update") as hdus:
+            for hdu in hdus:
+                for key, value in values.items():
+                    hdu.header.remove(key, ignore_missing=True)
+                    if value is not None:
+                        hdu.header[key] = value
+
+
+def remove(folder: Path, *patterns: str) -> None:
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def disable(folder: Path) -> None:
+    (path,) = (folder / "bat" / "hk").glob("*bdecb*")
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].data["FLAG"][:] = 1
+
+
+def no_events(folder: Path) -> None:
+    (path,) = (folder / "bat" / "event").iterdir()
+    with fits.open(path) as hdus:
+        held = fits.HDUList([hdu.copy() for hdu in hdus])
+    held["EVENTS"].data = held["EVENTS"].data[:0]
+    held.writeto(path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("harm", "options", "last", "step", "state", "reason"),
+    [
+        (lambda f: remove(f, "bat/event/*"), {}, "report", "fetch", "failed", "no event file"),
+        (no_events, {}, "quality", "calibrate", "failed", "found 0 events"),
+        (lambda f: remove(f, "auxil/*"), {}, "intervals", "intervals", "failed", "no attitude"),
+        (lambda f: remove(f, "auxil/*"), {}, "weights", "weights", "failed", "no attitude"),
+        (lambda f: remove(f, "caldb/aper*"), {}, "weights", "weights", "failed", "no coded mask"),
+        (lambda f: header(f, RA_OBJ=None), {}, "weights", "weights", "skipped", "no position"),
+        (lambda _: None, {"blind": True}, "spectra", "spectra", "skipped", "no position"),
+        (lambda f: header(f, TRIGTIME=None), {}, "intervals", "intervals", "skipped", "no trigger time"),
+        (lambda _: None, {"ra": 345.0, "dec": -22.0}, "weights", "weights", "failed", "outside the coded"),
+        (lambda _: None, {"trigger": START + 9e4}, "calibrate", "calibrate", "failed", "within 2000 s"),
+        (disable, {}, "weights", "quality", "failed", "of 0 enabled detectors none is good"),
+        (disable, {}, "weights", "weights", "blocked", "needs quality"),
+    ],
+)
+def test_what_cannot_be_done_says_why(
+    copied: Path,
+    harm: Callable[[Path], None],
+    options: dict[str, Any],
+    last: str,
+    step: str,
+    state: str,
+    reason: str,
+):
+    harm(copied)
+    made = events(copied, copied.parent / "out", figures=False, **options)
+    made.run(last)
+    found = {status.name: status for status in made.status()}[step]
+    assert found.state == state and reason in found.reason
+
+
+def test_without_events_there_still_is_a_result(copied: Path):
+    remove(copied, "bat/event/*")
+    made = events(copied, copied.parent / "out")
+    made.run()
+    assert "no event file" in (made.folder / "result.txt").read_text()
+
+
+def test_no_burst_gives_the_given_interval_and_limits(copied: Path):
+    away = {"ra": 140.0, "dec": 30.0, "foreground": (0.0, 20.0), "background": (-30.0, -2.0)}
+    made = events(copied, copied.parent / "out", figures=False, **away)
+    found = {status.name: status for status in made.run("fits")}
+    facts = found["durations"].facts
+    assert not facts["found"] and "no burst was found" in found["durations"].notes[0]
+    zero = START + TRIGGER
+    assert facts["spans"] == {
+        "tot": [zero, zero + 20.0],
+        "bkg1": [-1e307, zero - 2.0],
+        "bkg2": [zero + 80.0, 1e307],
+    }
+    limit = found["fits"].facts["total"]["limit"]
+    assert limit["sigma"] == 5.0 and all(flux > 0 for flux in limit["flux"])
+    assert found["fits"].facts["total"]["snr"] < 5
+
+
+def test_a_slew_is_told_without_flags(copied: Path):
+    (path,) = copied.glob("auxil/*sat*")
+    with fits.open(path) as hdus:
+        fits.HDUList([hdu.copy() for hdu in hdus if hdu.name != "ACS_DATA"]).writeto(path, overwrite=True)
+    made = events(copied, copied.parent / "out", figures=False)
+    found = {status.name: status for status in made.run("intervals")}["intervals"]
+    assert "no flags" in found.notes[0]
+    ((start, stop),) = found.facts["slew"]
+    assert abs(start - START - 47.0) < 3 and abs(stop - START - 58.0) < 3
+
+
+def message(folder: Path, name: str, **values: Any) -> None:
+    (folder / "tdrss").mkdir(exist_ok=True)
+    primary = fits.PrimaryHDU()
+    primary.header.update(values)
+    primary.writeto(folder / "tdrss" / f"sw00044444000{name}_rw.fit")
+
+
+def test_messages_say_position_and_interval(copied: Path):
+    zero = START + TRIGGER
+    alert = {"BRA_OBJ": 170.0, "BDEC_OBJ": 25.0, "TRIGTIME": zero + 1, "TRIGSTOP": zero + 3, "UTCFINIT": 99.0}
+    message(copied, "msbal", **alert, BACKSTRT=zero - 30, BACKSTOP=zero - 2)
+    message(copied, "msbce", BRA_OBJ=165.1, BDEC_OBJ=24.1, TRIGTIME=zero)
+    made = events(copied, copied.parent / "out", figures=False)
+    (found,) = made.run("fetch")
+    assert found.facts["position"] == {"ra": 165.1, "dec": 24.1, "from": "message sw00044444000msbce_rw.fit"}
+    trigger = found.facts["trigger"]
+    assert (trigger["time"], trigger["start"], trigger["stop"]) == (zero, zero, zero + 3)
+    assert trigger["background_stop"] == zero - 2 and trigger["utcf"] == 0.0
+    assert "cannot be" in found.notes[0]
+
+
+def test_a_short_trigger_gets_an_interval(copied: Path):
+    zero = START + TRIGGER
+    message(
+        copied,
+        "msbal",
+        TRIGTIME=zero,
+        TRIGSATF=10003,
+        FOREEXPO=0.512,
+        BACKSTRT=zero - 0.2,
+        BACKSTOP=zero,
+    )
+    (found,) = events(copied, copied.parent / "out").run("fetch")
+    trigger = found.facts["trigger"]
+    assert trigger["start"] == zero - 0.512 and trigger["stop"] == pytest.approx(zero + 0.832, abs=1e-6)
+    assert trigger["background_stop"] == zero - 0.512
+    assert trigger["background_start"] == pytest.approx(zero - 8.512, abs=1e-6)
+
+
+def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path):
+    (path,) = (copied / "bat" / "hk").glob("*bdecb*")
+    with fits.open(path) as hdus:
+        table = hdus[1]
+        header, flag = table.header, table.data["FLAG"][0]
+    early, late = flag.copy(), flag.copy()
+    early[0, :] = 1
+    late[1, :] = 1
+    rows = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("TIME", "D", array=[START - 10, START, START + TRIGGER + 1]),
+            fits.Column("FLAG", "49478B", dim="(286,173)", array=[late, early, late]),
+        ],
+        name=header["EXTNAME"],
+    )
+    fits.HDUList([fits.PrimaryHDU(), rows]).writeto(path, overwrite=True)
+    made = events(copied, copied.parent / "out")
+    made.run("fetch")
+    good = product(made, f"auxil/{NAME}_enabled.fits").good.values
+    assert not good[0].any() and good[1].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ra": 10.0}, "both or neither"),
+        ({"ra": 10.0, "dec": 95.0}, "expected degrees"),
+        ({"trigger": "yesterday"}, "date"),
+        ({"foreground": (5, 1)}, "start and stop"),
+        ({"snr": float("nan")}, "positive"),
+        ({"compat": "x"}, "heasoft"),
+    ],
+)
+def test_bad_arguments_are_refused(observed: Path, tmp_path: Path, options: dict[str, Any], said: str):
+    with pytest.raises(ValueRangeError, match=said):
+        events(observed, tmp_path / "out", **options)
+
+
+def test_results_do_not_go_into_the_observation(observed: Path):
+    with pytest.raises(ValueRangeError, match="outside of it"):
+        events(observed, observed / "bat" / "results")
+
+
+def test_an_observation_id_is_looked_for_in_the_data(observed: Path, tmp_path: Path):
+    data = tmp_path / "data"
+    places = {"data": data, "calibration": observed / "caldb", "figures": False, "offline": True}
+    with pytest.raises(MissingFileError, match="11 digits"):
+        events("0004444400", **places)
+    made = events("00044444000", tmp_path / "out", **places)
+    assert "offline" in made.run("fetch")[0].reason
+    shutil.copytree(observed, data / observed.name)
+    assert [status.state for status in made.run("quality")] == ["done"] * 3
+    assert made.run("fetch")[0].facts["place"] == str(data / observed.name)
+
+
+def test_a_failed_trigger_is_put_together(observed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+
+    def fetch_trigger(number: str, *, data: str, mirrors: Any, offline: bool, progress: Any) -> Path:
+        asked.append((number, offline))
+        return Path(shutil.copytree(observed, Path(data) / "triggers" / number))
+
+    monkeypatch.setattr("batx.archive.fetch_trigger", fetch_trigger)
+    made = events(44444, tmp_path / "out", data=tmp_path / "data", failed=True)
+    assert made.run("calibrate")[-1].state == "done"
+    assert made.run("calibrate")[-1].state == "done" and asked == [("00044444000", False)]
+
+
+def test_a_source_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(MissingFileError, match="no such file"):
+        events(tmp_path / "nothing")
+
+
+# ---------------------------------------------------------------- command line
+
+
+def test_command(observed: Path, pipeline: Pipeline, tmp_path: Path):
+    call = CliRunner().invoke
+    out = ["-o", str(tmp_path / "out")]
+    listed = call(main, ["run", str(observed), *out, "--list"])
+    assert listed.exit_code == 0 and "to do" in listed.output and not (tmp_path / "out").exists()
+    only = call(main, ["run", str(observed), *out, "--only", "quality"])
+    assert only.exit_code == 0, only.output
+    assert (tmp_path / "out" / "auxil" / f"{NAME}_qmap.fits").is_file()
+    wrong = call(main, ["run", str(observed), *out, "--only", "qualty"])
+    assert wrong.exit_code == 1 and "expected one of fetch, calibrate" in wrong.output
+    single = str(next((observed / "bat" / "event").iterdir()))
+    failed = call(main, ["run", single, "-o", str(tmp_path / "single"), "--no-figures"])
+    assert failed.exit_code == 1 and "not done: intervals, weights, images" in failed.output
+    assert "found no attitude" in (tmp_path / "single" / "result.txt").read_text()

@@ -120,7 +120,7 @@ def survey_spectrum(catalog: xr.Dataset, name: str | None = None, *, systematics
     ...     "bkg_var": (("source", "energy"), 1e-4 * bands, {"units": "count/s"})})
     >>> made = survey_spectrum(catalog, "crab")
     >>> made.sys_err.values[:3].tolist(), round(made.attrs["mskwtsqf"], 4)
-    ([0.6, 0.3, 0.15], 1.0166)
+    ([0.6, 0.3, 0.15], 0.984)
     """
     require_kind(catalog, "catalog", operation="survey_spectrum")
     needed = ("name", "cent_rate", "bkg_var", "time", "exposure", "imx", "imy")

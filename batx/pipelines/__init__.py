@@ -13,6 +13,7 @@ from batx.pipelines.frame import Pipeline, SkippedError, Status, Step, Work
 #: function that returns a pipeline -> the module that defines it
 _PIPELINES = {
     "events": "batx.pipelines.burst_pipeline",
+    "glitches": "batx.pipelines.glitch_pipeline",
     "nustar": "batx.pipelines.nustar_pipeline",
     "xmm": "batx.pipelines.xmm_pipeline",
     "xrt": "batx.pipelines.xrt_pipeline",

@@ -90,6 +90,8 @@ def plot_epochs(
         raise ValueRangeError(f"own_regions: found {len(own_regions)} lists for {len(several)} images")
     shapes = [[as_regions(one) for one in of_one] for of_one in own_regions or [regions] * len(several)]
     days = _days(several, t0)
+    names = [f", {image.attrs.get('instrument', '')}" for image in several]
+    names = names if len(set(names)) > 1 else [""] * len(several)
     panels = _panels(ax, len(several), columns)
     shown = [
         _cut(image, _middle(image, held, center), radius, smooth)
@@ -110,7 +112,9 @@ def plot_epochs(
         for place, region in enumerate(shapes[number]):
             _outline(panel, image, region, _COLOURS[place % len(_COLOURS)])
         panel.set_title(
-            f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left"
+            f"day {days[number]:.1f}, {_exposure(image):.1f} ks{names[number]}",
+            fontsize=LABEL_SIZE - 0.5,
+            loc="left",
         )
         _inner(panel, number, len(several), min(columns, len(several)))
     figure = panels[0].figure

@@ -418,10 +418,12 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
         thresholds={"pn": 0.4, "pn.curve": None},
         bands=(100, 200, 1000),
         bands_by="channel",
+        pileup_rule="none",
     )
     found = {status.name: status for status in pipeline.run("curves", "rgs")}
     assert {status.state for name, status in found.items() if name != "rgs"} == {"done"}, found
     assert found["rgs"].state == "skipped"
+    assert found["pileup"].notes == ("pile-up was not looked for",)
     assert found["bands"].facts["edges"] == [500, 1000, 5000]
     lists = found["flares"].facts["lists"][f"{obs_id}_pn"]["lists"]
     assert (
@@ -471,6 +473,8 @@ def test_archives_that_are_not_observations(observed, tmp_path):
         archive.addfile(info, io.BytesIO(b"evil"))
     assert first(evil).state == "failed"
     assert not list(tmp_path.rglob("outside.txt"))
+    again = xmm([observed[0][1]] * 2, RA, DEC, output=tmp_path / "again", backend=backend).run("unpack")
+    assert "given twice" in again[0].reason
     assert "ten digits" in first(tmp_path / "nothing").reason
 
 
@@ -508,3 +512,49 @@ def test_links_of_spectra(tmp_path):
     with pytest.raises(WriteError):
         write_links(tmp_path / "rate.lc", tmp_path / "rate.lc", overwrite=True, respfile="a.rsp")
     assert not (tmp_path / "a.pha").exists()
+    one = batx.build(
+        "spectrum",
+        {"channel": [0, 1], "counts": [5, 3], "exposure": ((), 10.0)},
+        {"statistic": "poisson", "weighting": "none", "respfile": "old.rsp"},
+    )
+    packed_one = batx.to_fits(one, tmp_path / "one.pha.gz")
+    before = packed_one.read_bytes()
+    made = write_links(packed_one, tmp_path / "a.pha.gz", respfile="new.rsp", backfile=None)
+    assert packed_one.read_bytes() == before
+    back = batx.open_dataset(made)
+    assert (back.attrs["respfile"], back.attrs["backfile"]) == ("new.rsp", "none")
+    np.testing.assert_array_equal(back.counts, one.counts)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "edges"),
+    [
+        ({"n": 2, "axis": "channel", "limits": (100, 500)}, [500, 1500, 2500]),
+        ({"n": 2, "axis": "channel", "spacing": "log", "limits": (100, 400)}, [500, 1000, 2000]),
+        (
+            {"n": 4, "axis": "channel", "spacing": "linear", "limits": (100, 500)},
+            [500, 1000, 1500, 2000, 2500],
+        ),
+    ],
+)
+def test_bands_from_the_mean_of_spectra(tmp_path, wanted, edges):
+    """Channels of the spectra are 5 eV of PI; two spectra that are flat only together give halves of the counts."""
+    from batx.pipelines.frame import Pipeline, Step
+    from batx.pipelines.missions.xmm_curves import bands
+
+    def group(work):
+        for number, counts in enumerate((np.arange(1000), 999 - np.arange(1000))):
+            one = batx.build(
+                "spectrum",
+                {"channel": np.arange(1000), "counts": counts, "exposure": ((), 10.0)},
+                {"statistic": "poisson", "weighting": "none"},
+            )
+            batx.to_fits(one, work.output(f"spectra/{number}.pi"))
+
+    steps = [
+        Step("group", "group", group),
+        Step("bands", "bands", bands, uses=["group"], options=["bands", "bands_by", "energy"]),
+    ]
+    options = {"bands": wanted, "bands_by": "energy", "energy": [0.5, 4.0]}
+    found = Pipeline("bands", steps, tmp_path / "out", options).run()[1]
+    assert found.facts == {"edges": edges, "from": "mean of 2 spectra"}, found.reason

@@ -12,7 +12,7 @@ from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.imaging_telescopes import sky_of
 from batx.met import met_to_mjd
 from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes
-from batx.plots.celestial import Box, SkyPlane, draw_graticule
+from batx.plots.celestial import Box, SkyPlane, draw_graticule, zoom_centre
 from batx.regions import Region, as_regions, in_pixels
 from batx.schema import require_kind
 
@@ -192,8 +192,7 @@ def _middle(image: xr.Dataset, shapes: list[list[Region]], center: Any) -> tuple
     """Return the pixel (from 0) in the middle of the panel."""
     sky = sky_of(image)
     if center is not None:
-        ra, dec = center if isinstance(center, tuple) else (center.icrs.ra.deg, center.icrs.dec.deg)
-        x, y = sky.world_to_pixel_values(ra, dec)
+        x, y = sky.world_to_pixel_values(*zoom_centre(center))
     elif shapes:
         x, y = (value - 1.0 for value in _to_image(image, shapes[0])[0].values[:2])
     else:

@@ -127,7 +127,9 @@ def count_image(
     x, y = x[finite], y[finite]
     sky = sky_of(events)
     first, shape = _frame(events, x, y, bin, center, size, sky)
-    column, row = (np.floor((value - low) / bin).astype(np.int64) for value, low in ((x, first[0]), (y, first[1])))
+    column, row = (
+        np.floor((value - low) / bin).astype(np.int64) for value, low in ((x, first[0]), (y, first[1]))
+    )
     held = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
     image = np.bincount(row[held] * shape[1] + column[held], minlength=shape[0] * shape[1])
     exposure = float(np.sum(good[1] - good[0]))
@@ -161,7 +163,9 @@ def _frame(
         rows, columns = (int((value.max() - low) // bin) + 1 for value, low in ((y, first[1]), (x, first[0])))
         shape = rows, columns
     if shape[0] * shape[1] > _LARGEST:
-        raise ValueRangeError(f"count_image: found {shape[0]} x {shape[1]} pixels; use a larger bin, or center")
+        raise ValueRangeError(
+            f"count_image: found {shape[0]} x {shape[1]} pixels; use a larger bin, or center"
+        )
     return (first[0], first[1]), shape
 
 

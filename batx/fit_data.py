@@ -198,8 +198,8 @@ def fit_data(
     finite = np.isfinite(fold).all()
     if not finite or not fold.any():
         raise ResponseError(
-            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the channels "
-            "used; use the response of this spectrum"
+            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the "
+            "channels used; use the response of this spectrum"
         )
     variance = groups.sums(own.variance) + (groups.largest(own.systematic) * observed) ** 2
     behind = np.zeros((3, observed.size)) if other is None else _behind(own, other, groups)
@@ -378,8 +378,8 @@ def _groups(spectrum: xr.Dataset, label: str) -> _Grouping:
 def _noticed(bounds: np.ndarray, energy: Any) -> np.ndarray:
     """Return which bins lie inside the energies, by XSPEC's ``ignore **-low high-**``.
 
-    The bin that contains, or ends at, either limit is left out; a limit at or beyond the end of the
-    spectrum leaves nothing out.
+    The bin that contains, or ends at, either limit is left out; a lower limit at the start, or an upper
+    one beyond the end of the spectrum, leaves nothing out.
     """
     used = np.ones(len(bounds), bool)
     if energy is None:

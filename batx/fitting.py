@@ -57,7 +57,7 @@ def fit(
         none.
     energy
         (low, high) in keV. Bins that contain or end at a limit are left out, as with XSPEC's
-        ``ignore **-low high-**``.
+        ``ignore **-low high-**``; the last bin too if it ends at `high`.
     statistic
         ``"chi2"``, ``"cstat"`` (with a background this is W), ``"wstat"``, ``"pgstat"`` (Poisson over a
         Gaussian background), ``"gaussian"`` (chi-square with the logarithms of the errors). ``"auto"``: chi2
@@ -210,8 +210,8 @@ def warn_of(problem: Problem) -> None:
             )
         if data.correction:
             warnings.warn(
-                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which is "
-                "not subtracted",
+                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which "
+                "is not subtracted",
                 BatxWarning,
                 stacklevel=3,
             )

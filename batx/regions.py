@@ -266,7 +266,7 @@ def _shapes(part: str, frame: str | None, text: str) -> list[Region]:
         found.append(_shape(shape.lower(), arguments, frame, sign, text))
         end = match.end()
     if part[end:].strip() or not found:
-        raise ValueRangeError(f"found {part!r}, expected for example circle(83.6,22.0,47\")")
+        raise ValueRangeError(f'found {part!r}, expected for example circle(83.6,22.0,47")')
     return found
 
 
@@ -374,7 +374,9 @@ def as_regions(regions: Any) -> list[Region]:
     return list(several)
 
 
-def in_pixels(regions: Iterable[Region], wcs: WCS | None, physical: tuple[float, float] = (1.0, 0.0)) -> list[Region]:
+def in_pixels(
+    regions: Iterable[Region], wcs: WCS | None, physical: tuple[float, float] = (1.0, 0.0)
+) -> list[Region]:
     """Return regions in physical pixels: the ``X`` and ``Y`` of an event list.
 
     Parameters
@@ -470,7 +472,10 @@ def pixel_area(regions: Iterable[Region]) -> float:
         return _exact_area(several[0])
     boxes = np.array([extent(region.shape, region.values) for region in several if region.include])
     low_x, high_x, low_y, high_y = boxes[:, 0].min(), boxes[:, 1].max(), boxes[:, 2].min(), boxes[:, 3].max()
-    x, y = ((np.arange(1000) + 0.5) / 1000 * (high - low) + low for low, high in ((low_x, high_x), (low_y, high_y)))
+    x, y = (
+        (np.arange(1000) + 0.5) / 1000 * (high - low) + low
+        for low, high in ((low_x, high_x), (low_y, high_y))
+    )
     fraction = float(np.mean([inside(several, x, np.full(x.shape, row)).mean() for row in y]))
     return fraction * float((high_x - low_x) * (high_y - low_y))
 

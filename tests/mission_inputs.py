@@ -30,7 +30,9 @@ def parameters(*lines: str) -> str:
     return "".join(made)
 
 
-def small_response(low: float = 0.2, high: float = 10.0, channels: int = 98, area: float = 120.0) -> xr.Dataset:
+def small_response(
+    low: float = 0.2, high: float = 10.0, channels: int = 98, area: float = 120.0
+) -> xr.Dataset:
     """Return a response with a resolution of some per cent, in cm**2."""
     edges_in = np.geomspace(low, 1.05 * high, 161)
     edges = np.linspace(low, high, channels + 1)
@@ -45,7 +47,11 @@ def small_response(low: float = 0.2, high: float = 10.0, channels: int = 98, are
             "channel": np.arange(channels),
             "energy": 0.5 * (edges[1:] + edges[:-1]),
             "energy_bnds": np.stack([edges[:-1], edges[1:]], axis=1),
-            "matrix": (("energy_in", "channel"), shape[:, None] * np.diff(cumulative, axis=1), {"units": "cm**2"}),
+            "matrix": (
+                ("energy_in", "channel"),
+                shape[:, None] * np.diff(cumulative, axis=1),
+                {"units": "cm**2"},
+            ),
         },
     )
 

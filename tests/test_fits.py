@@ -206,7 +206,7 @@ def test_area_and_exposure_scale_the_norm() -> None:
     (None, (0, 30)), ((15.0, 150.0), (0, 29)), ((14.0, 151.0), (0, 30)), ((16.0, 100.0), (1, 24)),
 ])  # fmt: skip
 def test_energies_select_as_ignore_does(energy: tuple[float, float] | None, kept: tuple[int, int]) -> None:
-    """A bin that contains or ends at a limit is left out; a limit at or beyond the end leaves all in."""
+    """A bin that contains or ends at a limit is left out; an upper one at the end drops the last bin."""
     fit = counts(MEAN).bat.fit("powerlaw", response=RSP, energy=energy, errors="covariance")
     bounds = RSP["energy_bnds"].values[slice(*kept)]
     np.testing.assert_array_equal(fit["bin_energy_bnds"], bounds)

@@ -68,7 +68,9 @@ def area_file(path: Path, response_name: str, real: Path | None) -> None:
             fits.Column("SPECRESP", "E", "cm**2", array=area),
         ]
         table = fits.BinTableHDU.from_columns(columns, name="SPECRESP")
-        table.header.update({"TELESCOP": "SWIFT", "INSTRUME": "XRT", "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP"})
+        table.header.update(
+            {"TELESCOP": "SWIFT", "INSTRUME": "XRT", "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP"}
+        )
         table.writeto(path)
     with fits.open(path, mode="update") as hdus:
         hdus["SPECRESP"].header["RESPFILE"] = response_name

@@ -91,18 +91,27 @@ def plot_epochs(
     drawn = None
     for number, (panel, image, (values, box)) in enumerate(zip(panels, several, shown, strict=True)):
         drawn = panel.imshow(
-            values, origin="lower", cmap=cmap, norm=PowerNorm(0.5, 0.0, high), extent=box, interpolation="nearest"
+            values,
+            origin="lower",
+            cmap=cmap,
+            norm=PowerNorm(0.5, 0.0, high),
+            extent=box,
+            interpolation="nearest",
         )
         draw_graticule(panel, _plane(image), box, lines=3, apart=0.25)
         for place, region in enumerate(shapes):
             _outline(panel, image, region, _COLOURS[place % len(_COLOURS)])
-        panel.set_title(f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left")
+        panel.set_title(
+            f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left"
+        )
         _inner(panel, number, len(several), min(columns, len(several)))
     figure = panels[0].figure
     figure.colorbar(drawn, ax=list(panels), label="count/ks/pixel", shrink=0.8, pad=0.01)
     text = str(several[0].attrs.get("object", "")).strip() if title is None else title
     if text:
-        figure.suptitle(f"{text}, days since MJD {_reference(several, t0):.2f}" if title is None else text, fontsize=10.5)
+        figure.suptitle(
+            f"{text}, days since MJD {_reference(several, t0):.2f}" if title is None else text, fontsize=10.5
+        )
     return panels
 
 
@@ -110,7 +119,9 @@ def _require(images: list[xr.Dataset], columns: int, radius: float, smooth: floa
     for image in images:
         require_kind(image, "image", operation="plot_epochs")
         if sky_of(image) is None or image["image"].dims != ("y", "x"):
-            raise KindError("plot_epochs: found an image without coordinates of the sky, or with several planes")
+            raise KindError(
+                "plot_epochs: found an image without coordinates of the sky, or with several planes"
+            )
     if not images:
         raise EmptySelectionError("plot_epochs: found no images")
     if len(images) > _MOST or columns < 1 or not radius > 0 or not smooth >= 0:
@@ -126,7 +137,9 @@ def _panels(ax: Any, count: int, columns: int) -> np.ndarray:
     rows = -(-count // columns)
     if ax is not None and not hasattr(ax, "subplots"):
         return make_axes(ax, 1, count, size=(1.0, 1.0)).ravel()
-    grid = make_axes(ax, rows, columns, size=(2.6 * columns + 1.0, 2.7 * rows + 0.5), sharex=False, hspace=0.06)
+    grid = make_axes(
+        ax, rows, columns, size=(2.6 * columns + 1.0, 2.7 * rows + 0.5), sharex=False, hspace=0.06
+    )
     for panel in grid.ravel()[count:]:
         panel.remove()
     return grid.ravel()[:count]
@@ -333,7 +346,12 @@ def plot_selection(
 
 
 def plot_rates(
-    table: pd.DataFrame, ax: Any = None, *, t0: Any = None, label: str = "Rate (count/s)", title: str | None = None
+    table: pd.DataFrame,
+    ax: Any = None,
+    *,
+    t0: Any = None,
+    label: str = "Rate (count/s)",
+    title: str | None = None,
 ) -> Axes:
     """Draw rates of observations against days, with the length of each and its error.
 

@@ -101,7 +101,9 @@ def grouped(
 
 def _outside_bad(spectrum: xr.Dataset, redistribution: Path | None, energy: Sequence[float]) -> xr.Dataset:
     """Mark channels outside a range of energies as bad (quality 1), by the energies of the response."""
-    quality = spectrum["quality"].values if "quality" in spectrum else np.zeros(spectrum.sizes["channel"], np.int16)
+    quality = (
+        spectrum["quality"].values if "quality" in spectrum else np.zeros(spectrum.sizes["channel"], np.int16)
+    )
     quality = np.broadcast_to(quality, spectrum.sizes["channel"]).astype(np.int16).copy()
     if redistribution is not None:
         response = open_dataset(redistribution)
@@ -122,6 +124,7 @@ def fit_jointly(
     parameters: Mapping[str, Any] | None = None,
     statistic: str = "cstat",
     least_counts: float = 0.0,
+    errors: str = "covariance",
     flux: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Fit a model to spectra together; write the result, a table, commands for XSPEC and a figure.
@@ -144,6 +147,8 @@ def fit_jointly(
         As for `batx.fit`.
     least_counts
         Spectra with fewer counts in good channels are left out.
+    errors
+        As for `batx.fit`.
     flux
         Band of the fluxes, keV; by default `energy`.
 
@@ -173,7 +178,7 @@ def fit_jointly(
         statistic=statistic,
         parameters=_free_factor(used, names, parameters),
         untied=untied,
-        errors="covariance" if len(used) > 3 else "profile",
+        errors=errors,
         flux=tuple(flux) if flux is not None else None,
     )
     to_netcdf(found, work.output("fit/fit.nc"))
@@ -186,9 +191,13 @@ def fit_jointly(
         "statistic": float(found["statistic"]),
         "dof": int(found["dof"]),
         "converged": bool(found["converged"]),
-        "values": {str(name): float(value) for name, value in zip(found["parameter"].values, found["value"].values, strict=True)},
-        "errors": {str(name): float(value) for name, value in zip(found["parameter"].values, found["error"].values, strict=True)},
+        "values": _by_parameter(found, "value"),
+        "errors": _by_parameter(found, "error"),
     }
+
+
+def _by_parameter(found: xr.Dataset, name: str) -> dict[str, float]:
+    return dict(zip(map(str, found["parameter"].values), found[name].values.tolist(), strict=True))
 
 
 def _free_factor(

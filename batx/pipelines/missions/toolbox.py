@@ -11,9 +11,11 @@ from typing import Any
 
 from batx.errors import BatxError
 from batx.heasoft import Backend, Request, Result, request, run_many
+from batx.heasoft.crowd import run_all
+from batx.heasoft.running import perform
 from batx.pipelines.frame import Work
 
-__all__ = ["Toolbox", "keep_going", "put"]
+__all__ = ["Toolbox", "each", "keep_going", "place", "put"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,20 @@ class Toolbox:
             work.progress(f"{done} of {total}")
 
         found = run_many(calls.values(), workers=self.workers, progress=progress, errors="return")
+        return keep_going(work, dict(zip(names, found, strict=True)))
+
+    def one(self, work: Work, key: str, tool: Any, **parameters: Any) -> Result:
+        """Make one call; see `request`."""
+        return perform(self.request(work, key, tool, **parameters))
+
+    def chains(self, work: Work, jobs: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Do jobs in parallel, each of which makes calls one after the other (`one`); see `run`."""
+        names = list(jobs)
+
+        def progress(done: int, total: int, _: Any) -> None:
+            work.progress(f"{done} of {total}")
+
+        found = run_all(lambda name: jobs[name](), names, self.workers, None, progress, True)
         return keep_going(work, dict(zip(names, found, strict=True)))
 
 

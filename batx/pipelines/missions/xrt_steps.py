@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,7 @@ from batx.io.write import to_fits
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import joint
-from batx.pipelines.missions.places import (
-    header_row,
-    newest,
-    only,
-    region_files,
-    regions_given,
-    save_regions,
-)
+from batx.pipelines.missions.places import header_row, newest, only, region_files, save_regions
 from batx.pipelines.missions.tasks import tool
 from batx.pipelines.missions.toolbox import Toolbox, each, place, put
 from batx.plots.epochs import plot_epochs, plot_rates, plot_selection
@@ -34,20 +28,22 @@ from batx.regions import read_regions
 
 __all__ = [
     "Xrt",
+    "cleaned",
     "curves",
     "event_lists",
     "figures",
     "fit",
     "group",
     "images",
+    "observations",
     "regions",
+    "response_files",
     "select",
 ]
 
 #: arcsec: 20 pixels, which hold 90 % of a point source at 1.5 keV; the background around it
 SOURCE_RADIUS, BACKGROUND_RADII = 47.0, (120.0, 240.0)
 _LISTS = ("xrt/event/*xpc*po_cl.evt*", "xrt/event/*xpc*po_uf.evt*")
-_PC = 100.0 / 2.357
 
 
 def observations(options: Mapping[str, Any]) -> dict[str, Path]:
@@ -57,7 +53,11 @@ def observations(options: Mapping[str, Any]) -> dict[str, Path]:
         folder = Path(name)
         if not folder.is_dir():
             raise MissingFileError(f"there is no folder {folder}")
-        several = [folder] if (folder / "xrt").is_dir() else sorted(p for p in folder.iterdir() if (p / "xrt").is_dir())
+        several = (
+            [folder]
+            if (folder / "xrt").is_dir()
+            else sorted(p for p in folder.iterdir() if (p / "xrt").is_dir())
+        )
         if not several:
             raise MissingFileError(f"{folder}: found no observation (a folder with xrt/event)")
         found |= {one.name: one for one in several}
@@ -65,8 +65,10 @@ def observations(options: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def event_lists(options: Mapping[str, Any]) -> list[Path]:
-    """Return the event lists of the archive of all observations."""
-    return [path for folder in observations(options).values() for path in sorted(folder.glob("xrt/event/*.evt*"))]
+    """Return the event lists of the archive of all observations; none if there is no observation."""
+    with suppress(MissingFileError):
+        return [path for one in observations(options).values() for path in sorted(one.glob("xrt/event/*.evt*"))]
+    return []
 
 
 def select(work: Work) -> dict[str, Any]:
@@ -138,7 +140,9 @@ class Xrt:
                 continue
             longest = max(lists, key=lambda path: header_row(path)["exposure"])
             if len(lists) > 1:
-                work.notes.append(f"{name}: of {len(lists)} event lists {longest.name} is the longest and is used")
+                work.notes.append(
+                    f"{name}: of {len(lists)} event lists {longest.name} is the longest and is used"
+                )
             put(work, longest, f"events/{name}/{longest.name}")
             found[name] = f"events/{name}/{longest.name}"
         return {"events": found}
@@ -260,6 +264,7 @@ def fit(work: Work) -> dict[str, Any]:
         parameters=options["parameters"],
         statistic=options["statistic"],
         least_counts=options["least_counts"],
+        errors=options["errors"],
     )
 
 
@@ -333,7 +338,13 @@ def _epochs(work: Work, t0: Any, most: int = 20) -> list[str]:
     made = []
     for page, first in enumerate(range(0, len(opened), most), 1):
         name = "epochs" if len(opened) <= most else f"epochs_{page}"
-        save(opened[first : first + most], work.output(f"figures/{name}.png"), draw=plot_epochs, regions=shapes, t0=t0)
+        save(
+            opened[first : first + most],
+            work.output(f"figures/{name}.png"),
+            draw=plot_epochs,
+            regions=shapes,
+            t0=t0,
+        )
         made.append(name)
     return made
 
@@ -347,6 +358,3 @@ def _curve(work: Work, path: Path) -> list[str]:
         work.notes.append(f"no picture of {path.name}: {error}")
         return []
     return [name]
-
-
-__all__ += ["cleaned", "observations", "response_files", "regions_given"]

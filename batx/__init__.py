@@ -148,6 +148,7 @@ _MODULES = (
     "caldb",
     "errors",
     "heasoft",
+    "heasoft",
     "intervals",
     "met",
     "pile_up",

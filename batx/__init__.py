@@ -148,7 +148,6 @@ _MODULES = (
     "caldb",
     "errors",
     "heasoft",
-    "heasoft",
     "intervals",
     "met",
     "pile_up",

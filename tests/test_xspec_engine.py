@@ -277,6 +277,7 @@ def test_fluxes_beyond_the_response(engine: Xspec) -> None:
     assert np.isnan(fitted(engine, SPECTRUM, flux=(200, 300), compat="xspec")["flux"])
 
 
+@pytest.mark.filterwarnings("ignore:.*names a correction file")
 def test_files_are_read_by_xspec_itself(engine: Xspec, tmp_path: Path) -> None:
     """Under names that no program can misread, with the links of the request and not of the header."""
     folder = tmp_path / "a folder, with {odd} names [1]"

@@ -211,8 +211,9 @@ def simulate(folder: Path, rate: float, ra: float, dec: float, background: float
 
 
 @main.command()
-def doctor() -> None:
-    """Look at Python, packages, optional tools, calibration and folders; say what works and what to do."""
+@click.option("--offline", is_flag=True, help="Do not see whether the archive answers.")
+def doctor(offline: bool) -> None:
+    """Look at Python, packages, tools, calibration, network and folders; say what works and what to do."""
     from rich.text import Text
 
     from batx.doctor import findings
@@ -224,7 +225,7 @@ def doctor() -> None:
         "broken": ("broken  ", "bold red"),
     }
     section, broken = "", 0
-    for finding in findings():
+    for finding in findings(network=not offline):
         if finding.section != section:
             section = finding.section
             screen.print(Text(section, style="bold"))

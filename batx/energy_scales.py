@@ -12,6 +12,7 @@ import xarray as xr
 
 from batx.caldb.finding import served, single_time
 from batx.caldb.purposes import purpose_of
+from batx.engines import by_engine
 from batx.errors import BatxError, KindError, MissingFileError, MissingVariableError, ValueRangeError
 from batx.gain_maps import GainMap, map_arrays, nearest_gain_map
 from batx.grids import warn
@@ -43,6 +44,7 @@ _COLUMNS = {
 }
 
 
+@by_engine
 def calibrate_energy(
     events: xr.Dataset | xr.DataTree,
     gain_offset: Any = None,
@@ -86,6 +88,8 @@ def calibrate_energy(
         Whether ``energy`` is the channel × 0.1 keV, as the tool writes it, or the energy itself.
     compat
         ``"heasoft"``: directcubic does fixeddac, as the tool does without a word.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool bateconvert, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from batx import simulate
 from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines import Pipeline, Status, events
+from batx.pipelines.bursts import figures, report
 
 RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
 NAME = "sw00044444000b"
@@ -284,6 +285,31 @@ def test_the_result_is_readable(pipeline: Pipeline):
             assert str(pipeline.folder) not in json.dumps({k: str(v) for k, v in node.attrs.items()})
 
 
+def test_figures_are_drawn_and_shown(
+    pipeline: Pipeline, observed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen = [row for row in figures._PICTURES if row[0] in ("duration", "detector_mask", "ray_trace")]
+    monkeypatch.setattr(figures, "_PICTURES", chosen)
+    monkeypatch.setattr(report, "_TREE", ())
+    folder = shutil.copytree(pipeline.folder, tmp_path / "out")
+    made = events(observed, folder)
+    found = states(made.run())
+    assert found["figures"] == found["report"] == "done"
+    drawn = sorted(path.name for path in (folder / "figures").iterdir())
+    assert drawn == ["detector_mask.png", "duration.png", "ray_trace.png"]
+    page = (folder / "report.html").read_text()
+    assert all(f'<img src="figures/{name}"' in page for name in drawn) and "T90" in page
+
+
+def test_texts_of_files_do_no_harm_in_the_page(copied: Path):
+    header(copied, OBJECT="<script>x</script>")
+    remove(copied, "auxil/*", "caldb/*", "bat/hk/*")
+    made = events(copied, copied.parent / "out", figures=False)
+    made.run()
+    page = (made.folder / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page
+
+
 # ---------------------------------------------------------------- again, and after a kill
 
 RESUME = """
@@ -392,6 +418,17 @@ def disable(folder: Path) -> None:
         hdus[1].data["FLAG"][:] = 1
 
 
+def uncalibrated(folder: Path) -> None:
+    header(folder, GAINAPP=False)
+    remove(folder, "bat/hk/*bgocb*", "caldb/*")
+
+
+def no_good_time(folder: Path) -> None:
+    (path,) = (folder / "bat" / "event").iterdir()
+    with fits.open(path) as hdus:
+        fits.HDUList([hdu.copy() for hdu in hdus if "GTI" not in hdu.name]).writeto(path, overwrite=True)
+
+
 def no_events(folder: Path) -> None:
     (path,) = (folder / "bat" / "event").iterdir()
     with fits.open(path) as hdus:
@@ -405,6 +442,8 @@ def no_events(folder: Path) -> None:
     [
         (lambda f: remove(f, "bat/event/*"), {}, "report", "fetch", "failed", "no event file"),
         (no_events, {}, "quality", "calibrate", "failed", "found 0 events"),
+        (no_good_time, {}, "calibrate", "calibrate", "failed", "no good time"),
+        (uncalibrated, {}, "calibrate", "calibrate", "failed", "gain"),
         (lambda f: remove(f, "auxil/*"), {}, "intervals", "intervals", "failed", "no attitude"),
         (lambda f: remove(f, "auxil/*"), {}, "weights", "weights", "failed", "no attitude"),
         (lambda f: remove(f, "caldb/aper*"), {}, "weights", "weights", "failed", "no coded mask"),
@@ -431,6 +470,18 @@ def test_what_cannot_be_done_says_why(
     made.run(last)
     found = {status.name: status for status in made.status()}[step]
     assert found.state == state and reason in found.reason
+
+
+def test_energies_are_worked_out_where_they_were_not(copied: Path, pipeline: Pipeline):
+    header(copied, GAINAPP=False)
+    made = events(copied, copied.parent / "out")
+    found = made.run("calibrate")[-1]
+    assert "GAINAPP" in found.notes[0] and "500 s before" in found.notes[1]
+    ours, theirs = (product(one, f"events/{NAME}_uf.evt") for one in (made, pipeline))
+    both = np.isin(theirs.time, ours.time)
+    assert both.sum() == ours.sizes["event"] > 0.999 * theirs.sizes["event"]
+    # the simulation rounds energies to channels, which are 0.1 keV wide
+    assert np.mean(np.abs(ours.energy.values - theirs.energy.values[both]) < 0.2) > 0.99
 
 
 def test_without_events_there_still_is_a_result(copied: Path):

@@ -340,6 +340,23 @@ def test_selection_and_tables(site: Site, tmp_path: Path):
         batx.fetch([], **options)
 
 
+def test_tables_of_any_kind(tap: Site, tmp_path: Path):
+    """Of pandas, astropy and xarray; without a time the archive is asked."""
+    import xarray as xr
+
+    columns = {"obsid": [OBS], "start_time": [np.nan]}
+    options = {"data": tmp_path, "mirrors": f"{tap.url}/FTP", "limits": QUICK, "instruments": "auxil"}
+    for table in (
+        pd.DataFrame(columns),
+        Table(columns),
+        xr.Dataset({key: ("n", value) for key, value in columns.items()}),
+        np.array([OBS]),
+        pd.Series([OBS]),
+    ):
+        assert batx.fetch(table, **options) == [tmp_path / OBS]
+    assert tap.count("/tap/sync") == 5
+
+
 def test_the_month_beside(site: Site, tmp_path: Path):
     """An observation that began in the last hours of a month may be in either folder."""
     table = {"obsid": [OBS], "start_time": [59548.9]}  # 2021-11-30

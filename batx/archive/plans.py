@@ -497,7 +497,7 @@ def _quicklook(obs_id: str, request: _Request) -> _Found | None:
         versions = [
             entry.name
             for entry in entries(_QUICKLOOK, limits=request.limits)
-            if entry.folder and re.fullmatch(rf"sw{obs_id}\.\d{{3}}", entry.name)
+            if re.fullmatch(rf"sw{obs_id}\.\d{{3}}", entry.name)
         ]
         if not versions:
             return None

@@ -20,7 +20,7 @@ import batx
 from batx import simulate
 from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
-from batx.pipelines import Pipeline, Status, events
+from batx.pipelines import Pipeline, Status, Work, events
 from batx.pipelines.bursts import figures, report
 
 RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
@@ -67,9 +67,34 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulated(tmp_path_factory.mktemp("observed"))
 
 
+class Interrupted(BaseException):
+    """What nothing catches."""
+
+
+def interrupt(pipeline: Pipeline, name: str, patch: pytest.MonkeyPatch) -> None:
+    """Run until a step names its first product, of which half is written."""
+    named = Work.output
+
+    def output(work: Work, product: str) -> Path:
+        path = named(work, product)
+        if work.folder.name == name:
+            path.write_bytes(b"half a file")
+            raise Interrupted
+        return path
+
+    patch.setattr(Work, "output", output)
+    with pytest.raises(Interrupted):
+        pipeline.run()
+
+
 @pytest.fixture(scope="module")
 def pipeline(observed: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """All products, by a run that was interrupted in every step."""
     made = events(observed, tmp_path_factory.mktemp("whole") / "out", figures=False)
+    for step in made.steps:
+        if step.name != "figures":
+            with pytest.MonkeyPatch.context() as patch:
+                interrupt(made, step.name, patch)
     made.run()
     return made
 
@@ -321,7 +346,7 @@ from batx.pipelines.records import Records
 import batx.pipelines.bursts.report  # loaded once, for all children
 
 source, out = sys.argv[1:]
-steps = ["weights", "durations"]
+steps = ["weights"]
 
 def die(): os._exit(9)
 
@@ -356,14 +381,13 @@ def run_until(step, inside):
     events(source, out, figures=False).run("durations", "lightcurves")
     os._exit(0)
 
-placed = ("durations",)
-codes = [run_until(step, step not in placed) for step in steps]
-assert codes == [9] * len(steps), codes
+codes = [run_until(step, inside) for step in steps for inside in (True, False)]
+assert codes == [9, 9], codes
 events(source, out, figures=False).run("durations", "lightcurves")
 """
 
 
-def test_after_kills_in_steps_the_result_is_the_same(pipeline: Pipeline, observed: Path, tmp_path: Path):
+def test_after_a_kill_the_result_is_the_same(pipeline: Pipeline, observed: Path, tmp_path: Path):
     code = RESUME.format(tests=str(Path(__file__).parent))
     out = tmp_path / "out"
     run = subprocess.run(
@@ -519,6 +543,26 @@ def test_a_slew_is_told_without_flags(copied: Path):
     assert abs(start - START - 47.0) < 3 and abs(stop - START - 58.0) < 3
 
 
+def test_a_trigger_during_a_slew_has_no_interval_before(copied: Path):
+    made = events(copied, copied.parent / "out", figures=False, trigger=START + 52.0)
+    found = {status.name: status for status in made.run("planes")}
+    assert found["intervals"].facts["preslew"] == [] and found["intervals"].facts["postslew"]
+    notes = " ".join(found["planes"].notes)
+    assert "no image 'preburst': there is no interval 'preslew'" in notes and "slew_mosaic" in notes
+    assert [path.name for path in found["planes"].products if "_1chan" in path.name] == [
+        f"{NAME}_postslew_1chan.dpi"
+    ]
+
+
+def test_a_dump_without_trigger_is_searched_as_a_whole(copied: Path):
+    header(copied, TRIGTIME=None)
+    made = events(copied, copied.parent / "out", ra=RA, dec=DEC, figures=False)
+    found = {status.name: status for status in made.run("planes", "spectra")}
+    assert found["intervals"].state == "skipped"
+    assert found["durations"].facts["found"] and "total" in found["spectra"].facts
+    assert "no intervals around a slew" in found["planes"].notes[0] and "total" in found["planes"].facts
+
+
 def message(folder: Path, name: str, **values: Any) -> None:
     (folder / "tdrss").mkdir(exist_ok=True)
     primary = fits.PrimaryHDU()
@@ -624,6 +668,13 @@ def test_a_failed_trigger_is_put_together(observed: Path, tmp_path: Path, monkey
     made = events(44444, tmp_path / "out", data=tmp_path / "data", failed=True)
     assert made.run("calibrate")[-1].state == "done"
     assert made.run("calibrate")[-1].state == "done" and asked == [("00044444000", False)]
+
+
+def test_the_only_observation_in_a_folder_is_taken(observed: Path, tmp_path: Path):
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above" / "00044444000").symlink_to(observed, target_is_directory=True)
+    (status,) = events(tmp_path / "above", tmp_path / "out", ra=RA, dec=DEC).run("fetch")
+    assert status.state == "done" and len(status.facts["events"]) == 1
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path):

@@ -91,7 +91,8 @@ def mask_weight(
     detector_mask
         Dataset of kind `detector_mask` or a bool array ``(173, 286)``, true = good; all if not given.
     alignment
-        Dataset of kind `alignment` or a matrix ``(3, 3)``; nominal axes with a warning if not given.
+        Dataset of kind `alignment` or a matrix ``(3, 3)``. Alignment and aperture come from the calibration
+        database (`batx.caldb`) if not given; without an alignment there, nominal axes with a warning.
     frame
         ``"sky"`` (ICRS), ``"tangent"``, ``"thetaphi"`` (flight software azimuth and off-axis angle) or
         ``"cartesian"``.

@@ -156,6 +156,7 @@ _MODULES = (
     "schema",
     "simulate",
     "units",
+    "xspec",
 )
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

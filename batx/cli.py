@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batx.commands.archives import fetch
+from batx.commands.calibration import calibrate, calibration
 from batx.commands.glitches import glitches
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.pipelines import run
@@ -45,6 +46,8 @@ main.add_command(fit)
 main.add_command(limit)
 main.add_command(response)
 main.add_command(glitches)
+main.add_command(calibrate)
+main.add_command(calibration)
 main.add_command(run)
 main.add_command(fetch)
 
@@ -208,8 +211,9 @@ def simulate(folder: Path, rate: float, ra: float, dec: float, background: float
 
 
 @main.command()
-def doctor() -> None:
-    """Look at Python, packages, optional tools, calibration and folders; say what works and what to do."""
+@click.option("--offline", is_flag=True, help="Do not see whether the archive answers.")
+def doctor(offline: bool) -> None:
+    """Look at Python, packages, tools, calibration, network and folders; say what works and what to do."""
     from rich.text import Text
 
     from batx.doctor import findings
@@ -221,7 +225,7 @@ def doctor() -> None:
         "broken": ("broken  ", "bold red"),
     }
     section, broken = "", 0
-    for finding in findings():
+    for finding in findings(network=not offline):
         if finding.section != section:
             section = finding.section
             screen.print(Text(section, style="bold"))

@@ -95,8 +95,8 @@ def visibility(
 
     Notes
     -----
-    Source: definition of the tool ``batoccultgti`` (algorithms, section 9); sky positions are compared as they are,
-    without aberration (20″).
+    Source: definition of the tool ``batoccultgti`` (algorithms, section 9); positions are compared as they
+    are, without aberration (20″).
 
     Examples
     --------

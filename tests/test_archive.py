@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
-from web_server import Site, serving
+from web_server import Request, Site, serving
 
 import batx
 from batx import archive
@@ -439,3 +439,58 @@ def test_layouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert mirror_list() == ["https://example.org/x"]
     monkeypatch.setenv("BATX_MIRRORS", "https://a.org s3://b")
     assert mirror_list() == ["https://a.org", "s3://b"]
+
+
+def test_bucket(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stand-in for S3: lists of keys, heads, and parts of files, asked without a login."""
+    pytest.importorskip("s3fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    site.files |= {f"/bucket/{path.removeprefix('/FTP/')}": data for path, data in list(site.files.items())}
+    event = f"/bucket/swift/data/obs/2021_12/{OBS}/bat/event/sw{OBS}bevshsp_uf.evt.gz"
+    site.files[event] = GZIP * 20_000
+
+    def keys(request: Request, server: Any) -> None:
+        prefix = request.query.get("prefix", [""])[0]
+        names = [name.removeprefix("/bucket/") for name in site.files if name.startswith(f"/bucket/{prefix}")]
+        rest = {name: name[len(prefix) :].partition("/") for name in names}
+        folders = sorted({f"{prefix}{first}/" for first, slash, _ in rest.values() if slash})
+        body = "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in folders)
+        for name in names:
+            if not rest[name][1]:
+                size = len(site.files[f"/bucket/{name}"])
+                body += f'<Contents><Key>{name}</Key><Size>{size}</Size><ETag>"x"</ETag></Contents>'
+        page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{body}</ListBucketResult>"
+        server.answer(200, page.encode(), {"Content-Type": "application/xml"})
+
+    site.handlers |= {"/bucket": keys, "/bucket/": keys}
+    limits = Limits(timeout=5.0, stall=5.0, retries=1, pause=0.01, endpoint=site.url)
+    table = {"obsid": [OBS], "start_time": [59560.0]}
+    made = archive.plan(table, data=tmp_path, mirrors="s3://bucket", limits=limits)
+    assert len(made.files) == 5 and all(file.exact for file in made.files)
+    assert made.fetch() == [tmp_path / OBS]
+    assert (tmp_path / OBS / event.partition(f"{OBS}/")[2]).read_bytes() == GZIP * 20_000
+    assert not any("Authorization" in request.headers for request in site.asked)
+    with pytest.raises(MissingFileError, match="was not found"):
+        archive.plan(
+            {"obsid": ["00012345009"], "start_time": [59560.0]},
+            data=tmp_path, mirrors="s3://bucket", limits=limits, quicklook=False,
+        )  # fmt: skip
+
+
+def test_command(tap: Site, tmp_path: Path):
+    from click.testing import CliRunner
+
+    from batx.cli import main
+
+    common = ["fetch", OBS, "--to", str(tmp_path), "--mirror", f"{tap.url}/FTP"]
+    shown = CliRunner().invoke(main, [*common, "--dry-run"])
+    assert shown.exit_code == 0 and OBS in shown.output and not list(tmp_path.iterdir())
+    done = CliRunner().invoke(main, [*common, "-i", "auxil", "-i", "tdrss"])
+    assert done.exit_code == 0 and f"wrote {tmp_path / OBS}" in done.output
+    assert len(below(tmp_path)) == 2
+    again = CliRunner().invoke(main, [*common, "--offline", "-i", "bat"])
+    assert again.exit_code == 1 and "no files that were asked for in bat" in again.output
+    wrong = CliRunner().invoke(main, ["fetch", "x", "--to", str(tmp_path)])
+    assert wrong.exit_code == 1 and "expected the 11 digits" in wrong.output

@@ -254,7 +254,14 @@ def test_many_at_a_time_get_whole_files(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["https://127.0.0.1:9/caldb", "ftp://nowhere/caldb", "http://[bad", "nowhere"]
+    "place",
+    [
+        "https://127.0.0.1:9/caldb",
+        "ftp://nowhere/caldb",
+        "http://[bad",
+        "nowhere",
+        "http://me:secret@127.0.0.1:9/x",
+    ],
 )
 def test_a_database_that_is_not_there_breaks_nothing(place: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CALDB", place)
@@ -266,8 +273,9 @@ def test_a_database_that_is_not_there_breaks_nothing(place: str, tmp_path: Path,
     folder = simulate.observation(tmp_path, (), simulate.Background(0.002), duration=2.0)
     obs = batx.open_observation(folder)
     assert obs.attrs["missing"] == ""
-    with pytest.raises(CalibrationError, match="aperture"):
+    with pytest.raises(CalibrationError, match="aperture") as caught:
         caldb.find("aperture", 6e8, limits=QUICK)
+    assert "secret" not in str(caught.value)
     (folder / "caldb").rename(tmp_path / "away")
     missing = batx.open_observation(folder).attrs["missing"].splitlines()
     assert [line.split(":")[0] for line in missing] == ["alignment", "aperture"]

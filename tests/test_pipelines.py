@@ -208,6 +208,19 @@ def test_other_errors_end_the_run_and_the_next_goes_on(words: Words):
     assert words.done == ["count", "report"]
 
 
+def test_what_a_step_reads_may_be_told_by_texts(tmp_path: Path):
+    state, done = {"size": "1"}, []
+    step = Step("a", "a", lambda _: done.append(1), outside=lambda _: state)
+    pipeline = Pipeline("p", [step], tmp_path / "out")
+    pipeline.run()
+    pipeline.run()
+    assert len(done) == 1
+    state["size"] = "2"
+    assert pipeline.status()[0].reason == "file size changed"
+    pipeline.run()
+    assert len(done) == 2
+
+
 def test_warnings_are_kept_as_notes(words: Words):
     def warn(_: Work) -> None:
         warnings.warn("odd words", BatxWarning, stacklevel=1)

@@ -282,7 +282,7 @@ def _messages(source: Path) -> Iterable[dict[str, Any]]:
     folder = source / "tdrss"
     if not folder.is_dir():
         return
-    for kind in ("bal", "bce", "bno"):
+    for kind in ("bno", "bal", "bce"):
         for path in sorted(folder.glob(f"*ms{kind}*")):
             file = _readable(path) if path.is_file() and starts_like_fits(path) else None
             if file is None:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from batx.attitudes import field_position
 from batx.calibration_inputs import aperture_for
+from batx.engines import by_engine
 from batx.errors import AttitudeError, OrbitError, ValueRangeError
 from batx.instrument.sky import NOMINAL_ALIGNMENT, radec_to_vector
 from batx.intervals import gti_from_housekeeping
@@ -277,6 +278,7 @@ def _coded(
     return np.nan_to_num(traced["pcode"].values.reshape((*lon.shape, met.size)))
 
 
+@by_engine
 def visibility_gti(
     ra: Any,
     dec: Any = None,
@@ -294,6 +296,8 @@ def visibility_gti(
     ----------
     ra, dec, times, orbit, **options
         As for `visibility`, for one position.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batoccultgti, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -69,6 +69,8 @@ class FitData:
     places, groups
         (bin,) Which of the groups of channels (those of quality 1 left out) the bins are, and how many there
         are.
+    keep_bad
+        Whether channels of a quality above 1 are used.
     """
 
     label: str
@@ -92,6 +94,7 @@ class FitData:
     identity: Mapping[str, Any] = field(default_factory=dict)
     places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     groups: int = 0
+    keep_bad: bool = False
 
     @cached_property
     def net(self) -> np.ndarray:
@@ -222,6 +225,7 @@ def fit_data(
         identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
         places=np.flatnonzero(used),
         groups=used.size,
+        keep_bad=not ignore_bad,
     )
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 

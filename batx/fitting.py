@@ -138,6 +138,10 @@ def fit(
     >>> result.sel(parameter="index").value.round(2).item(), result.dof.item()
     (1.06, 1)
     """
+    if errors not in ("profile", "covariance"):
+        raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
+    if not delta > 0:
+        raise ValueRangeError(f"delta: found {delta}, expected a rise of the statistic above 0")
     if engine != "native":
         return call_engine(
             engine,
@@ -158,10 +162,6 @@ def fit(
             ignore_bad=ignore_bad,
             compat=compat,
         )
-    if errors not in ("profile", "covariance"):
-        raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
-    if not delta > 0:
-        raise ValueRangeError(f"delta: found {delta}, expected a rise of the statistic above 0")
     settings = Settings(
         response, background, energy, statistic, parameters, untied, tied, model_error, ignore_bad, compat
     )

@@ -64,8 +64,12 @@ class Setting(click.ParamType):
               help="What is minimised.")  # fmt: skip
 @click.option("--set", "settings", type=Setting(), multiple=True, help="Start value; with ! it is frozen.")
 @click.option("--untie", multiple=True, help="Parameter that each spectrum has for itself.")
-@click.option("--flux", type=(float, float), multiple=True, help="Band of a flux, keV.  [default: the channels]")
+@click.option(
+    "--flux", type=(float, float), multiple=True, help="Band of a flux, keV.  [default: the channels]"
+)
 @click.option("--delta", type=float, default=1.0, show_default=True, help="Of intervals; 2.706 for 90 %.")
+@click.option("--engine", type=click.Choice(["native", "xspec"]), default="native", show_default=True,
+              help="What makes the fit; xspec needs pyXspec.")  # fmt: skip
 @click.option("--script", type=NewFile(".xcm", ".py"), help="Commands for XSPEC (.xcm) or Sherpa (.py).")
 @_OUTPUT
 @click.option("--plot", "-p", type=NewFile(*_PICTURES), help="Picture to write; .png, .pdf or .svg.")

@@ -49,7 +49,7 @@ def plot_lightcurve(
         `None`: a new figure with the bands stacked. A Figure: the same inside it. An array of as many Axes as
         bands: those. One Axes: all bands in it, with a legend.
     time
-        ``"relative"`` (default), ``"met"`` or ``"utc"`` (needs attribute ``utcf``).
+        ``"relative"`` (default), ``"met"``, or ``"utc"`` and ``"mjd"`` (both need attribute ``utcf``).
     t0
         Zero of the relative axis (MET s, Quantity or Time); by default the trigger, or the start of the data.
     utc_axis

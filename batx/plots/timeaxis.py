@@ -1,4 +1,4 @@
-"""Time on the x axis: seconds from a reference, mission elapsed time, or UTC."""
+"""Time on the x axis: seconds from a reference, mission elapsed time, UTC, or MJD."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TimeAxis", "time_axis"]
 
-_MODES = ("relative", "met", "utc")
+_MODES = ("relative", "met", "utc", "mjd")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TimeAxis:
     Attributes
     ----------
     mode
-        ``"relative"`` (seconds from `origin`), ``"met"`` or ``"utc"`` (matplotlib days).
+        ``"relative"`` (seconds from `origin`), ``"met"``, ``"utc"`` (matplotlib days) or ``"mjd"`` (UTC).
     origin
         MET that reads zero on a relative axis.
     attrs
@@ -45,6 +45,8 @@ class TimeAxis:
         """Return the axis coordinate of MET seconds."""
         if self.mode == "relative":
             return np.asarray(met) - self.origin
+        if self.mode == "mjd":
+            return _mjd(met, self.attrs)
         return np.asarray(met) if self.mode == "met" else _utc_days(met, self.attrs)
 
     def interval(self, start: float, stop: float) -> str:
@@ -52,6 +54,8 @@ class TimeAxis:
         if self.mode == "utc":
             return f"{_utc_text(start, self.attrs)} + {stop - start:g} s"
         low, high = (float(self(np.asarray(edge))) for edge in (start, stop))
+        if self.mode == "mjd":
+            return f"MJD {low:.6f} + {stop - start:g} s"
         return f"{low:.10g} to {high:.10g} s" if self.mode == "met" else f"{low:.4g} to {high:.4g} s"
 
     def decorate(self, ax: Axes) -> None:
@@ -63,18 +67,21 @@ class TimeAxis:
             _format_utc(ax.xaxis)
         else:
             ax.ticklabel_format(axis="x", useOffset=False, style="plain")
-        if self.mode == "met":
+        if self.mode in ("met", "mjd"):
             ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
     def utc_on_top(self, ax: Axes) -> None:
         """Add UTC on the upper edge; it runs at the rate of MET, so the scale is linear."""
         start = float(_utc_days(np.asarray(self.origin), self.attrs))
         shift = self.origin if self.mode == "met" else 0.0
+        unit = 86400.0
+        if self.mode == "mjd":
+            shift, unit = float(self(np.asarray(self.origin))), 1.0
         top = ax.secondary_xaxis(
             "top",
             functions=(
-                lambda x: start + (np.asarray(x) - shift) / 86400.0,
-                lambda days: (np.asarray(days) - start) * 86400.0 + shift,
+                lambda x: start + (np.asarray(x) - shift) / unit,
+                lambda days: (np.asarray(days) - start) * unit + shift,
             ),
         )
         _format_utc(top.xaxis)
@@ -93,14 +100,14 @@ def time_axis(ds: xr.Dataset, first: float, mode: str | None = None, t0: Any = N
     first
         MET at which the data starts: the reference where there is neither `t0` nor a trigger.
     mode
-        ``"relative"`` (default), ``"met"`` or ``"utc"``.
+        ``"relative"`` (default), ``"met"``, ``"utc"`` or ``"mjd"`` (UTC).
     t0
         Reference of a relative axis: MET seconds, Quantity or Time.
 
     Raises
     ------
     ValueRangeError
-        If `mode` is none of the three.
+        If `mode` is none of these.
     """
     mode = mode or "relative"
     if mode not in _MODES:
@@ -117,6 +124,7 @@ def time_axis(ds: xr.Dataset, first: float, mode: str | None = None, t0: Any = N
         "relative": f"Time since {what} (s)   [{_moment(origin, ds.attrs)}]",
         "met": "Mission elapsed time (s)",
         "utc": "UTC",
+        "mjd": "MJD (UTC)",
     }[mode]
     return TimeAxis(mode, origin, ds.attrs, label)
 
@@ -137,6 +145,12 @@ def _utc_days(met: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
     from batx.met import met_to_time
 
     return np.asarray(met_to_time(met, attrs=attrs).utc.plot_date)
+
+
+def _mjd(met: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
+    from batx.met import met_to_mjd
+
+    return met_to_mjd(met, attrs=attrs)
 
 
 def _format_utc(axis: Any) -> None:

@@ -1,0 +1,220 @@
+"""The pipeline of the survey: from histograms of many observations to light curves, spectra and mosaics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batx.errors import MissingFileError, ValueRangeError
+from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.surveys import processing, products
+from batx.pipelines.surveys.names import existing, result_files
+from batx.survey_catalogs import survey_catalog
+
+__all__ = ["survey"]
+
+_AXES = ("relative", "met", "utc", "mjd")
+
+
+def _steps() -> list[Step]:
+    """Return the steps, in order."""
+    return [
+        Step("inputs", "observations, results, histograms", processing.inputs, options=["sources"]),
+        Step(
+            "catalog",
+            "the catalogue of sources",
+            processing.catalog,
+            needs=["inputs"],
+            options=["catalog", "own_sources"],
+            outside=lambda options: [Path(options["catalog"])] if options["catalog"] else [],
+        ),
+        Step(
+            "process",
+            "batsurvey for each observation",
+            processing.process,
+            needs=["inputs", "catalog"],
+            options=["output", "parameters", "backend", "workers", "timeout"],
+            outside=processing.processed_files,
+        ),
+        Step(
+            "pointings",
+            "which pointings are good, and why others are not",
+            processing.pointings,
+            needs=["inputs"],
+            uses=["process"],
+            options=["sources", "output", "cuts"],
+            outside=result_files,
+        ),
+        Step(
+            "rates",
+            "rates of the sources in every pointing",
+            products.rates,
+            needs=["pointings"],
+            options=["targets", "own_sources"],
+        ),
+        Step(
+            "lightcurves",
+            "light curves",
+            products.lightcurves,
+            needs=["rates"],
+            options=["time_bins"],
+        ),
+        Step("spectra", "spectra and responses", products.spectra, needs=["rates"], options=["time_bins"]),
+        Step(
+            "fits",
+            "fits or limits",
+            products.fits,
+            needs=["rates", "lightcurves", "spectra"],
+            options=["model", "snr", "sigma", "index"],
+        ),
+        Step(
+            "mosaics",
+            "mosaics",
+            products.mosaics,
+            needs=["pointings"],
+            options=["nside", "off_axis", "time_bins"],
+            outside=lambda options: [Path(options["off_axis"])] if options["off_axis"] else [],
+        ),
+        Step(
+            "mosaic_products",
+            "sources in the mosaics",
+            products.mosaic_products,
+            needs=["rates", "mosaics"],
+            options=["mosaic_response", "model"],
+            outside=lambda options: [Path(options["mosaic_response"])] if options["mosaic_response"] else [],
+        ),
+        Step("figures", "figures", products.figures, needs=["lightcurves"], options=["time_axis"]),
+        Step(
+            "report",
+            "table of results",
+            products.report,
+            needs=["pointings", "rates", "lightcurves"],
+            uses=["fits"],
+            options=["time_bins", "snr", "sigma", "index"],
+        ),
+    ]
+
+
+def survey(
+    *sources: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    catalog: str | os.PathLike[str] | None = None,
+    own_sources: Sequence[tuple[str, float, float]] = (),
+    targets: Sequence[str] | None = None,
+    time_bins: Any = "month",
+    cuts: bool = True,
+    model: str = "powerlaw",
+    index: float = 2.0,
+    snr: float = 5.0,
+    sigma: float = 5.0,
+    nside: int | None = None,
+    off_axis: str | os.PathLike[str] | None = None,
+    mosaic_response: str | os.PathLike[str] | None = None,
+    time_axis: str = "mjd",
+    parameters: Mapping[str, Any] | None = None,
+    backend: str | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+) -> Pipeline:
+    """Return the pipeline from survey observations to light curves, spectra, fits and mosaics of sources.
+
+    Nothing is done until it is run. What ``batsurvey`` makes is kept in the folder ``batsurvey`` of the
+    results, an observation a folder; observations that were processed are not processed again when others
+    are added.
+
+    Parameters
+    ----------
+    *sources
+        Folders of observations with survey histograms (``bat/survey``), folders of many of these, or results
+        of batsurvey (``stats_point.fits``), which are taken as they are.
+    output
+        Folder for the results.
+    catalog
+        Catalogue for batsurvey; not needed for results.
+    own_sources
+        Name, right ascension and declination (degrees) of sources that are added to it (`survey_catalog`).
+    targets
+        Names of the sources for which products are made; by default those of `own_sources`, or else all in
+        the catalogues of the pointings.
+    time_bins
+        Groups of pointings for light curves, spectra, fits and mosaics, as for `batx.average_times`; `None`
+        for single pointings. Light curves of single pointings are always made.
+    cuts
+        Whether pointings must pass `batx.pointing_cuts`.
+    model
+        Of the fits.
+    index
+        Photon index for which fluxes are limited.
+    snr
+        Significance of the rate in 14-195 keV from which on a source is detected and its spectrum is fitted.
+    sigma
+        Confidence of limits, as for `batx.upper_limit`.
+    nside
+        Resolution of mosaics; `None` for none.
+    off_axis
+        File of the off-axis correction of fluxes in each band, for mosaics.
+    mosaic_response
+        Response for spectra of mosaics (that of the survey), with which they are fitted.
+    time_axis
+        Of the figures: ``"met"``, ``"utc"``, ``"mjd"`` or ``"relative"``.
+    parameters
+        Further parameters of batsurvey.
+    backend, workers, timeout
+        How batsurvey is run: see `batx.heasoft.run`; observations at a time; seconds for each.
+
+    Returns
+    -------
+    Pipeline
+        With the steps inputs, catalog, process, pointings, rates, lightcurves, spectra, fits, mosaics,
+        mosaic_products, figures, report.
+
+    Raises
+    ------
+    MissingFileError
+        If a folder or file is not there, or none is given.
+    ValueRangeError, PositionError
+        If one of `own_sources` makes no sense, or `time_axis` is unknown.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "stats_point.fits").write_bytes(b"")
+    >>> pipeline = survey(folder, output=folder.parent / "products")
+    >>> [step.name for step in pipeline.steps][:4]
+    ['inputs', 'catalog', 'process', 'pointings']
+    """
+    if not sources:
+        raise MissingFileError(
+            "survey: found no folder; give those of observations, or of results of batsurvey"
+        )
+    if time_axis not in _AXES:
+        raise ValueRangeError(f"time_axis: found {time_axis!r}, expected one of {', '.join(_AXES)}")
+    own = [(str(name), float(ra), float(dec)) for name, ra, dec in own_sources]
+    if own:
+        survey_catalog(*map(list, zip(*own, strict=True)))
+    folder = Path(output).expanduser().absolute()
+    options = {
+        "sources": [str(existing(os.fspath(source))) for source in sources],
+        "output": str(folder),
+        "catalog": None if catalog is None else str(existing(os.fspath(catalog))),
+        "own_sources": own,
+        "targets": None if targets is None else [targets] if isinstance(targets, str) else list(targets),
+        "time_bins": time_bins,
+        "cuts": bool(cuts),
+        "model": model,
+        "index": float(index),
+        "snr": float(snr),
+        "sigma": float(sigma),
+        "nside": nside,
+        "off_axis": None if off_axis is None else str(existing(os.fspath(off_axis))),
+        "mosaic_response": None if mosaic_response is None else str(existing(os.fspath(mosaic_response))),
+        "time_axis": time_axis,
+        "parameters": {key: value for key, value in (parameters or {}).items()},
+        "backend": backend,
+        "workers": workers,
+        "timeout": timeout,
+    }
+    return Pipeline("survey", _steps(), folder, options)

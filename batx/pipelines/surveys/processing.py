@@ -1,0 +1,269 @@
+"""From observations to pointings: what is there, the catalogue, batsurvey for many observations at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from batx.errors import BatxError, MissingFileError, ValueRangeError
+from batx.heasoft import Task, request, run_many
+from batx.io.open import open_dataset
+from batx.io.write import to_fits
+from batx.pipelines.frame import SkippedError, Work
+from batx.pipelines.surveys.names import (
+    PROCESSED,
+    is_result,
+    observation_folders,
+    result_files,
+    result_places,
+)
+from batx.pointings import pointing_cuts
+from batx.survey_catalogs import survey_catalog
+from batx.survey_folders import open_survey
+from batx.survey_spectra import SURVEY_EDGES
+
+__all__ = ["BATSURVEY", "catalog", "inputs", "pointings", "process"]
+
+#: batsurvey as it is called here
+BATSURVEY = Task(
+    "batsurvey",
+    "images and rates of sources from the survey histograms of an observation",
+    inputs=(
+        "indir",
+        "incatalog",
+        "aperture",
+        "mask_edge_aperture",
+        "pulserfile",
+        "fltpulserfile",
+        "residfile",
+        "alignfile",
+        "gtifile",
+        "global_pattern_map",
+        "global_pattern_mask",
+        "distmap",
+        "badpixmap",
+        "globalgtifile",
+    ),
+    outputs={"outdir": "folder"},
+    products={"stats": ("outdir/stats_point.fits*",)},
+    absolute=True,
+    timeout=4 * 3600.0,
+)
+#: channels of a whole histogram, and of one that was cut short
+_CHANNELS, _CUT = 80, 20
+
+
+def inputs(work: Work) -> dict[str, Any]:
+    """Find observations and results; look at the histograms.
+
+    Raises
+    ------
+    MissingFileError
+        If a folder is neither.
+    ValueRangeError
+        If an observation is there twice.
+    """
+    observations: dict[str, str] = {}
+    results: list[str] = []
+    cut: dict[str, list[str]] = {}
+    for source in map(Path, work.options["sources"]):
+        if is_result(source):
+            results.append(str(source))
+            continue
+        folders = observation_folders(source) if source.is_dir() else []
+        if not folders:
+            raise MissingFileError(
+                f"{source}: found neither survey histograms (bat/survey/*.dph*) nor results of batsurvey "
+                "(stats_point.fits); give folders of observations, or of results"
+            )
+        for folder in folders:
+            work.progress(f"histograms of {folder.name}")
+            if folder.name in observations:
+                raise ValueRangeError(f"found the observation {folder.name} twice; give it once")
+            observations[folder.name] = str(folder)
+            short = [path.name for path in histograms(folder) if _is_cut(work, path)]
+            if short:
+                cut[folder.name] = short
+                work.notes.append(_about_cut(folder.name, short, len(histograms(folder))))
+    return {"observations": observations, "results": results, "cut_short": cut}
+
+
+def histograms(folder: Path) -> list[Path]:
+    """Return the survey histograms of an observation."""
+    return sorted(path for path in (folder / "bat" / "survey").glob("*.dph*") if path.is_file())
+
+
+def _is_cut(work: Work, path: Path) -> bool:
+    """Whether a file has the first channels only: fewer columns, or nothing in the others."""
+    try:
+        plane = open_dataset(path)
+    except BatxError as error:
+        work.notes.append(f"{path.name} cannot be read: {error}")
+        return False
+    if "energy" not in plane["counts"].dims or not plane.sizes.get("time", 0):
+        return False
+    if plane.sizes["energy"] < _CHANNELS:
+        return True
+    counts = plane["counts"].isel(time=0).values
+    return bool(counts[:_CUT].any() and not counts[_CUT:].any())
+
+
+def _about_cut(observation: str, short: list[str], total: int) -> str:
+    return (
+        f"{observation}: {len(short)} of {total} histogram(s) hold only the first {_CUT} of {_CHANNELS} "
+        "channels (up to 48.9 keV), as they are now sent down: bands above 50 keV will be empty, and 35-50 "
+        f"keV lacks its end; the first is {short[0]}"
+    )
+
+
+def catalog(work: Work) -> dict[str, Any]:
+    """Write the catalogue for batsurvey: the one given, with sources of one's own."""
+    if not work.before["inputs"].facts["observations"]:
+        raise SkippedError("no observation is to be processed: results of batsurvey are given")
+    base, own = work.options["catalog"], work.options["own_sources"]
+    if base is None and not own:
+        raise MissingFileError(
+            "batsurvey needs a catalogue of sources: give catalog=, sources of your own (own_sources=), or both"
+        )
+    if own:
+        names, ra, dec = zip(*own, strict=True)
+        made = survey_catalog(list(names), list(ra), list(dec), base)
+    else:
+        made = open_dataset(base).load()
+        made.encoding.pop("source", None)
+    to_fits(made, work.output("catalog.fits"))
+    return {"sources": int(made.sizes["source"]), "own": [name for name, _, _ in own]}
+
+
+def process(work: Work) -> dict[str, Any]:
+    """Run batsurvey for each observation, several at a time; what is done already is not done again.
+
+    Raises
+    ------
+    BatxError
+        The first failure, if all observations fail.
+    """
+    observations: dict[str, str] = work.before["inputs"].facts["observations"]
+    options = work.options
+    home = Path(options["output"]) / PROCESSED
+    home.mkdir(parents=True, exist_ok=True)
+    given = dict(options["parameters"])
+    calls = [
+        request(
+            BATSURVEY,
+            {"indir": folder, "incatalog": str(work.path("catalog")), **given, "outdir": str(home / name)},
+            backend=options["backend"],
+            timeout=options["timeout"],
+            overwrite=True,
+        )
+        for name, folder in observations.items()
+    ]
+
+    def progress(done: int, total: int, last: Any) -> None:
+        work.progress(f"{done} of {total} observations")
+
+    found = run_many(calls, workers=options["workers"], progress=progress, errors="return")
+    outcome = dict(zip(observations, found, strict=True))
+    failed = {name: error for name, error in outcome.items() if isinstance(error, BatxError)}
+    if failed and len(failed) == len(outcome):
+        raise next(iter(failed.values()))
+    for name, error in failed.items():
+        work.notes.append(f"{name}: not processed: {error}")
+    return {
+        "processed": [name for name in outcome if name not in failed],
+        "failed": {name: str(error) for name, error in failed.items()},
+        "versions": sorted({one.version for name, one in outcome.items() if name not in failed}),
+    }
+
+
+def processed_files(options: Any) -> list[Path]:
+    """Return the files of the results that were made here."""
+    return result_files({"sources": [], "output": options["output"]})
+
+
+def pointings(work: Work) -> dict[str, Any]:
+    """Write the table of pointings: which are good, which failed, and why."""
+    places = result_places(work.options)
+    done = work.before["process"]
+    if done.state == "done":
+        wanted = set(done.facts["processed"])
+        made = Path(work.options["output"]) / PROCESSED
+        places = [place for place in places if place.parent != made or place.name in wanted]
+    if not places:
+        raise MissingFileError(f"found no results of batsurvey: {done.reason or 'none was given'}")
+    tree = open_survey(*places)
+    table = tree["pointings"].to_dataset()
+    judged = judged_table(table)
+    good = table["image_status"].values.astype(bool)
+    reason = np.where(
+        good, "", [f"{c}: {r}" for c, r in zip(table["code"].values, table["reason"].values, strict=True)]
+    )
+    used = good & (table["catalog"].values != "")
+    if work.options["cuts"]:
+        cuts = pointing_cuts(judged)
+        cut = good & ~cuts["good"].values
+        reason = np.where(cut, [f"cut: {why}" for why in cuts["reason"].values], reason)
+        used &= cuts["good"].values
+    reason = np.where(good & (table["catalog"].values == ""), "no catalogue of sources", reason)
+    empty = _empty_bands(table)
+    if (empty & good[:, None]).any():
+        work.notes.append(
+            f"{int((empty.any(axis=1) & good).sum())} of {int(good.sum())} good pointing(s) have empty bands "
+            f"({_bands(empty[good].any(axis=0))}): their histograms were cut short; these bands have no values"
+        )
+    bad = [
+        f"{obs} {image}: {why}"
+        for obs, image, why, one in zip(
+            table["obs_id"].values, table["image_id"].values, reason, used, strict=True
+        )
+        if not one
+    ]
+    work.notes.extend(f"left out: {line}" for line in bad)
+    shown = table.assign(used=("row", used), cut_reason=("row", reason.astype(str)))
+    _write_csv(shown, work.output("pointings.csv"))
+    if not used.any():
+        raise MissingFileError(f"none of {used.size} pointing(s) can be used: {bad[0]}")
+    np.save(work.output("used.npy"), used, allow_pickle=False)
+    exposure = float(table["exposure"].values[used].sum())
+    return {
+        "places": [str(place) for place in places],
+        "pointings": int(used.size),
+        "used": int(used.sum()),
+        "exposure": exposure,
+        "left_out": bad,
+    }
+
+
+def judged_table(table: xr.Dataset) -> xr.Dataset:
+    """Return a table of pointings in which bands without counts pass the cut on chi-square.
+
+    Their chi-square is 0, which says nothing about the bands that were measured.
+    """
+    empty = _empty_bands(table)
+    good = table["image_status"].values.astype(bool)
+    neutral = np.where(empty & good[:, None], table["nbatdets"].values[:, None], table["chi2"].values)
+    return table.assign(chi2=(table["chi2"].dims, neutral))
+
+
+def _empty_bands(table: xr.Dataset) -> np.ndarray:
+    if "bkg_counts" not in table.variables:
+        return np.zeros(table["chi2"].shape, bool)
+    return table["bkg_counts"].values <= 0
+
+
+def _bands(empty: np.ndarray) -> str:
+    edges = SURVEY_EDGES
+    if len(empty) != len(edges) - 1:
+        return f"{int(empty.sum())} of {len(empty)}"
+    return ", ".join(f"{edges[n]:g}-{edges[n + 1]:g} keV" for n in np.flatnonzero(empty))
+
+
+def _write_csv(table: xr.Dataset, path: Path) -> None:
+    names = ("obs_id", "image_id", "tstart", "tstop", "exposure", "ra_pnt", "dec_pnt", "pa_pnt", "nbatdets",
+             "code", "reason", "used", "cut_reason")  # fmt: skip
+    columns = {name: table[name].values for name in names if name in table.variables}
+    pd.DataFrame(columns).to_csv(path, index=False)

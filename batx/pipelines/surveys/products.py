@@ -1,0 +1,356 @@
+"""From pointings to products: rates, light curves, spectra, fits or limits, mosaics, figures, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from batx.errors import BatxError
+from batx.io.open import open_dataset, open_datatree
+from batx.io.store import to_netcdf
+from batx.io.write import to_fits
+from batx.limits import upper_limit
+from batx.met import met_to_mjd, met_to_utc
+from batx.mosaic_sources import mosaic_rates
+from batx.mosaics import mosaic
+from batx.pipelines.frame import SkippedError, Work
+from batx.pipelines.surveys.names import BAND, file_names, loaded
+from batx.resolved_fits import fit_series
+from batx.schema import build
+from batx.survey_folders import open_survey, survey_images
+from batx.survey_merging import plain_name, survey_rates
+from batx.survey_spectra import survey_response, survey_spectrum
+from batx.survey_tables import survey_table
+from batx.time_averages import average_times, one_source
+
+__all__ = ["figures", "fits", "lightcurves", "mosaic_products", "mosaics", "rates", "report", "spectra"]
+
+
+def _used(work: Work) -> tuple[xr.DataTree, np.ndarray]:
+    """Return the results of batsurvey, and which pointings are used."""
+    tree = open_survey(*work.before["pointings"].facts["places"])
+    return tree, np.load(work.path("pointings", "used.npy"), allow_pickle=False)
+
+
+def rates(work: Work) -> dict[str, Any]:
+    """Merge the catalogues to rates of the sources in every pointing."""
+    tree, used = _used(work)
+    wanted = work.options["targets"]
+    if wanted is None and work.options["own_sources"]:
+        wanted = [name for name, _, _ in work.options["own_sources"]]
+    if wanted is not None:
+        wanted = _seen(work, tree, used, list(wanted))
+    made = survey_rates(tree, wanted, cuts=used)
+    names = file_names(made["name"].values)
+    band = _measured_band(work, made)
+    to_netcdf(made, work.output("rates.nc"))
+    for source, name in names.items():
+        work.progress(f"table of {source}")
+        table = _pointing_table(one_source(made, source, "rates"), band)
+        table.to_csv(work.output(f"rates/{name}.csv"), index=False)
+    return {"sources": names, "pointings": int(made.sizes["time"]), "band": list(band)}
+
+
+def _measured_band(work: Work, made: xr.Dataset) -> tuple[float, float]:
+    """Return the band in which rates are summed: all bands, up to the first without any value."""
+    bounds = made["energy_bnds"].values
+    filled = np.isfinite(made["noise"].values)
+    known = filled.any(axis=(0, 1))
+    last = len(known) if known.all() else int(np.argmin(known))
+    band = float(bounds[0, 0]), float(bounds[max(last, 1) - 1, 1])
+    if last < len(known):
+        work.notes.append(f"sums of bands are of {band[0]:g}-{band[1]:g} keV: no pointing has values above")
+    partly = filled.any(axis=(0, 2)) & ~filled[:, :, :last].all(axis=2).any(axis=0)
+    if partly.any():
+        work.notes.append(
+            f"{int(partly.sum())} pointing(s) lack bands in {band[0]:g}-{band[1]:g} keV and are not in the sum"
+        )
+    return band
+
+
+def _seen(work: Work, tree: xr.DataTree, used: np.ndarray, wanted: list[str]) -> list[str]:
+    """Return those of the wanted sources that any pointing has; a note for the others."""
+    try:
+        survey_rates(tree, wanted, cuts=used)
+        return wanted
+    except BatxError:
+        everyone = {plain_name(name) for name in survey_rates(tree, cuts=used)["name"].values}
+    found = [name for name in wanted if plain_name(name) in everyone]
+    missing = [name for name in wanted if plain_name(name) not in everyone]
+    work.notes.extend(f"{name}: in no catalogue of a pointing that is used" for name in missing)
+    return found or wanted
+
+
+def _pointing_table(one: xr.Dataset, sums: tuple[float, float]) -> pd.DataFrame:
+    """Return the values of a source, a row for each pointing that it is in."""
+    total = average_times(one, energy=sums)
+    bounds = one["time_bnds"].values
+    mjd = met_to_mjd(bounds, attrs=one.attrs)
+    columns: dict[str, Any] = {
+        "obs_id": one["obs_id"].values,
+        "image_id": one["image_id"].values,
+        "tstart": bounds[:, 0],
+        "tstop": bounds[:, 1],
+        "utc": met_to_utc(bounds[:, 0], attrs=one.attrs),
+        "start_mjd": mjd[:, 0],
+        "stop_mjd": mjd[:, 1],
+        "exposure": one["exposure"].values,
+    }
+    columns |= {name: one[name].values for name in ("imx", "imy", "pcode") if name in one.variables}
+    for name in ("rate", "rate_err", "noise", "snr"):
+        for band, (low, high) in enumerate(one["energy_bnds"].values):
+            columns[f"{name}_{low:g}_{high:g}"] = one[name].values[:, band]
+        columns[f"{name}_sum_{sums[0]:g}_{sums[1]:g}"] = total[name].values[:, 0]
+    table = pd.DataFrame(columns)
+    return table[np.isfinite(one["rate"].values).any(axis=1)]
+
+
+def lightcurves(work: Work) -> dict[str, Any]:
+    """Write light curves of every source: of pointings, and of groups; bands, and their sum."""
+    merged = loaded(work, "rates", "rates.nc")
+    made = 0
+    for source, name in work.before["rates"].facts["sources"].items():
+        one = one_source(merged, source, "lightcurves").assign_attrs(object=source)
+        for label, bins in _groupings(work):
+            work.progress(f"{source}, {label}")
+            for ending, energy in (("", None), ("_sum", work.before["rates"].facts["band"])):
+                curve = _exposed(average_times(one, bins, energy=energy))
+                if curve is None:
+                    work.notes.append(f"{source}: no pointing with values{' in all bands' if energy else ''}")
+                    break
+                to_netcdf(curve, work.output(f"lightcurves/{name}_{label}{ending}.nc"))
+                to_fits(curve.drop_vars("group"), work.output(f"lightcurves/{name}_{label}{ending}.lc"))
+                made += 1
+    return {"lightcurves": made}
+
+
+def _groupings(work: Work) -> Iterator[tuple[str, Any]]:
+    """Yield names and groups: every pointing, and those asked for."""
+    yield "pointings", None
+    bins = work.options["time_bins"]
+    if bins is not None:
+        yield (bins if isinstance(bins, str) else "groups"), bins
+
+
+def _exposed(curve: xr.Dataset) -> xr.Dataset | None:
+    """Return the bins of a light curve in which the source was observed."""
+    seen = np.flatnonzero(np.isfinite(curve["rate"].values).any(axis=1))
+    return curve.isel(time=seen) if seen.size else None
+
+
+def spectra(work: Work) -> dict[str, Any]:
+    """Write spectra and responses of every source, for groups of pointings (or each pointing)."""
+    merged = loaded(work, "rates", "rates.nc")
+    label, bins = list(_groupings(work))[-1]
+    count = 0
+    for source, name in work.before["rates"].facts["sources"].items():
+        work.progress(source)
+        try:
+            spectrum = survey_spectrum(merged, bins, source=source)
+            matrix = survey_response(merged, bins, source=source)
+        except BatxError as error:
+            work.notes.append(f"{source}: no spectra: {error}")
+            continue
+        to_netcdf(spectrum, work.output(f"spectra/{name}_{label}.nc"))
+        to_netcdf(matrix, work.output(f"spectra/{name}_{label}_response.nc"))
+        for number, group in enumerate(file_names(spectrum["group"].values).values()):
+            _write_pair(work, spectrum.isel(time=number), matrix.isel(time=number), f"{name}_{label}_{group}")
+        count += spectrum.sizes["time"]
+    if not count:
+        raise SkippedError("no source has a spectrum")
+    return {"spectra": count, "label": label}
+
+
+def _write_pair(work: Work, spectrum: xr.Dataset, matrix: xr.Dataset, name: str) -> None:
+    """Write a spectrum and its response as OGIP files that name each other."""
+    response = matrix.drop_vars(["time", "time_bnds"], errors="ignore")
+    to_fits(response, work.output(f"spectra/{name}.rsp"))
+    single = spectrum.drop_vars("group").assign_attrs(respfile=f"{name}.rsp")
+    to_fits(single, work.output(f"spectra/{name}.pha"))
+
+
+def fits(work: Work) -> dict[str, Any]:
+    """Fit the spectra of detected sources; limit the flux of the others."""
+    options = work.options
+    made, label = [], work.before["spectra"].facts["label"]
+    for source, name in work.before["rates"].facts["sources"].items():
+        if not work.paths("spectra", f"spectra/{name}_{label}.nc"):
+            continue
+        work.progress(source)
+        spectrum = loaded(work, "spectra", f"spectra/{name}_{label}.nc")
+        matrix = loaded(work, "spectra", f"spectra/{name}_{label}_response.nc")
+        if not work.paths("lightcurves", f"lightcurves/{name}_{label}_sum.nc"):
+            continue
+        total = loaded(work, "lightcurves", f"lightcurves/{name}_{label}_sum.nc")
+        seen = _significant(spectrum, total, options["snr"])
+        if seen.any():
+            made += _tried(
+                work, source, name, "fit", lambda s=spectrum, m=matrix, n=seen: _fit(s, m, n, options)
+            )
+        if not seen.all():
+            made += _tried(
+                work, source, name, "limit", lambda s=spectrum, m=matrix, n=~seen: _limit(s, m, n, options)
+            )
+    return {"made": made}
+
+
+def _significant(spectrum: xr.Dataset, total: xr.Dataset, least: float) -> np.ndarray:
+    """Return which spectra are of a source that is detected: by the sum of the bands, where it has all."""
+    ratio = dict(zip(map(tuple, total["time_bnds"].values.tolist()), total["snr"].values[:, 0], strict=True))
+    spans = map(tuple, spectrum["time_bnds"].values.tolist())
+    return np.array([ratio.get(span, np.nan) >= least for span in spans])
+
+
+def _tried(work: Work, source: str, name: str, what: str, make: Callable[[], xr.Dataset]) -> list[str]:
+    try:
+        found = make()
+    except BatxError as error:
+        work.notes.append(f"{source}: no {what}: {error}")
+        return []
+    to_netcdf(found, work.output(f"fits/{name}_{what}.nc"))
+    return [f"{name}_{what}"]
+
+
+def _fit(spectrum: xr.Dataset, matrix: xr.Dataset, which: np.ndarray, options: Any) -> xr.Dataset:
+    rows = np.flatnonzero(which)
+    return fit_series(
+        spectrum.isel(time=rows), options["model"], response=matrix.isel(time=rows), flux=list(BAND)
+    )
+
+
+def _limit(spectrum: xr.Dataset, matrix: xr.Dataset, which: np.ndarray, options: Any) -> xr.Dataset:
+    made = [
+        upper_limit(
+            spectrum.isel(time=number).drop_vars("group"),
+            index=options["index"],
+            sigma=options["sigma"],
+            flux=list(BAND),
+            response=matrix.isel(time=number, drop=True).drop_vars(["time", "time_bnds"], errors="ignore"),
+        ).drop_vars(["time", "time_bnds"], errors="ignore")
+        for number in np.flatnonzero(which)
+    ]
+    together = xr.concat(made, "time", combine_attrs="override")
+    times = {name: spectrum[name].isel(time=np.flatnonzero(which)) for name in ("time", "time_bnds")}
+    return together.assign_coords(times)
+
+
+def mosaics(work: Work) -> dict[str, Any]:
+    """Sum the images of the pointings: all of them, and those of each group."""
+    nside = work.options["nside"]
+    if nside is None:
+        raise SkippedError("no mosaic is asked for (nside=)")
+    tree, used = _used(work)
+    images = survey_images(tree, used)
+    if not images:
+        raise SkippedError("no pointing that is used has an image")
+    correction = work.options["off_axis"]
+    off_axis = None if correction is None else open_dataset(correction).load()
+    made = mosaic(images, nside, off_axis=off_axis, time_bins=work.options["time_bins"])
+    work.progress(f"{len(images)} images")
+    to_netcdf(made, work.output("mosaic.nc"))
+    if correction is None:
+        work.notes.append("mosaics without the off-axis correction: fluxes off axis are too low (off_axis=)")
+    return {"images": len(images)}
+
+
+def mosaic_products(work: Work) -> dict[str, Any]:
+    """Write light curves and spectra of the sources in the mosaics, and fit these."""
+    tree = open_datatree(work.path("mosaics", "mosaic.nc"))
+    sources = loaded(work, "rates", "rates.nc")
+    places = build("catalog", {"name": sources["name"], "ra": sources["ra"], "dec": sources["dec"]})
+    total = tree["total"].to_dataset() if "total" in tree.children else tree.to_dataset()
+    found = {"total": mosaic_rates(total.load(), places)}
+    if "groups" in tree.children:
+        found["groups"] = mosaic_rates(tree["groups"].to_dataset().load(), places)
+    tree.close()
+    matrix = work.options["mosaic_response"]
+    response = None if matrix is None else open_dataset(matrix).load()
+    made: list[str] = []
+    for label, rates in found.items():
+        to_netcdf(rates, work.output(f"mosaics/{label}_rates.nc"))
+        for source, name in work.before["rates"].facts["sources"].items():
+            work.progress(f"{source}, {label}")
+            stem = f"mosaics/{name}_{label}"
+            made += _of_mosaic(work, one_source(rates, source, "mosaics"), source, stem, response)
+    if response is None:
+        work.notes.append(
+            "spectra of mosaics are not fitted: give the response of the survey (mosaic_response=)"
+        )
+    return {"made": made}
+
+
+def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr.Dataset | None) -> list[str]:
+    """Write light curve, spectra and fits of a source in mosaics; say what there is."""
+    curve = _exposed(one)
+    if curve is None:
+        work.notes.append(f"{source}: outside the mosaic, or without values ({Path(stem).name})")
+        return []
+    plain = curve.drop_vars([name for name in ("group", "source_exposure") if name in curve.variables])
+    to_fits(plain.assign_attrs(object=source), work.output(f"{stem}.lc"))
+    spectrum = survey_spectrum(curve, systematics=None).assign_attrs(object=source)
+    to_netcdf(spectrum, work.output(f"{stem}.nc"))
+    to_fits(spectrum.drop_vars("group"), work.output(f"{stem}.pha"))
+    made = [stem]
+    if response is not None:
+        try:
+            fitted = fit_series(spectrum, work.options["model"], response=response, flux=list(BAND))
+        except BatxError as error:
+            work.notes.append(f"{source}: no fit to the mosaic: {error}")
+            return made
+        to_netcdf(fitted, work.output(f"{stem}_fit.nc"))
+        made.append(f"{stem}_fit")
+    return made
+
+
+def figures(work: Work) -> dict[str, Any]:
+    """Draw the light curves of the sum of bands, in the time asked for."""
+    from batx.plots.page import save
+
+    drawn = []
+    for path in work.paths("lightcurves", "lightcurves/*_sum.nc"):
+        work.progress(path.stem)
+        curve = loaded(work, "lightcurves", f"lightcurves/{path.name}")
+        try:
+            save(curve, work.output(f"figures/{path.stem}.png"), time=work.options["time_axis"])
+        except BatxError as error:
+            work.notes.append(f"no picture of {path.stem}: {error}")
+            continue
+        drawn.append(path.stem)
+    return {"figures": drawn}
+
+
+def report(work: Work) -> dict[str, Any]:
+    """Write the table of results: text, LaTeX, CSV."""
+    curves, found, limits = [], [], []
+    label = list(_groupings(work))[-1][0]
+    for name in work.before["rates"].facts["sources"].values():
+        if not work.paths("lightcurves", f"lightcurves/{name}_{label}_sum.nc"):
+            continue
+        curves.append(loaded(work, "lightcurves", f"lightcurves/{name}_{label}_sum.nc"))
+        found.append(_if_there(work, f"fits/{name}_fit.nc"))
+        limits.append(_if_there(work, f"fits/{name}_limit.nc"))
+    table = survey_table(curves, found, limits, snr=work.options["snr"])
+    table.to_csv(work.output("results.csv"), index=False)
+    text = survey_table(curves, found, limits, snr=work.options["snr"], format="text")
+    about, band = work.before["pointings"].facts, work.before["rates"].facts["band"]
+    head = (
+        f"{about['used']} of {about['pointings']} pointings, {about['exposure']:.0f} s; rates in "
+        f"{band[0]:g}-{band[1]:g} keV per fully illuminated detector; detected from SNR {work.options['snr']:g}; "
+        f"limits of {work.options['sigma']:g} sigma for index {work.options['index']:g}\n"
+    )
+    left = [f"left out: {line}" for line in about["left_out"]]
+    work.output("results.txt").write_text(
+        "\n".join([head, text, "", *left]).rstrip() + "\n", encoding="utf-8"
+    )
+    latex = survey_table(curves, found, limits, snr=work.options["snr"], format="latex")
+    work.output("results.tex").write_text(latex + "\n", encoding="utf-8")
+    return {"rows": len(table), "detected": int(table["detected"].sum())}
+
+
+def _if_there(work: Work, name: str) -> xr.Dataset | None:
+    return loaded(work, "fits", name) if work.paths("fits", name) else None

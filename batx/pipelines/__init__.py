@@ -11,7 +11,7 @@ from typing import Any
 from batx.pipelines.frame import Pipeline, SkippedError, Status, Step, Work
 
 #: function that returns a pipeline -> the module that defines it
-_PIPELINES = {"events": "batx.pipelines.burst_pipeline"}
+_PIPELINES = {"events": "batx.pipelines.burst_pipeline", "survey": "batx.pipelines.survey_pipeline"}
 
 __all__ = ["Pipeline", "SkippedError", "Status", "Step", "Work", *_PIPELINES]
 

@@ -137,7 +137,7 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     made = build("lightcurve", variables, ds.attrs | {"history": history})
     names = np.array([group.name for group in groups], dtype=str)
     if time_bins is None and "group" in ds.coords:
-        names = ds["group"].values.astype(str)
+        names = np.array([str(name) for name in ds["group"].values])
     carried = {name: ds[name].variable for name in _CARRIED if name in ds.coords}
     return made.assign_coords({"group": ("time", names), **carried})
 

@@ -352,8 +352,8 @@ def simulated(count: int = 300, seed: int = 0, **attrs) -> xr.Dataset:
             "rate_err": (("time", "energy"), 1.15 * noise),
             "noise": (("time", "energy"), noise, {"units": "count/s"}),
         },
-        {"statistic": "gaussian", "weighting": "mask", "telescope": "SWIFT", "instrument": "BAT", "utcf": UTCF}
-        | {"mjdref_int": 51910, "mjdref_frac": 7.4287037e-4} | attrs,
+        {"statistic": "gaussian", "weighting": "mask", "telescope": "SWIFT", "instrument": "BAT"}
+        | {"utcf": UTCF, "mjdref_int": 51910, "mjdref_frac": 7.4287037e-4} | attrs,
     )  # fmt: skip
 
 
@@ -468,8 +468,8 @@ def exact(places: list[tuple[float, float]], weights: list[float]) -> xr.Dataset
             "noise": (("time", "energy"), noise, {"units": "count/s"}),
             "imx": ("time", imx), "imy": ("time", imy),
         },
-        {"statistic": "gaussian", "weighting": "mask", "telescope": "SWIFT", "instrument": "BAT", "utcf": UTCF}
-        | {"mjdref_int": 51910, "mjdref_frac": 7.4287037e-4, "ratesof": "pointings"},
+        {"statistic": "gaussian", "weighting": "mask", "telescope": "SWIFT", "instrument": "BAT"}
+        | {"utcf": UTCF, "mjdref_int": 51910, "mjdref_frac": 7.4287037e-4, "ratesof": "pointings"},
     )  # fmt: skip
 
 

@@ -182,7 +182,9 @@ def test_an_interrupted_run_goes_on_to_the_same_results(archive, monkeypatch):
     other, whole = archive.root / "interrupted", archive.root / "whole"
 
     def build(other: Path = other) -> Pipeline:
-        return survey(archive.folder, output=other, own_sources=OWN, nside=256, workers=1, figures=False)
+        source = archive.folder / "00012345002"
+        targets = ["Bright X-1"]
+        return survey(source, output=other, own_sources=OWN, targets=targets, nside=128, figures=False)
 
     calls = len(archive.calls)
     for name in ("fits", "mosaics"):
@@ -198,7 +200,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(archive, monkeypatch):
                 build().run()
     states = {status.name: status.state for status in build().run()}
     assert {state for name, state in states.items() if name != "figures"} == {"done"}
-    assert len(archive.calls) == calls + 3
+    assert len(archive.calls) == calls + 1
     build(whole).run()
     ours, theirs = tree(other), tree(whole)
     here, there = str(other).encode(), str(whole).encode()

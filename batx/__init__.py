@@ -37,6 +37,9 @@ _PUBLIC = {
     "pointing": "batx.attitudes",
     "field_position": "batx.attitudes",
     "gti_of_slews": "batx.attitudes",
+    "visibility": "batx.visibilities",
+    "visibility_gti": "batx.visibilities",
+    "occultation": "batx.occultations",
     "lightcurve": "batx.lightcurves",
     "join_lightcurves": "batx.lightcurves",
     "count_image": "batx.count_images",
@@ -153,6 +156,7 @@ _MODULES = (
     "schema",
     "simulate",
     "units",
+    "xspec",
 )
 
 __all__ = ["__version__", *_PUBLIC, *_MODULES]

@@ -60,6 +60,7 @@ class BatDataset:
     balance = _Verb("batx.cleaning:balance")
     sky_image = _Verb("batx.sky_images:sky_image")
     hot_pixels = _Verb("batx.detector_masks:hot_pixels")
+    occultation = _Verb("batx.occultations:occultation")
     detect = _Verb("batx.sources:detect")
     photometry = _Verb("batx.sources:photometry")
     at = _Verb("batx.sources:at")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import energy_bounds
 from batx.kernels.grouping import PARTIAL, group_greedily, group_size, optimal_width, resolution
@@ -20,6 +21,7 @@ __all__ = ["channel_bins", "group"]
 TAILS = ("bad", "join", "keep")
 
 
+@by_engine
 def group(
     spectrum: xr.Dataset,
     *,
@@ -68,6 +70,8 @@ def group(
     tail
         What becomes of channels that do not fill a group: ``"bad"`` marks each with quality 2, as ``grppha``;
         ``"join"`` puts them into the group before them; ``"keep"`` makes them a group.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool ftgrouppha, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -11,6 +11,7 @@ import xarray as xr
 
 from batx.attitudes import attitude_path
 from batx.calibration_inputs import alignment_for, aperture_for, records
+from batx.engines import by_engine
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
@@ -31,6 +32,7 @@ VERSIONS = ("cleaned", "bkgcleaned", "srccleaned", "fit", "bkgfit", "srcfit")
 _N_DETECTOR = SHAPE[0] * SHAPE[1]
 
 
+@by_engine
 def clean(
     plane: xr.Dataset,
     catalog: xr.Dataset | None = None,
@@ -90,6 +92,8 @@ def clean(
         its sources; ``"fit"``, ``"bkgfit"`` or ``"srcfit"``: the fit itself.
     mask_fit
         Give fits on bad detectors too, not 0.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batclean, or a `batx.heasoft.Engine`.
 
     Returns
     -------

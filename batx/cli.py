@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batx.commands.archives import fetch
+from batx.commands.calibration import calibrate, calibration
 from batx.commands.glitches import glitches
+from batx.commands.missions import nustar, xmm, xrt
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.pipelines import run
 from batx.commands.products import dataset_info, product
@@ -46,6 +48,11 @@ main.add_command(fit)
 main.add_command(limit)
 main.add_command(response)
 main.add_command(glitches)
+main.add_command(calibrate)
+main.add_command(calibration)
+main.add_command(xrt)
+main.add_command(nustar)
+main.add_command(xmm)
 main.add_command(run)
 main.add_command(fetch)
 main.add_command(survey)
@@ -210,8 +217,9 @@ def simulate(folder: Path, rate: float, ra: float, dec: float, background: float
 
 
 @main.command()
-def doctor() -> None:
-    """Look at Python, packages, optional tools, calibration and folders; say what works and what to do."""
+@click.option("--offline", is_flag=True, help="Do not see whether the archive answers.")
+def doctor(offline: bool) -> None:
+    """Look at Python, packages, tools, calibration, network and folders; say what works and what to do."""
     from rich.text import Text
 
     from batx.doctor import findings
@@ -223,7 +231,7 @@ def doctor() -> None:
         "broken": ("broken  ", "bold red"),
     }
     section, broken = "", 0
-    for finding in findings():
+    for finding in findings(network=not offline):
         if finding.section != section:
             section = finding.section
             screen.print(Text(section, style="bold"))

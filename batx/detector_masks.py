@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import ValueRangeError
 from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels.hotpix import count_limits
@@ -54,6 +55,7 @@ def combine_masks(*masks: Any) -> xr.Dataset:
     return build("detector_mask", {"good": good}, _mask_attrs(attrs, f"combine_masks: {len(masks)} mask(s)"))
 
 
+@by_engine
 def hot_pixels(
     plane: xr.Dataset,
     detector_mask: Any = None,
@@ -78,6 +80,8 @@ def hot_pixels(
         Each limit is moved outwards by ``guard_fraction * limit + guard_value`` counts.
     zero_threshold
         If the median is below this many counts, no detector is cold.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool bathotpix, or a `batx.heasoft.Engine`.
 
     Returns
     -------

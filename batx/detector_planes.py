@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import ValueRangeError
 from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin, uniform_bins
 from batx.instrument.detector import DETID
@@ -17,6 +18,7 @@ from batx.schema import build, require_bat
 __all__ = ["detector_plane"]
 
 
+@by_engine
 def detector_plane(
     events: xr.Dataset,
     tstart: Any = None,
@@ -60,6 +62,8 @@ def detector_plane(
     compat
         ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept, and events in the gaps
         count.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batbinevt, or a `batx.heasoft.Engine`.
 
     Returns
     -------

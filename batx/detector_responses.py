@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batx.caldb.finding import find
+from batx.engines import by_engine
 from batx.errors import MissingKeywordError, MissingVariableError, PositionError, ValueRangeError
 from batx.grids import energy_bounds, warn
 from batx.instrument.response_grid import GRID_FIELD, coding_efficiency, response_grid
@@ -30,6 +31,7 @@ _SAME_EDGE = 0.011
 _BEYOND = 0.15
 
 
+@by_engine
 def response(
     spectrum: xr.Dataset | None = None,
     *,
@@ -79,6 +81,8 @@ def response(
         ``"heasoft"`` computes in tenths of the channels as they are and puts what is measured below the first
         edge into the first channel. By default channels are sums of the standard ones, cut where needed, and
         what is measured outside the channels is lost; for the standard channels both are the same.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batdrmgen, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -22,6 +22,7 @@ from batx.burst_curves import (
     rise_of,
     variance_of,
 )
+from batx.engines import by_engine
 from batx.errors import KindError, ValueRangeError
 from batx.kernels import durations as kernel
 from batx.pulse_curves import pulse_intervals
@@ -41,6 +42,7 @@ LEAST_BINS = 4
 OPEN_END = 1e307
 
 
+@by_engine
 def duration(
     ds: xr.Dataset,
     *,
@@ -87,6 +89,8 @@ def duration(
         Number of curves or sums of pulses drawn, and where the random numbers begin.
     compat
         ``"heasoft"`` for the behaviour of ``battblocks`` (see Notes).
+    engine
+        ``"native"``; ``"heasoft"`` for the tool battblocks, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batx.caldb.finding import served
+from batx.caldb.finding import served, single_time
 from batx.caldb.purposes import purpose_of
+from batx.engines import by_engine
 from batx.errors import BatxError, KindError, MissingFileError, MissingVariableError, ValueRangeError
 from batx.gain_maps import GainMap, map_arrays, nearest_gain_map
 from batx.grids import warn
 from batx.instrument.detector import SHAPE, detid_to_xy
 from batx.kernels import gains
-from batx.met import to_met
 from batx.provenance import file_record, with_calibration
 from batx.reduction import compat_of
 from batx.schema import require_bat
@@ -44,6 +44,7 @@ _COLUMNS = {
 }
 
 
+@by_engine
 def calibrate_energy(
     events: xr.Dataset | xr.DataTree,
     gain_offset: Any = None,
@@ -87,6 +88,8 @@ def calibrate_energy(
         Whether ``energy`` is the channel × 0.1 keV, as the tool writes it, or the energy itself.
     compat
         ``"heasoft"``: directcubic does fixeddac, as the tool does without a word.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool bateconvert, or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -117,7 +120,7 @@ def calibrate_energy(
 
     Notes
     -----
-    Formulae: algorithms 2.8; `batx.kernels.gains.polynomials` has them. Source: definition of the tool
+    Formulae: algorithms, section 8; `batx.kernels.gains.polynomials` has them. Source: definition of the tool
     ``bateconvert`` (Swift BAT Software Guide, D.6).
 
     Examples
@@ -184,7 +187,7 @@ def _nodes(obj: Any) -> tuple[dict[str, xr.Dataset], Any]:
 
 def _time(events: xr.Dataset, time: Any) -> float:
     if time is not None:
-        return float(to_met(time, events.attrs, name="time"))
+        return single_time(time, events.attrs)
     if "tstart" in events.attrs:
         return float(events.attrs["tstart"])
     if not events.sizes["event"]:
@@ -279,12 +282,19 @@ def _listed(place: Any) -> Iterator[tuple[xr.Dataset, str]]:
     """Yield per-detector tables of a tree, a mapping, a folder or files, each with a name."""
     if isinstance(place, xr.DataTree):
         place = _nodes_of(place)
-    if isinstance(place, Mapping):
+    elif isinstance(place, xr.Dataset):
+        place = {str(place.encoding.get("source", "")): place}
+    if isinstance(place, Mapping) and (not place or any(isinstance(ds, xr.Dataset) for ds in place.values())):
         for path, ds in place.items():
             if isinstance(ds, xr.Dataset) and {"gain", "offset"} <= set(ds):
                 yield ds, Path(str(ds.encoding.get("source") or path)).name
         return
-    items: Iterable[Any] = [place] if isinstance(place, (str, os.PathLike)) else place
+    items: Any = [place] if isinstance(place, (str, os.PathLike)) else place
+    if not isinstance(items, (list, tuple)) or not all(isinstance(i, (str, os.PathLike)) for i in items):
+        raise KindError(
+            f"calibration: found {type(place).__name__}, expected a folder, files, a mapping of "
+            f"{', '.join(_PARTS)}, or a tree"
+        )
     for item in items:
         path = Path(item)
         if not path.exists():
@@ -294,6 +304,8 @@ def _listed(place: Any) -> Iterator[tuple[xr.Dataset, str]]:
             try:
                 ds = xr.open_dataset(file, engine="batx")
             except BatxError:
+                if file == path:
+                    raise
                 continue
             if {"gain", "offset"} <= set(ds):
                 yield ds, file.name
@@ -357,7 +369,9 @@ def _converted(events: xr.Dataset, table: np.ndarray, rounded: bool) -> xr.Datas
         _report(np.asarray(detx.values), np.asarray(dety.values), table)
 
     def convert(heights: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        columns, rows, pha = (np.ascontiguousarray(array) for array in (x, y, heights))
+        columns, rows, pha = (
+            np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")) for array in (x, y, heights)
+        )
         return gains.energies(table, columns, rows, pha, SHAPE[1], rounded)
 
     pi, energy = xr.apply_ufunc(

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from batx.errors import ValueRangeError
 
-__all__ = ["call_engine", "engine_names"]
+__all__ = ["by_engine", "call_engine", "engine_names"]
 
 #: engines that batx has, and their modules: functions there have the names of those that they stand for
 _ENGINES = {"heasoft": "batx.heasoft.engine", "xspec": "batx.xspec.engine"}
 _GROUP = "batx.engines"
+_R = TypeVar("_R")
+
+
+def by_engine(function: Callable[..., _R]) -> Callable[..., _R]:
+    """Give a function the keyword `engine`: ``"native"``, the default, is the function itself.
+
+    Anything else is handed to `call_engine` under the name of the function, with what was given; defaults are
+    left to the engine.
+
+    Examples
+    --------
+    >>> @by_engine
+    ... def exposure(seconds):
+    ...     return seconds
+    >>> class Doubling:
+    ...     def exposure(self, seconds):
+    ...         return 2 * seconds
+    >>> exposure(3), exposure(3, engine=Doubling())
+    (3, 6)
+    """
+    own = inspect.signature(function)
+    engine = inspect.Parameter("engine", inspect.Parameter.KEYWORD_ONLY, default="native", annotation="Any")
+
+    @wraps(function)
+    def chosen(*arguments: Any, engine: Any = "native", **keywords: Any) -> _R:
+        if isinstance(engine, str) and engine == "native":
+            return function(*arguments, **keywords)
+        given = own.bind(*arguments, **keywords)
+        return call_engine(engine, function.__name__, *given.args, **given.kwargs)
+
+    chosen.__signature__ = own.replace(parameters=[*own.parameters.values(), engine])  # type: ignore[attr-defined]
+    return chosen
 
 
 def engine_names() -> list[str]:

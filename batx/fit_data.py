@@ -69,6 +69,8 @@ class FitData:
     places, groups
         (bin,) Which of the groups of channels (those of quality 1 left out) the bins are, and how many there
         are.
+    keep_bad
+        Whether channels of a quality above 1 are used.
     """
 
     label: str
@@ -92,6 +94,7 @@ class FitData:
     identity: Mapping[str, Any] = field(default_factory=dict)
     places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     groups: int = 0
+    keep_bad: bool = False
 
     @cached_property
     def net(self) -> np.ndarray:
@@ -195,8 +198,8 @@ def fit_data(
     finite = np.isfinite(fold).all()
     if not finite or not fold.any():
         raise ResponseError(
-            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the channels "
-            "used; use the response of this spectrum"
+            f"fit: the response of spectrum {label!r} is {'zero' if finite else 'not finite'} in the "
+            "channels used; use the response of this spectrum"
         )
     variance = groups.sums(own.variance) + (groups.largest(own.systematic) * observed) ** 2
     behind = np.zeros((3, observed.size)) if other is None else _behind(own, other, groups)
@@ -222,6 +225,7 @@ def fit_data(
         identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
         places=np.flatnonzero(used),
         groups=used.size,
+        keep_bad=not ignore_bad,
     )
     return _without_zeros(data, compat) if data.statistic in ("chi2", "gaussian") else data
 
@@ -374,8 +378,8 @@ def _groups(spectrum: xr.Dataset, label: str) -> _Grouping:
 def _noticed(bounds: np.ndarray, energy: Any) -> np.ndarray:
     """Return which bins lie inside the energies, by XSPEC's ``ignore **-low high-**``.
 
-    The bin that contains, or ends at, either limit is left out; a limit at or beyond the end of the
-    spectrum leaves nothing out.
+    The bin that contains, or ends at, either limit is left out; a lower limit at the start, or an upper
+    one beyond the end of the spectrum, leaves nothing out.
     """
     used = np.ones(len(bounds), bool)
     if energy is None:

@@ -135,6 +135,7 @@ def _input(data: FitData) -> dict[str, Any]:
         "label": data.label,
         "statistic": data.statistic,
         "energy": data.limits,
+        **({"keep_bad": True} if data.keep_bad else {}),
         **data.files,
     }
 

@@ -57,7 +57,7 @@ def fit(
         none.
     energy
         (low, high) in keV. Bins that contain or end at a limit are left out, as with XSPEC's
-        ``ignore **-low high-**``.
+        ``ignore **-low high-**``; the last bin too if it ends at `high`.
     statistic
         ``"chi2"``, ``"cstat"`` (with a background this is W), ``"wstat"``, ``"pgstat"`` (Poisson over a
         Gaussian background), ``"gaussian"`` (chi-square with the logarithms of the errors). ``"auto"``: chi2
@@ -138,6 +138,10 @@ def fit(
     >>> result.sel(parameter="index").value.round(2).item(), result.dof.item()
     (1.06, 1)
     """
+    if errors not in ("profile", "covariance"):
+        raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
+    if not delta > 0:
+        raise ValueRangeError(f"delta: found {delta}, expected a rise of the statistic above 0")
     if engine != "native":
         return call_engine(
             engine,
@@ -158,10 +162,6 @@ def fit(
             ignore_bad=ignore_bad,
             compat=compat,
         )
-    if errors not in ("profile", "covariance"):
-        raise ValueRangeError(f"errors: found {errors!r}, expected 'profile' or 'covariance'")
-    if not delta > 0:
-        raise ValueRangeError(f"delta: found {delta}, expected a rise of the statistic above 0")
     settings = Settings(
         response, background, energy, statistic, parameters, untied, tied, model_error, ignore_bad, compat
     )
@@ -210,8 +210,8 @@ def warn_of(problem: Problem) -> None:
             )
         if data.correction:
             warnings.warn(
-                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which is "
-                "not subtracted",
+                f"fit: spectrum {data.label!r} names a correction file ({data.correction}, CORRFILE), which "
+                "is not subtracted",
                 BatxWarning,
                 stacklevel=3,
             )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import EmptySelectionError, KindError, RebinError, ValueRangeError
 from batx.grids import TimeBins, bounds_of, energy_bands, explicit_bins, good_time, uniform_bins, warn
 from batx.intervals import gti_arrays
@@ -36,6 +37,7 @@ __all__ = ["DEFAULT_BANDS", "join_lightcurves", "lightcurve"]
 DEFAULT_BANDS = (15.0, 25.0, 50.0, 100.0, 350.0)
 
 
+@by_engine
 def lightcurve(
     events: xr.Dataset,
     *,
@@ -100,6 +102,8 @@ def lightcurve(
         ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept in unweighted curves,
         events in the gaps of the detector plane count, and the event that closes an SNR bin counts on both
         sides.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batbinevt, or a `batx.heasoft.Engine`.
 
     Returns
     -------

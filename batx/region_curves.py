@@ -55,7 +55,8 @@ def region_lightcurve(
     tstart, tstop, t0, gti
         As for `batx.lightcurve`.
     min_fracexp
-        Bins with no more than this fraction of good time are left out.
+        Bins with no more than this fraction of good time are left out; with 0 all are kept, with NaN rates
+        where there is no good time.
 
     Returns
     -------
@@ -92,7 +93,11 @@ def region_lightcurve(
         raise ValueRangeError("region_lightcurve: give one of dt and time")
     ranges, bounds = _bands(events, energy, channels)
     good = good_time(events, gti, tstart, tstop, t0)
-    bins = uniform_bins(dt, good, None) if dt is not None else explicit_bins(bounds_of(time, events.attrs, t0), good)
+    bins = (
+        uniform_bins(dt, good, None)
+        if dt is not None
+        else explicit_bins(bounds_of(time, events.attrs, t0), good)
+    )
     bins = bins.take(bins.exposed(min_fracexp))
     if not bins.lower.size:
         raise EmptySelectionError(f"region_lightcurve: no bin has a good fraction above {min_fracexp}")
@@ -113,7 +118,7 @@ def region_lightcurve(
     if not (np.isfinite(scale) and scale > 0):
         raise ValueRangeError(f"scale: found {scale}, expected a ratio of areas above 0")
     behind = _counts(events, in_region(events, background).values, bins, ranges, good)
-    exposure = bins.exposure[:, np.newaxis]
+    exposure = np.where(bins.exposure > 0, bins.exposure, np.nan)[:, np.newaxis]
     variables["rate"] = (("time", "energy"), (counts - scale * behind) / exposure, {"units": "count/s"})
     error = np.sqrt(counts + scale**2 * behind) / exposure
     variables["rate_err"] = (("time", "energy"), error, {"units": "count/s"})
@@ -138,7 +143,11 @@ def _bands(events: xr.Dataset, energy: Any, channels: Any) -> tuple[np.ndarray, 
 
 
 def _counts(
-    events: xr.Dataset, held: np.ndarray, bins: TimeBins, ranges: np.ndarray, good: tuple[np.ndarray, np.ndarray]
+    events: xr.Dataset,
+    held: np.ndarray,
+    bins: TimeBins,
+    ranges: np.ndarray,
+    good: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """Return the counts of the chosen events in bins (time) of good time and bands."""
     from batx.kernels.gti import membership

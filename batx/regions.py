@@ -96,7 +96,7 @@ class Region:
                 f"region: found {self.shape} with {self.values}, expected {self._expected()}, lengths not "
                 "negative"
             )
-        if sizes and not max(sizes) > 0 or (self.shape == "annulus" and not sizes[0] < sizes[1]):
+        if (sizes and not max(sizes) > 0) or (self.shape == "annulus" and not sizes[0] < sizes[1]):
             raise ValueRangeError(f"region: found {self.shape} with sizes {sizes}, which holds nothing")
         if self.on_sky and not all(-90 <= value <= 90 for value in self._latitudes()):
             raise PositionError(f"region: found {self.shape} at {self.values}, no position on the sky")
@@ -190,7 +190,7 @@ def _length(value: Any, frame: str) -> float:
 
 
 def read_regions(path: str | os.PathLike[str]) -> list[Region]:
-    """Return the regions of a file of ds9.
+    r"""Return the regions of a file of ds9.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.reg"
-    >>> _ = path.write_text('fk5\\ncircle(17:08:33.2,+21:54:36,47")\\n')
+    >>> _ = path.write_text('fk5\ncircle(17:08:33.2,+21:54:36,47")\n')
     >>> read_regions(path)[0].values
     (257.138333..., 21.91, 0.013055...)
     """
@@ -266,7 +266,7 @@ def _shapes(part: str, frame: str | None, text: str) -> list[Region]:
         found.append(_shape(shape.lower(), arguments, frame, sign, text))
         end = match.end()
     if part[end:].strip() or not found:
-        raise ValueRangeError(f"found {part!r}, expected for example circle(83.6,22.0,47\")")
+        raise ValueRangeError(f'found {part!r}, expected for example circle(83.6,22.0,47")')
     return found
 
 
@@ -374,7 +374,9 @@ def as_regions(regions: Any) -> list[Region]:
     return list(several)
 
 
-def in_pixels(regions: Iterable[Region], wcs: WCS | None, physical: tuple[float, float] = (1.0, 0.0)) -> list[Region]:
+def in_pixels(
+    regions: Iterable[Region], wcs: WCS | None, physical: tuple[float, float] = (1.0, 0.0)
+) -> list[Region]:
     """Return regions in physical pixels: the ``X`` and ``Y`` of an event list.
 
     Parameters
@@ -443,7 +445,7 @@ def _north(wcs: WCS, place: np.ndarray, frame: str) -> float:
 
 
 def inside(regions: Iterable[Region], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return which points are in regions, all in physical pixels: in one that is included, in none that is not."""
+    """Return which points are in regions, all in physical pixels: in one included, in none excluded."""
     several = list(regions)
     held = np.zeros(np.shape(x), bool)
     for region in several:
@@ -470,7 +472,10 @@ def pixel_area(regions: Iterable[Region]) -> float:
         return _exact_area(several[0])
     boxes = np.array([extent(region.shape, region.values) for region in several if region.include])
     low_x, high_x, low_y, high_y = boxes[:, 0].min(), boxes[:, 1].max(), boxes[:, 2].min(), boxes[:, 3].max()
-    x, y = ((np.arange(1000) + 0.5) / 1000 * (high - low) + low for low, high in ((low_x, high_x), (low_y, high_y)))
+    x, y = (
+        (np.arange(1000) + 0.5) / 1000 * (high - low) + low
+        for low, high in ((low_x, high_x), (low_y, high_y))
+    )
     fraction = float(np.mean([inside(several, x, np.full(x.shape, row)).mean() for row in y]))
     return fraction * float((high_x - low_x) * (high_y - low_y))
 

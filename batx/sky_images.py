@@ -15,6 +15,7 @@ import xarray as xr
 
 from batx.attitudes import AttitudePath, attitude_path
 from batx.calibration_inputs import alignment_for, aperture_for, records
+from batx.engines import by_engine
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.image_attitudes import image_attitude
@@ -34,6 +35,7 @@ __all__ = ["sky_image"]
 _OF_THE_PLANE = {"extname", "hduclas1", "hduclas2", "hduclas3", "datamode", "totcount", "dphlevel", "date"}
 
 
+@by_engine
 def sky_image(
     plane: xr.Dataset,
     *,
@@ -102,6 +104,8 @@ def sky_image(
         ``"heasoft"`` for the behaviour of ``batfftimage``: counts from counts, ``pcode`` times the flat
         field, attitude at the middle of the image even while it moves, celestial steps of ``atan(step)``, NaN
         only where a coding that is too low was divided by.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batfftimage, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import PositionError, ValueRangeError
 from batx.instrument.distortion import DistortionMap
 from batx.kernels.detect import WINDOWS
@@ -41,6 +42,7 @@ TOOL_FWHM = 0.37413
 _WIDEST = 5.0
 
 
+@by_engine
 def detect(
     image: xr.Dataset,
     *,
@@ -120,6 +122,8 @@ def detect(
         ``"heasoft"`` as batcelldetect: background in units of flux, Gaussian sources, errors of independent
         pixels times the root of the oversampling, 0 for what was held, `ra_err` = `dec_err` cos(dec), and
         bands searched and fitted one after the other, the position being their mean.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batcelldetect, or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -386,6 +390,7 @@ def position_limit(
     return _limit(catalog[name], catalog[f"{name}_err"], sigma)
 
 
+@by_engine
 def background_maps(
     image: xr.Dataset,
     *,
@@ -412,6 +417,8 @@ def background_maps(
         As for `detect`: pixels that reach `snr`, and circles around the sources of `catalog`, do not count.
     both_signs, statistic, compat
         As for `detect`.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batcelldetect, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.grids import bounds_of, energy_bands, explicit_bins, good_time, one_bin
 from batx.products import (
     band_coords,
@@ -36,6 +37,7 @@ STANDARD_EDGES = (
 # fmt: on
 
 
+@by_engine
 def spectrum(
     events: xr.Dataset,
     tstart: Any = None,
@@ -73,6 +75,8 @@ def spectrum(
         As for `batx.lightcurve`.
     compat
         ``"heasoft"`` for the behaviour of ``batbinevt``: flagged events are kept in unweighted spectra.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batbinevt, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.schema import require_bat, require_kind
 from batx.spectra import STANDARD_EDGES
@@ -24,6 +25,7 @@ STANDARD_SYSTEMATICS = (
 _STEPS = 100
 
 
+@by_engine
 def add_systematics(spectrum: xr.Dataset, errors: Any = None, energy: Any = None) -> xr.Dataset:
     """Return a spectrum with ``sys_err``: fractional systematic errors, averaged over each channel.
 
@@ -36,6 +38,8 @@ def add_systematics(spectrum: xr.Dataset, errors: Any = None, energy: Any = None
         channels, which these get as they are.
     energy
         Edges in keV of the intervals of `errors`, shape (interval + 1,).
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batphasyserr, or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def _grid(edges: np.ndarray) -> np.ndarray:
     return np.floor(single * _STEPS).astype(np.int64)
 
 
+@by_engine
 def add_position(spectrum: xr.Dataset, trace: xr.Dataset) -> xr.Dataset:
     """Return a spectrum that says where its source was: position, coding and normalisation at mid-time.
 
@@ -115,6 +120,8 @@ def add_position(spectrum: xr.Dataset, trace: xr.Dataset) -> xr.Dataset:
         Kind ``spectrum`` of BAT, single or with a time axis.
     trace
         Kind ``ray_trace`` of one source (`batx.ray_trace`, or the auxiliary file of the mask weights).
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batupdatephakw, or a `batx.heasoft.Engine`.
 
     Returns
     -------

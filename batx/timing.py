@@ -9,6 +9,7 @@ import xarray as xr
 
 from batx.block_inputs import SPILL, Cells, cells_of_bins, cells_of_events, event_times, read_bins
 from batx.block_priors import prior_for
+from batx.engines import by_engine
 from batx.errors import KindError, ValueRangeError
 from batx.kernels.blocks import best_partition
 from batx.lightcurves import lightcurve
@@ -20,6 +21,7 @@ from batx.units import to_value
 __all__ = ["bayesian_blocks"]
 
 
+@by_engine
 def bayesian_blocks(
     ds: xr.Dataset,
     *,
@@ -58,6 +60,8 @@ def bayesian_blocks(
         ``"heasoft"`` for the behaviour of ``battblocks``: a block of one cell at the beginning is joined to
         the next; exposure is the width of the bins; every event counts, whatever its flags and energy, at
         most one a tick, and blocks begin and end with an event.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool battblocks, or a `batx.heasoft.Engine`.
 
     Returns
     -------

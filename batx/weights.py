@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, Coverage
+from batx.engines import by_engine
 from batx.errors import BatxWarning, EmptySelectionError, PositionError, ValueRangeError
 from batx.instrument.detector import DETID
 from batx.instrument.distortion import DistortionMap
@@ -40,6 +41,7 @@ TOLERANCE = 0.0006
 Traces = list[list[tuple[float, Trace]]]
 
 
+@by_engine
 def mask_weight(
     obj: xr.Dataset | xr.DataTree,
     ra: Any,
@@ -121,6 +123,8 @@ def mask_weight(
         Take the attitude as constant before its first and after its last row, instead of an error.
     compat
         ``"heasoft"``: extrapolate as the tool does, and trace again also while no detector is lit.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batmaskwtevt, or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -188,6 +192,7 @@ def mask_weight(
     return _with_summary(result, positions, traces, ends, step)
 
 
+@by_engine
 def mask_weight_image(
     obj: xr.Dataset | xr.DataTree,
     ra: Any,
@@ -227,6 +232,8 @@ def mask_weight_image(
         fraction.
     extrapolate, compat
         As for `mask_weight`.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batmaskwtimg, or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -276,6 +283,7 @@ def mask_weight_image(
     return _with_summary(image, positions, traces, [trace.place for _, trace in made], step)
 
 
+@by_engine
 def ray_trace(
     obj: xr.Dataset | xr.DataTree,
     ra: Any,
@@ -317,6 +325,8 @@ def ray_trace(
         only with ``normalisation="geometry"``).
     distortion, extrapolate, compat
         As for `mask_weight`.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batmaskwtevt, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Seconds of fits: one spectrum of 80 channels with errors, 100 spectra each with its own response, many epochs.
+"""Seconds of fits: one spectrum of 80 channels with errors, and 100 spectra each with its own response.
 
 Run ``python benchmarks/bench_fits.py``. The first two must be below 10 ms and 1.5 s.
 """

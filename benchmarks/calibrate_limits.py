@@ -3,8 +3,8 @@
 Run ``python benchmarks/calibrate_limits.py [SPECTRA]``; 4000 spectra of each case take twenty minutes on one
 core. Sources of index 2 are as bright as 0, 1, 3, 10 times the error of the matched rate in noise. "prior" is
 a brightness drawn anew for each spectrum, evenly from 0 to 30 times the error: a Bayesian limit claims to
-hold its share of these. False positives are the share of spectra of noise whose ``p_value`` is below a level, over
-that level.
+hold its share of these. False positives are the share of spectra of noise whose ``p_value`` is below a level,
+over that level.
 """
 
 from __future__ import annotations

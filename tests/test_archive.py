@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
-from web_server import Site, serving
+from web_server import Request, Site, serving
 
 import batx
 from batx import archive
@@ -340,6 +340,23 @@ def test_selection_and_tables(site: Site, tmp_path: Path):
         batx.fetch([], **options)
 
 
+def test_tables_of_any_kind(tap: Site, tmp_path: Path):
+    """Of pandas, astropy and xarray; without a time the archive is asked."""
+    import xarray as xr
+
+    columns = {"obsid": [OBS], "start_time": [np.nan]}
+    options = {"data": tmp_path, "mirrors": f"{tap.url}/FTP", "limits": QUICK, "instruments": "auxil"}
+    for table in (
+        pd.DataFrame(columns),
+        Table(columns),
+        xr.Dataset({key: ("n", value) for key, value in columns.items()}),
+        np.array([OBS]),
+        pd.Series([OBS]),
+    ):
+        assert batx.fetch(table, **options) == [tmp_path / OBS]
+    assert tap.count("/tap/sync") == 5
+
+
 def test_the_month_beside(site: Site, tmp_path: Path):
     """An observation that began in the last hours of a month may be in either folder."""
     table = {"obsid": [OBS], "start_time": [59548.9]}  # 2021-11-30
@@ -439,3 +456,93 @@ def test_layouts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert mirror_list() == ["https://example.org/x"]
     monkeypatch.setenv("BATX_MIRRORS", "https://a.org s3://b")
     assert mirror_list() == ["https://a.org", "s3://b"]
+
+
+def test_bucket(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stand-in for S3: lists of keys, heads, and parts of files, asked without a login."""
+    pytest.importorskip("s3fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    site.files |= {f"/bucket/{path.removeprefix('/FTP/')}": data for path, data in list(site.files.items())}
+    event = f"/bucket/swift/data/obs/2021_12/{OBS}/bat/event/sw{OBS}bevshsp_uf.evt.gz"
+    site.files[event] = GZIP * 20_000
+
+    def keys(request: Request, server: Any) -> None:
+        prefix = request.query.get("prefix", [""])[0]
+        names = [name.removeprefix("/bucket/") for name in site.files if name.startswith(f"/bucket/{prefix}")]
+        rest = {name: name[len(prefix) :].partition("/") for name in names}
+        folders = sorted({f"{prefix}{first}/" for first, slash, _ in rest.values() if slash})
+        body = "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in folders)
+        for name in names:
+            if not rest[name][1]:
+                size = len(site.files[f"/bucket/{name}"])
+                body += f'<Contents><Key>{name}</Key><Size>{size}</Size><ETag>"x"</ETag></Contents>'
+        page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{body}</ListBucketResult>"
+        server.answer(200, page.encode(), {"Content-Type": "application/xml"})
+
+    site.handlers |= {"/bucket": keys, "/bucket/": keys}
+    limits = Limits(timeout=5.0, stall=5.0, retries=1, pause=0.01, endpoint=site.url)
+    table = {"obsid": [OBS], "start_time": [59560.0]}
+    made = archive.plan(table, data=tmp_path, mirrors="s3://bucket", limits=limits)
+    assert len(made.files) == 5 and all(file.exact for file in made.files)
+    assert made.fetch() == [tmp_path / OBS]
+    assert (tmp_path / OBS / event.partition(f"{OBS}/")[2]).read_bytes() == GZIP * 20_000
+    assert not any("Authorization" in request.headers for request in site.asked)
+    with pytest.raises(MissingFileError, match="was not found"):
+        archive.plan(
+            {"obsid": ["00012345009"], "start_time": [59560.0]},
+            data=tmp_path, mirrors="s3://bucket", limits=limits, quicklook=False,
+        )  # fmt: skip
+
+
+def test_command(tap: Site, tmp_path: Path):
+    from click.testing import CliRunner
+
+    from batx.cli import main
+
+    common = ["fetch", OBS, "--to", str(tmp_path), "--mirror", f"{tap.url}/FTP"]
+    shown = CliRunner().invoke(main, [*common, "--dry-run"])
+    assert shown.exit_code == 0 and OBS in shown.output and not list(tmp_path.iterdir())
+    done = CliRunner().invoke(main, [*common, "-i", "auxil", "-i", "tdrss"])
+    assert done.exit_code == 0 and f"wrote {tmp_path / OBS}" in done.output
+    assert len(below(tmp_path)) == 2
+    again = CliRunner().invoke(main, [*common, "--offline", "-i", "bat"])
+    assert again.exit_code == 1 and "no files that were asked for in bat" in again.output
+    wrong = CliRunner().invoke(main, ["fetch", "x", "--to", str(tmp_path)])
+    assert wrong.exit_code == 1 and "expected the 11 digits" in wrong.output
+
+
+def test_xmm_from_esa(site: Site, tmp_path: Path):
+    """A packed file within a packed file, its name only in the question."""
+    import io
+    import tarfile
+
+    def tar(members: dict[str, bytes], mode: str) -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode=mode) as made:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                made.addfile(info, io.BytesIO(content))
+        return out.getvalue()
+
+    inner = tar({"0082_0123700101_PNS00301IME.FIT": FITS, "MANIFEST.1": b"x"}, "w")
+    packed = tar({"0123700101/odf/0082_0123700101.TAR": inner, "0123700101/readme.txt": b"x"}, "w:gz")
+    site.handlers["/aio"] = lambda request, server: server.send_file(request, packed)
+    options = {"data": tmp_path, "service": f"{site.url}/aio", "limits": QUICK}
+    found = archive.fetch_xmm("0123700101", **options)
+    assert found == tmp_path / "0123700101" / "ODF"
+    assert site.asked[0].query == {"obsno": ["0123700101"], "level": ["ODF"]}
+    assert below(tmp_path) == [
+        "0123700101/ODF/0123700101/odf/0082_0123700101_PNS00301IME.FIT",
+        "0123700101/ODF/0123700101/odf/MANIFEST.1",
+        "0123700101/ODF/0123700101/readme.txt",
+    ]
+    archive.fetch_xmm("0123700101", offline=True, **options)
+    assert len(site.asked) == 1
+    site.handlers["/aio"] = lambda request, server: server.answer(200, b"<html>No data</html>")
+    with pytest.raises(DownloadError, match="web page"):
+        archive.fetch_xmm("0123700102", **options)
+    with pytest.raises(MissingFileError, match="offline"):
+        archive.fetch_xmm("0123700102", offline=True, **options)

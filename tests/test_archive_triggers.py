@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from click.testing import CliRunner
 from test_archive import QUICK, below, votable
 from web_server import Request, Site, serving
 
 import batx
 from batx import archive
+from batx.cli import main
 from batx.errors import BatxWarning, FileFormatError, MissingFileError, ValueRangeError, WriteError
 from batx.instrument.detector import DETID
 from batx.simulate import Background, Box, Source, observation
@@ -89,7 +91,7 @@ def test_assembled(simulated: Path, trigger: Path, tmp_path: Path):
     ]
     record = json.loads((made / archive.assembly.RECORD).read_text())
     assert record["time"] == START + 2.0
-    assert record["parts"]["gain_offset"]["gap"] == pytest.approx(2 * 3600 + 502.0)
+    assert record["parts"]["gain_offset"]["gap"] == 2 * 3600.0 - 6.0
     assert record["parts"]["attitude"]["gap"] == 0.0
     assert before == {path: path.read_bytes() for path in simulated.rglob("*") if path.is_file()}
     tree = batx.open_observation(made, calibration=simulated / "caldb")
@@ -167,6 +169,20 @@ def test_fetch_trigger(site: Site, simulated: Path, tmp_path: Path):
     with pytest.raises(MissingFileError, match="offline"):
         archive.fetch_trigger(1104693, offline=True, **options)
     assert len(archive.plan_triggers(1104692, offline=True, **options).files) == 2
+    (made / "auxil").rename(made / "gone")
+    assert archive.fetch_trigger(1104692, overwrite=True, **options) == made
+    assert (made / "auxil").is_dir() and not (made / "gone").exists()
+    command = [
+        "fetch",
+        "--trigger",
+        "1104692",
+        "--to",
+        str(tmp_path / "other"),
+        "--mirror",
+        options["mirrors"],
+    ]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0 and f"wrote {tmp_path / 'other' / 'triggers' / TRIGGER}" in done.output
 
 
 def test_quicklook_triggers(site: Site, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -229,7 +245,8 @@ def test_scaled_map_images_the_burst(simulated: Path, tmp_path: Path, form: Any)
         return
     tree = batx.open_observation(simulated)
     parts = {name: tree[name].to_dataset() for name in ("aperture", "detector_mask", "attitude", "alignment")}
-    found = batx.find_sources(batx.sky_image(ds, **parts), snr=8)
+    ds = batx.scaled_map(path, scale=2.0, energy=(15.0, 50.0), detector_mask=parts["detector_mask"])
+    found = batx.detect(batx.sky_image(ds, **parts), snr=8)
     assert found.sizes["source"] == 1
     distance = np.hypot(
         (float(found["ra"][0]) - 155.0) * np.cos(np.radians(28.0)), float(found["dec"][0]) - 28.0

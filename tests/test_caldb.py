@@ -254,7 +254,14 @@ def test_many_at_a_time_get_whole_files(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["https://127.0.0.1:9/caldb", "ftp://nowhere/caldb", "http://[bad", "nowhere"]
+    "place",
+    [
+        "https://127.0.0.1:9/caldb",
+        "ftp://nowhere/caldb",
+        "http://[bad",
+        "nowhere",
+        "http://me:secret@127.0.0.1:9/x",
+    ],
 )
 def test_a_database_that_is_not_there_breaks_nothing(place: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CALDB", place)
@@ -266,8 +273,9 @@ def test_a_database_that_is_not_there_breaks_nothing(place: str, tmp_path: Path,
     folder = simulate.observation(tmp_path, (), simulate.Background(0.002), duration=2.0)
     obs = batx.open_observation(folder)
     assert obs.attrs["missing"] == ""
-    with pytest.raises(CalibrationError, match="aperture"):
+    with pytest.raises(CalibrationError, match="aperture") as caught:
         caldb.find("aperture", 6e8, limits=QUICK)
+    assert "secret" not in str(caught.value)
     (folder / "caldb").rename(tmp_path / "away")
     missing = batx.open_observation(folder).attrs["missing"].splitlines()
     assert [line.split(":")[0] for line in missing] == ["alignment", "aperture"]
@@ -349,3 +357,43 @@ def test_a_gzipped_file_serves_for_its_name(tree: Path, tmp_path: Path) -> None:
     found = caldb.find("aperture", 6e8, caldb=root)
     assert found.path.name == "mask.fits.gz"
     assert np.array_equal(found.open()["mask"].values, np.ones((9, 9)))
+
+
+# --- command line ------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    from click.testing import CliRunner
+
+    from batx.cli import main
+
+    result = CliRunner().invoke(main, list(arguments), env={"COLUMNS": "300"})
+    return result.exit_code, result.output
+
+
+def test_files_are_listed_and_fetched_on_the_command_line(site: Site, tmp_path: Path, monkeypatch) -> None:
+    code, text = command("calibration", "aperture", "alignment")
+    assert code == 0
+    assert text.count("missing") == 3
+    monkeypatch.setenv("CALDB", f"{site.url}/caldb")
+    code, text = command("calibration", "--fetch", "--time", "2020-01-06", "aperture", "clock")
+    assert code == 0
+    assert "aper_flux_v2.fits" in text
+    assert "2010-06-01" in text
+    monkeypatch.delenv("CALDB")
+    assert "swclock.fits" in command("calibration", "clock")[1]
+    code, text = command("calibration", "--fetch", "residual", "--caldb", f"{site.url}/caldb")
+    assert code != 0
+
+
+def test_energies_on_the_command_line(observation: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.evt"
+    arguments = ("calibrate", str(observation), "--calibration", str(tmp_path / "db" / trees.BAT / "bcf"))
+    code, text = command(*arguments, "-o", str(made))
+    assert code == 0, text
+    assert "FIXEDDAC" in text
+    assert "-500 s" in text
+    assert batx.open_dataset(made).attrs["gainmeth"] == "FIXEDDAC"
+    assert command(*arguments, "-o", str(made))[0] != 0
+    linear = command(*arguments, "-o", str(made), "--method", "linear", "--overwrite")
+    assert "LINEAR" in linear[1]

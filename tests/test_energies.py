@@ -267,6 +267,11 @@ def test_missing_calibration_is_said_with_the_remedy() -> None:
         calibrated(method="splines")
     with pytest.raises(MissingFileError, match="no such file"):
         calibrated(gain_offset="nowhere.fits")
+    for wrong in (5, {"a": 1}, [5]):
+        with pytest.raises(KindError, match="calibration: found"):
+            batx.calibrate_energy(events, MAPS["gain_offset"], calibration=wrong)
+    with pytest.raises(ValueRangeError, match="2 times"):
+        calibrated(time=[1.0, 2.0])
     with pytest.raises(KindError):
         batx.calibrate_energy(MAPS["pulser"], MAPS["gain_offset"])
     with pytest.raises(MissingVariableError, match="PHA"):
@@ -280,6 +285,8 @@ def test_inputs_are_left_as_they_are_and_dask_stays_lazy() -> None:
     before = events.copy(deep=True)
     made = calibrated(events)
     xr.testing.assert_identical(events, before)
+    swapped = events.assign(pha=("event", events["pha"].values.astype(">i2")))
+    np.testing.assert_array_equal(calibrated(swapped)["pi"], made["pi"])
     lazy = calibrated(events.chunk(event=1000))
     assert lazy["energy"].chunks is not None
     xr.testing.assert_equal(lazy.compute(), made)

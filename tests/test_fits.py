@@ -206,7 +206,7 @@ def test_area_and_exposure_scale_the_norm() -> None:
     (None, (0, 30)), ((15.0, 150.0), (0, 29)), ((14.0, 151.0), (0, 30)), ((16.0, 100.0), (1, 24)),
 ])  # fmt: skip
 def test_energies_select_as_ignore_does(energy: tuple[float, float] | None, kept: tuple[int, int]) -> None:
-    """A bin that contains or ends at a limit is left out; a limit at or beyond the end leaves all in."""
+    """A bin that contains or ends at a limit is left out; an upper one at the end drops the last bin."""
     fit = counts(MEAN).bat.fit("powerlaw", response=RSP, energy=energy, errors="covariance")
     bounds = RSP["energy_bnds"].values[slice(*kept)]
     np.testing.assert_array_equal(fit["bin_energy_bnds"], bounds)
@@ -383,7 +383,40 @@ def test_commands_of_xspec(files: Path) -> None:
     assert "ignore 1:**-20.0 100.0-**" in text and "model cflux(cutoffpl)" in text
     joint = script(files, [files / "a.pha", files / "b.pha"], "constant*powerlaw", "xspec", untied=["factor"],
                    parameters={"factor[0]": {"value": 1.0, "frozen": True}})  # fmt: skip
-    assert joint.splitlines()[-1].split(" & ")[-2:] == ["=2", "=3"]
+    assert joint.splitlines()[-1].split(" & ")[-2:] == ["=p2", "=p3"]
+    order = [line.split()[0] for line in joint.splitlines()]
+    assert order == ["data", "response", "response", "ignore", "statistic", "statistic", "model"]
+
+
+def test_commands_of_xspec_carry_what_would_change_the_fit(files: Path) -> None:
+    """Limits (those of XSPEC end cutoffpl at 500 keV), links of headers that were not used, bad channels."""
+    wide = {"e_cut": {"value": 800.0, "frozen": True}}
+    text = script(files, files / "a.pha", "cutoffpl", "xspec", parameters=wide, ignore_bad=False)
+    part = text.splitlines()[-1].split(" & ")[2].split(",")
+    assert part[:2] == ["800.0", "-8"] and float(part[2]) == 1.0 and float(part[5]) == 1e5
+    assert "ignore" not in text
+    linked = counts(MEAN).assign_attrs(backfile="b.pha", ancrfile="gone.arf")
+    linked.bat.to_fits(files / "linked.pha", overwrite=True)
+    text = script(files, files / "linked.pha", "powerlaw", "xspec", background=False)
+    assert "backgrnd 1 none" in text and "arf 1 none" in text
+    text = script(files, files / "linked.pha", "powerlaw", "xspec", background=files / "b.pha")
+    assert f"backgrnd 1 {files / 'b.pha'}" in text
+
+
+def test_commands_that_would_mean_something_else(files: Path) -> None:
+    odd = files / "an odd name.pha"
+    odd.write_bytes((files / "a.pha").read_bytes())
+    with pytest.raises(batx.BatxError, match=r"does not read .* as the name of a file"):
+        script(files, odd, "powerlaw", "xspec")
+    both = [files / "a.pha", files / "b.pha"]
+    for format in ("xspec", "sherpa"):
+        with pytest.raises(batx.BatxError, match="differs from spectrum to spectrum"):
+            script(files, both, "powerlaw", format, untied=["index"], parameters={"pivot": 50.0})
+    for format in ("sherpa", "3ml"):
+        with pytest.raises(batx.BatxError, match="no error of the model"):
+            script(files, files / "a.pha", "powerlaw", format, statistic="chi2", model_error=0.02)
+    text = script(files, files / "a.pha", "powerlaw", "sherpa", statistic="chi2", background=files / "b.pha")
+    assert "use_errors=True" in text and "ui.subtract(1)" in text
 
 
 def test_scripts_of_other_programs(files: Path) -> None:

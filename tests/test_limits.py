@@ -10,7 +10,7 @@ from scipy.stats import norm, poisson
 
 import batx
 from batx.errors import BatxWarning, KindError, ModelError, ValueRangeError
-from batx.kernels.limits import best_amplitude, credible_limit, li_ma, profile_limit
+from batx.kernels.limits import best_amplitude, credible_limit, li_ma, over_gaussian, profile_limit
 from batx.schema import build
 
 EDGES = np.array([[15.0, 25.0], [25.0, 50.0], [50.0, 100.0], [100.0, 150.0]])
@@ -203,6 +203,27 @@ def test_li_ma():
         li_ma(on, off, 0.25) for on, off in zip(rng.poisson(50, 4000), rng.poisson(200, 4000), strict=True)
     ]
     assert np.std(values) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("on", "mean", "sigma"), [(140, 100, 7.0), (60, 100, 7.0), (3, 0.5, 0.4), (0, 2, 0.5), (9, 4, 0)]
+)
+def test_counts_over_a_gaussian_background(on, mean, sigma):
+    """The likelihood ratio, with the likeliest background found by brute force."""
+    level = np.linspace(1e-4, 3 * max(on, mean), 400001) if sigma else np.array([float(mean)])
+    poisson = 2 * (level - on + (on * np.log(on / level) if on else 0))
+    worst = np.min(poisson + ((level - mean) / sigma) ** 2 if sigma else poisson)
+    made = over_gaussian(on, mean, sigma)
+    assert abs(made) == pytest.approx(np.sqrt(worst), rel=1e-4)
+    assert np.sign(made) == np.sign(on - mean)
+
+
+def test_significance_over_rates_of_a_background():
+    on = counted([30, 40, 20, 10])
+    off = weighted([0.2, 0.2, 0.1, 0.1], [0.01, 0.01, 0.01, 0.01])
+    off = off.assign_attrs(weighting="none")
+    made = batx.significance(on, (10, 200), background=off, response=response())
+    assert float(made.snr) == pytest.approx(over_gaussian(100, 60, 2.0), rel=1e-6)
 
 
 def test_significance():

@@ -208,6 +208,19 @@ def test_other_errors_end_the_run_and_the_next_goes_on(words: Words):
     assert words.done == ["count", "report"]
 
 
+def test_what_a_step_reads_may_be_told_by_texts(tmp_path: Path):
+    state, done = {"size": "1"}, []
+    step = Step("a", "a", lambda _: done.append(1), outside=lambda _: state)
+    pipeline = Pipeline("p", [step], tmp_path / "out")
+    pipeline.run()
+    pipeline.run()
+    assert len(done) == 1
+    state["size"] = "2"
+    assert pipeline.status()[0].reason == "file size changed"
+    pipeline.run()
+    assert len(done) == 2
+
+
 def test_warnings_are_kept_as_notes(words: Words):
     def warn(_: Work) -> None:
         warnings.warn("odd words", BatxWarning, stacklevel=1)
@@ -253,6 +266,13 @@ def test_other_folders_are_refused(words: Words):
     words.pipeline.run()
     with pytest.raises(WriteError, match="'words', not of 'other'"):
         Pipeline("other", [], words.out).run()
+
+
+def test_a_folder_that_cannot_be_made_is_said(words: Words):
+    words.out.write_text("a file")
+    with pytest.raises(WriteError, match="cannot make the folder"):
+        words.pipeline.run()
+    assert words.out.read_text() == "a file"
 
 
 def test_a_file_that_the_step_did_not_make_is_not_replaced(words: Words):

@@ -45,6 +45,7 @@ LAYERS = (
     "accessors",
     "__init__",
     "demo",
+    "doctor",
     "commands",
     "cli",
     "__main__",

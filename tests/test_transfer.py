@@ -558,3 +558,78 @@ def test_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         config.write_text(text)
         with pytest.raises(Exception, match=r"config\.toml"):
             data_directory()
+
+
+def test_a_header_without_end(site: Site, tmp_path: Path):
+    """A byte now and then is no answer."""
+
+    def drip(request: Request, server: Any) -> None:
+        server.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(100):
+            server.wfile.write(b"x")
+            server.wfile.flush()
+            time.sleep(0.05)
+
+    site.handlers["/drip.fits"] = drip
+    begin = time.monotonic()
+    with pytest.raises(DownloadError, match=r"no answer|broke off"):
+        download(
+            f"{site.url}/drip.fits", tmp_path / "x.fits", limits=Limits(timeout=0.3, stall=0.3, retries=0)
+        )
+    assert time.monotonic() - begin < 2.0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_interruption_is_prompt(site: Site, tmp_path: Path):
+    """Also while servers are silent, at the head and within a file."""
+    site.handlers["/silent.fits"] = lambda request, server: time.sleep(20)
+    site.handlers["/a/x.fits"] = lambda request, server: server.send_file(
+        request, DATA, cut=1000, step=100, pause=8
+    )
+    items = f"[Item('x.fits', '{site.url}/a/x.fits'), Item('y.fits', '{site.url}/silent.fits')]"
+    code = f"from batx.transfer import *; download_all({items}, r'{tmp_path}')"
+    run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 30
+        while len(site.asked) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.2)
+        run.send_signal(2)
+        begin = time.monotonic()
+        errors = run.communicate(timeout=15)[1]
+        assert time.monotonic() - begin < 6.0
+    finally:
+        run.kill()
+        run.wait()
+    assert b"KeyboardInterrupt" in errors
+    assert not (tmp_path / "x.fits").exists()
+
+
+def test_a_head_that_breaks_off(site: Site, tmp_path: Path):
+    """Without a length, nothing is no file."""
+
+    def cut(request: Request, server: Any) -> None:
+        server.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Ty")
+        server.close_connection = True
+
+    site.handlers["/x.txt"] = cut
+    with pytest.raises(DownloadError, match="before the file began"):
+        download(f"{site.url}/x.txt", tmp_path / "x.txt", limits=QUICK)
+    site.handlers["/x.txt"] = lambda request, server: server.answer(200, b"")
+    assert download(f"{site.url}/x.txt", tmp_path / "x.txt", limits=QUICK).stat().st_size == 0
+
+
+def test_directory_pages_with_tables(site: Site):
+    rows = "".join(
+        f'<tr><td><img></td><td><a href="{name}">{name[:8]}..&gt;</a></td>'
+        f'<td align="right">2021-12-12 01:02  </td><td align="right">{size}</td><td>&nbsp;</td></tr>'
+        for name, size in (("a.evt.gz", "1.5M"), ("sub/", "  - "), ("b.hk", "512 "))
+    )
+    page = f"<html><h1>Index of /t</h1><table>{rows}</table></html>".encode()
+    site.handlers["/t/"] = lambda request, server: server.answer(200, page, {"Content-Type": "text/html"})
+    assert entries(f"{site.url}/t", limits=QUICK) == [
+        Entry("a.evt.gz", False, 1572864),
+        Entry("b.hk", False, 512),
+        Entry("sub", True),
+    ]

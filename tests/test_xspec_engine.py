@@ -5,12 +5,14 @@ The stand-in (``tests/pyxspec``) fits by itself, or gives the answers that XSPEC
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from fit_inputs import counts, expected, rates, response
+from test_sessions import is_gone
 from xspec_inputs import CASES, ranges, reference
 
 import batx
@@ -274,12 +277,14 @@ def test_fluxes_beyond_the_response(engine: Xspec) -> None:
     assert np.isnan(fitted(engine, SPECTRUM, flux=(200, 300), compat="xspec")["flux"])
 
 
+@pytest.mark.filterwarnings("ignore:.*names a correction file")
 def test_files_are_read_by_xspec_itself(engine: Xspec, tmp_path: Path) -> None:
     """Under names that no program can misread, with the links of the request and not of the header."""
     folder = tmp_path / "a folder, with {odd} names [1]"
     folder.mkdir()
     matrix = batx.to_fits(response(), folder / "my response+1.rsp")
-    data = SPECTRUM.assign_attrs(respfile="gone.rsp", backfile="gone.pha", ancrfile="gone.arf")
+    gone = {key: f"gone.{key}" for key in ("respfile", "backfile", "ancrfile", "corrfile")}
+    data = SPECTRUM.assign_attrs(gone)
     path = batx.to_fits(data, folder / "my spectrum.pha")
     before = path.read_bytes()
     mine = fitted(engine, path, response=matrix, background=False)
@@ -383,6 +388,33 @@ def test_a_process_for_many_fits(engine: Xspec) -> None:
     again = fitted(engine, SPECTRUM)
     assert engine._running().hello["pid"] == first
     assert_same(again, fitted("native", SPECTRUM))
+
+
+def test_an_engine_that_is_forgotten_ends() -> None:
+    engine = Xspec()
+    session = engine._running()
+    worker, folder = session.hello["pid"], session.folder
+    del engine, session
+    gc.collect()
+    assert is_gone(worker)
+    assert not folder.exists()
+
+
+def test_threads_share_an_engine(engine: Xspec) -> None:
+    spectra = [counts(expected("powerlaw", [index, 1.0, 50.0])) for index in (1.5, 1.9, 2.3)]
+    with ThreadPoolExecutor(3) as pool:
+        mine = list(pool.map(lambda spectrum: fitted(engine, spectrum, errors="covariance"), spectra))
+    for fit, spectrum in zip(mine, spectra, strict=True):
+        native = fitted("native", spectrum, errors="covariance")
+        assert fit["statistic"].item() == pytest.approx(native["statistic"].item(), rel=1e-4)
+
+
+def test_wrong_settings_are_refused() -> None:
+    for how in ({"errors": "none"}, {"delta": -1.0}):
+        with pytest.raises(ValueRangeError):
+            fitted("xspec", SPECTRUM, **how)
+    with pytest.raises(ValueRangeError, match="timeout"):
+        Xspec(timeout=0.0)
 
 
 # ---------------------------------------------------------------- finding it

@@ -279,20 +279,24 @@ class _Found:
 
 def _wanted(observations: Any, mission: Mission) -> dict[str, Any]:
     """Return the ids, each with the time of its start if that is known (MJD or None)."""
-    if isinstance(observations, (str, int)) or (
-        hasattr(observations, "item") and getattr(observations, "ndim", 1) == 0
-    ):
-        ids, times = [observations], [None]
-    elif hasattr(observations, "keys") and "obsid" in observations:
-        ids = list(_column(observations, "obsid"))
-        key = next((key for key in ("start", mission.times[0]) if key in observations), None)
-        times = [None] * len(ids) if key is None else list(_column(observations, key))
-    else:
-        ids = list(observations)
-        times = [None] * len(ids)
+    names = set(observations.keys()) if hasattr(observations, "keys") else set()
+    names |= set(getattr(observations, "coords", ()))
+    scalar = isinstance(observations, (str, int)) or getattr(observations, "ndim", None) == 0
+    ids = (
+        [observations]
+        if scalar
+        else list(_column(observations, "obsid") if "obsid" in names else observations)
+    )
+    key = next((key for key in ("start", mission.times[0]) if key in names and "obsid" in names), None)
+    times = [None] * len(ids) if key is None else [_known(time) for time in _column(observations, key)]
     if not ids:
         raise ValueRangeError("observations: found none, expected ids such as '00012345000'")
     return {obs_id_text(one, mission): time for one, time in zip(ids, times, strict=True)}
+
+
+def _known(time: Any) -> Any:
+    """Return a time, None if it is missing."""
+    return time if time == time and time is not None else None  # neither NaN nor NaT is itself
 
 
 def _column(table: Any, name: str) -> Any:
@@ -493,7 +497,7 @@ def _quicklook(obs_id: str, request: _Request) -> _Found | None:
         versions = [
             entry.name
             for entry in entries(_QUICKLOOK, limits=request.limits)
-            if entry.folder and re.fullmatch(rf"sw{obs_id}\.\d{{3}}", entry.name)
+            if re.fullmatch(rf"sw{obs_id}\.\d{{3}}", entry.name)
         ]
         if not versions:
             return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from batx.caldb.contents import Packaged, packaged
     from batx.caldb.finding import CalibrationFile, clock, fetch, find, listing, load, served
     from batx.caldb.places import MIRRORS, cache_directory
-    from batx.caldb.purposes import PURPOSES
+    from batx.caldb.purposes import PURPOSES, purpose_named
 
 __all__ = [
     "MIRRORS",
@@ -26,6 +26,7 @@ __all__ = [
     "listing",
     "load",
     "packaged",
+    "purpose_named",
     "served",
 ]
 
@@ -41,6 +42,7 @@ _PLACES = {
     "listing": "finding",
     "load": "finding",
     "packaged": "contents",
+    "purpose_named": "purposes",
     "served": "finding",
 }
 

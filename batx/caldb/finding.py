@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,24 @@ from typing import TYPE_CHECKING, Any
 from batx.caldb.index import Entry, choose
 from batx.caldb.places import MIRRORS, Database, databases
 from batx.caldb.purposes import PURPOSES, Purpose, purpose_named
-from batx.errors import BatxError, CalibrationError
+from batx.errors import BatxError, CalibrationError, ValueRangeError
 from batx.met import ClockFile, read_clock, to_met
 from batx.transfer import Limits
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["CalibrationFile", "clock", "fetch", "find", "listing", "load", "served", "unindexed"]
+__all__ = [
+    "CalibrationFile",
+    "clock",
+    "fetch",
+    "find",
+    "listing",
+    "load",
+    "served",
+    "single_time",
+    "unindexed",
+]
 
 _MJDREF = 51910.0
 #: of downloads that were asked for
@@ -49,18 +59,22 @@ class CalibrationFile:
     entry: Entry
     database: str
 
+    @property
+    def valid_from(self) -> str:
+        """Day from when on it holds, empty if it does not say."""
+        return "" if self.entry.start == float("-inf") else _date(self.entry.start)
+
     @cached_property
     def record(self) -> dict[str, Any]:
         """What the provenance of products says of it."""
         with self.path.open("rb") as stream:
             checksum = hashlib.file_digest(stream, "sha256").hexdigest()
-        valid = "" if self.entry.start == float("-inf") else _date(self.entry.start)
         return {
             "file": self.path.name,
             "path": os.fspath(self.path),
             "extension": self.entry.extension,
             "codename": self.entry.codename,
-            "valid_from": valid,
+            "valid_from": self.valid_from,
             "database": self.database,
             "sha256": checksum,
         }
@@ -87,7 +101,28 @@ def _mjd(time: Any) -> float | None:
     """Return UTC as MJD, to half a minute (the clock is taken as perfect), `None` for now."""
     if time is None:
         return None
-    return _MJDREF + float(to_met(time, {"utcf": 0.0}, name="time")) / 86400
+    return _MJDREF + single_time(time, {"utcf": 0.0}) / 86400
+
+
+def single_time(time: Any, attrs: Mapping[str, Any]) -> float:
+    """Return one time as MET.
+
+    Parameters
+    ----------
+    time
+        As for `batx.met.to_met`.
+    attrs
+        As there.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is not a single time.
+    """
+    met = to_met(time, attrs, name="time")
+    if met.size != 1:
+        raise ValueRangeError(f"time: found {met.size} times, expected one")
+    return float(met.reshape(()))
 
 
 def find(

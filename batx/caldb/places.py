@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batx.caldb.index import CONFIG, Branch, Entry, default_branch, read_config, read_index
-from batx.errors import BatxError, CalibrationError, DownloadError, FileFormatError, MissingFileError
+from batx.errors import (
+    BatxError,
+    CalibrationError,
+    DownloadError,
+    FileFormatError,
+    MissingFileError,
+    ValueRangeError,
+)
 from batx.transfer import Limits, download
 from batx.transfer.limits import scheme, shown
 
@@ -237,15 +244,18 @@ def databases(
         In place of the environment variables.
     """
     place = caldb if caldb is not None else (os.environ if environment is None else environment).get("CALDB")
+    if place is not None and not isinstance(place, (str, os.PathLike)):
+        raise ValueRangeError(f"caldb: found {place!r}, expected a folder or a URL")
+    place = os.fspath(place).strip().removeprefix("file://") if place else None
     kept = cache_directory(cache) / "caldb"
     made: list[Database] = []
     servers: tuple[str, ...] = ()
     if place:
         if is_remote(place):
-            servers = (os.fspath(place),)
+            servers = (place,)
         else:
             name = "caldb" if caldb is not None else "$CALDB"
-            made.append(Database(Path(place).expanduser(), (), f"{name} ({os.fspath(place)})"))
+            made.append(Database(Path(place).expanduser(), (), f"{name} ({place})"))
     if download and not servers:
         servers = MIRRORS
     if download is False:

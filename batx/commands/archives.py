@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -78,30 +78,38 @@ def fetch(
     from batx.transfer import Limits
 
     limits = Limits(connections=connections)
+    common: dict[str, Any] = {
+        "data": data,
+        "mirrors": mirrors or None,
+        "quicklook": quicklook,
+        "limits": limits,
+    }
     with progress() as step:
         if trigger:
-            made = archive.plan_triggers(
-                observations, data=data, mirrors=mirrors or None, offline=offline, limits=limits, step=step
-            )
+            made = archive.plan_triggers(observations, offline=offline, step=step, **common)
         else:
             made = archive.plan(
                 observations,
                 mission=mission,
                 instruments=instruments or None,
                 match=match or None,
-                data=data,
-                mirrors=mirrors or None,
-                quicklook=quicklook,
                 offline=offline,
-                limits=limits,
                 step=step,
+                **common,
             )
     _show(made)
-    if dry_run or not made.left:
+    if dry_run:
         return
-    with _bar(made) as advance:
-        made.fetch(advance)
-    for folder in dict.fromkeys(made.folders.values()):
+    if made.left:
+        with _bar(made) as advance:
+            made.fetch(advance)
+    folders = list(dict.fromkeys(made.folders.values()))
+    if trigger:
+        with progress() as step:
+            for number in observations:
+                step(f"fetching what is near trigger {number}")
+                folders.append(archive.fetch_trigger(number, offline=offline, **common))
+    for folder in folders if made.left or trigger else []:
         click.echo(f"wrote {folder}")
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batx.commands.options import EXISTING, NewFile, Number
+from batx.commands.options import NEW, NewFile, Number
+from batx.commands.pipelines import run_pipeline
 from batx.commands.products import refuse_existing
 from batx.commands.screen import Command, progress, sheet, table
 from batx.errors import MissingFileError
@@ -22,13 +23,16 @@ _MOST = 20
 
 
 @click.command(cls=Command)
-@click.argument("sources", nargs=-1, required=True, type=EXISTING)
+@click.argument("sources", nargs=-1, type=NEW)
 @click.option(
     "--output",
     "-o",
-    type=NewFile(".zarr"),
-    help="Store to write; if it is there, what is in it is not searched again, and the rest is added.",
+    type=NewFile(".zarr", ""),
+    help="Store to write (.zarr), or folder for all results; what is in it is not searched again.",
 )
+@click.option("--guano", is_flag=True, help="Search the GUANO dumps from --since to --until; needs a folder.")
+@click.option("--data", type=NEW, help="Directory of data, for observation ids and dumps.")
+@click.option("--offline", is_flag=True, help="Use what is in the directory of data, and fetch nothing.")
 @click.option("--since", type=Number(), help="Only observations that begin then or later: UTC date or MET s.")
 @click.option("--until", type=Number(), help="Only observations that begin before: UTC date or MET s.")
 @click.option("--max-observations", type=click.IntRange(1), help="Stop when so many have been searched.")
@@ -43,14 +47,27 @@ _MOST = 20
 @click.option("--compat", type=click.Choice(["batanalysis"]), help="Search by the public procedure.")
 @click.option("--plot", "-p", type=NewFile(".png", ".pdf", ".svg"), help="Picture of the most significant.")
 @click.option("--overwrite", is_flag=True, help="Replace the picture if it exists.")
-def glitches(sources: tuple[Path, ...], output: Path | None, plot: Path | None, **options: Any) -> None:
+def glitches(
+    sources: tuple[Path, ...], output: Path | None, plot: Path | None, guano: bool, **options: Any
+) -> None:
     """Find heat-pipe glitches: when they are, and their detector images.
 
-    SOURCES are event files, directories of observations, or directories of many of these. One dataset for all
-    is written as it grows; when interrupted, the same command goes on.
+    SOURCES are event files, directories of observations, or directories of many of these; with a folder for
+    the results also observation ids, whose events are fetched. One dataset for all is written as it grows;
+    when interrupted, the same command goes on.
     """
     import batx
 
+    places = {name: options.pop(name) for name in ("data", "offline")}
+    if output is not None and not output.suffix:
+        _run(sources, output, plot, guano, options | places)
+        return
+    if guano:
+        raise click.UsageError("--guano needs a folder for the results: -o FOLDER")
+    missing = [str(source) for source in sources if not source.exists()]
+    if missing or not sources:
+        what = f"found no {missing[0]}" if missing else "found no SOURCES"
+        raise click.UsageError(f"{what}; observation ids and --guano need a folder for the results (-o)")
     refuse_existing(options.pop("overwrite"), plot)
     files = batx.event_files(*sources, since=options.pop("since"), until=options.pop("until"))
     with tempfile.TemporaryDirectory() as folder, progress() as step:
@@ -70,6 +87,25 @@ def glitches(sources: tuple[Path, ...], output: Path | None, plot: Path | None, 
         click.echo(f"wrote {output}")
     if plot is not None:
         click.echo(f"wrote {plot}" if found.sizes["glitch"] else "no glitch, no picture")
+
+
+def _run(
+    sources: tuple[Path, ...], output: Path, plot: Path | None, guano: bool, options: dict[str, Any]
+) -> None:
+    """Run the pipeline: list, search, report."""
+    from batx.pipelines import glitches as pipeline_of_glitches
+
+    since, until = options.pop("since"), options.pop("until")
+    overwrite = options.pop("overwrite")
+    most = [options.pop(name) for name in ("max_observations", "max_glitches")]
+    if any(most) or plot is not None or overwrite:
+        raise click.UsageError("--max-observations, --max-glitches, --plot and --overwrite are for a store")
+    if (since is None) == guano or (until is None) == guano:
+        raise click.UsageError("--guano, --since and --until belong together, where the output is a folder")
+    span = (since, until) if guano else None
+    run_pipeline(pipeline_of_glitches(output, *sources, time=span, **options), None, None, False)
+    click.echo((output / "result.txt").read_text(encoding="utf-8"), nl=False)
+    click.echo(f"wrote {output}")
 
 
 def _print(found: xr.Dataset, sources: tuple[Path, ...]) -> None:

@@ -40,6 +40,7 @@ run_options = together(
 )
 @click.option("--compat", type=click.Choice(["heasoft"]), help="The numbers of the tools.")
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Whether to draw figures.")
+@click.option("--failed", is_flag=True, help="SOURCE is the number of a failed trigger, to be put together.")
 @click.option("--data", type=NEW, help="Directory of data, for an observation id.")
 @click.option("--offline", is_flag=True, help="Use what is in the directory of data, and fetch nothing.")
 @calibration_options

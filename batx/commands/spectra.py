@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["fit", "limit", "response"]
 
 _PICTURES = (".png", ".pdf", ".svg")
+#: channels that are used of spectra of BAT
+_BAT = (15.0, 150.0)
 _BAND = click.option(
-    "--energy", type=(float, float), default=(15.0, 150.0), show_default=True, help="Channels used, keV."
+    "--energy",
+    type=(float, float),
+    help="Channels used, keV.  [default: 15 to 150 of burst spectra, else all]",
 )
 _RESPONSE = click.option(
     "--response",
@@ -60,8 +64,12 @@ class Setting(click.ParamType):
               help="What is minimised.")  # fmt: skip
 @click.option("--set", "settings", type=Setting(), multiple=True, help="Start value; with ! it is frozen.")
 @click.option("--untie", multiple=True, help="Parameter that each spectrum has for itself.")
-@click.option("--flux", type=(float, float), multiple=True, help="Band of a flux, keV.  [default: --energy]")
+@click.option(
+    "--flux", type=(float, float), multiple=True, help="Band of a flux, keV.  [default: the channels]"
+)
 @click.option("--delta", type=float, default=1.0, show_default=True, help="Of intervals; 2.706 for 90 %.")
+@click.option("--engine", type=click.Choice(["native", "xspec"]), default="native", show_default=True,
+              help="What makes the fit; xspec needs pyXspec.")  # fmt: skip
 @click.option("--script", type=NewFile(".xcm", ".py"), help="Commands for XSPEC (.xcm) or Sherpa (.py).")
 @_OUTPUT
 @click.option("--plot", "-p", type=NewFile(*_PICTURES), help="Picture to write; .png, .pdf or .svg.")
@@ -69,7 +77,7 @@ class Setting(click.ParamType):
 def fit(
     spectra: tuple[Path, ...],
     model: str,
-    energy: tuple[float, float],
+    energy: tuple[float, float] | None,
     response_file: tuple[Path, ...],
     background: Path | None,
     settings: tuple[tuple[str, dict[str, Any]], ...],
@@ -91,15 +99,17 @@ def fit(
     refuse_existing(overwrite, output, plot, script)
     with progress() as step:
         step(f"fitting {model}")
+        opened = [batx.open_dataset(path) for path in spectra]
+        bands = [energy or _own_band(entry) for entry in opened]
         found = batx.fit(
-            [str(path) for path in spectra],
+            opened,
             model,
             response=tuple(map(str, response_file)) if response_file else None,
             background=background,
-            energy=energy,
+            energy=bands,
             parameters=dict(settings),
             untied=untie,
-            flux=list(flux) if len(flux) > 1 else flux[0] if flux else energy,
+            flux=list(flux) if len(flux) > 1 else flux[0] if flux else bands[0],
             **options,
         )
         written = [write(found, output, overwrite)] if output else []
@@ -113,6 +123,14 @@ def fit(
         click.echo(f"note: {found.attrs['message']}")
     for path in written:
         click.echo(f"wrote {path}")
+
+
+def _own_band(spectrum: xr.Dataset) -> tuple[float, float] | None:
+    """Return the channels that are used by default: those of bursts, or `None` for all."""
+    from batx.survey_spectra import SURVEY_EDGES
+
+    is_bat = str(spectrum.attrs.get("instrument", "")).upper() == "BAT"
+    return _BAT if is_bat and spectrum.sizes["channel"] != len(SURVEY_EDGES) - 1 else None
 
 
 def _draw(found: xr.Dataset, path: Path, overwrite: bool) -> Path:
@@ -131,7 +149,7 @@ def _draw(found: xr.Dataset, path: Path, overwrite: bool) -> Path:
 @click.option("--method", type=click.Choice(["bayesian", "profile", "rate"]), default="bayesian",
               show_default=True, help="Kind of limit.")  # fmt: skip
 @_BAND
-@click.option("--flux", type=(float, float), help="Band of the flux, keV.  [default: --energy]")
+@click.option("--flux", type=(float, float), help="Band of the flux, keV.  [default: the channels]")
 @_RESPONSE
 @_OUTPUT
 @_OVERWRITE
@@ -140,7 +158,7 @@ def limit(
     index: tuple[float, ...],
     template: tuple[str, ...],
     sigma: float,
-    energy: tuple[float, float],
+    energy: tuple[float, float] | None,
     flux: tuple[float, float] | None,
     response_file: tuple[Path, ...],
     output: Path | None,
@@ -156,13 +174,14 @@ def limit(
     with progress() as step:
         step("computing")
         ds = batx.open_dataset(spectrum)
+        energy = energy or _own_band(ds)
         seen = batx.significance(ds, energy, response=response)
         found = batx.upper_limit(
             ds, sigma=sigma, template=shapes, energy=energy, flux=flux or energy, response=response, **options
         )
         written = [write(found, output, overwrite)] if output else []
     rate, error, snr = (float(seen[name]) for name in ("rate", "rate_err", "snr"))
-    band = f"{energy[0]:g}-{energy[1]:g} keV"
+    band = f"{seen.attrs['emin']:g}-{seen.attrs['emax']:g} keV"
     table({"rate": f"{rate:.4g} ± {error:.2g} count/s, {band}", "significance": f"{snr:.2f} sigma"})
     rows = [
         [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from batx.heasoft import tools
 from batx.heasoft.backends import Backend, Call, DryRun, Request, Sas, Subprocess
+from batx.heasoft.engine import Engine
 from batx.heasoft.parfiles import Parameter, ParFile
 from batx.heasoft.processes import Ending
 from batx.heasoft.replay import Recorder, Recording, Replay
@@ -19,6 +20,7 @@ __all__ = [
     "Call",
     "DryRun",
     "Ending",
+    "Engine",
     "ParFile",
     "Parameter",
     "Recorder",

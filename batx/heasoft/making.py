@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 from batx.errors import BatxError, ToolError, WriteError
 from batx.heasoft.backends import Backend, Call, Request
@@ -34,8 +35,15 @@ class Making:
     """One call on its way: looked up, staged, run, checked, published and recorded."""
 
     def __init__(
-        self, call: Request, backend: Backend, par: ParFile | None, plan: Plan, checksums: Checksums
+        self,
+        call: Request,
+        backend: Backend,
+        par: ParFile | None,
+        plan: Plan,
+        checksums: Checksums,
+        stop: Event | None = None,
     ) -> None:
+        self.stop = stop
         self.call, self.backend, self.par, self.plan, self.checksums = call, backend, par, plan, checksums
         self.task = call.task
         self.version = backend.version(call.task)
@@ -51,7 +59,8 @@ class Making:
             with tempfile.TemporaryDirectory(prefix="batx-") as folder:
                 return self._make(Path(folder), None, set())
         _make_private(self.home)
-        known = self.backend.name, self.version, self.par
+        context = getattr(self.backend, "context", dict)(self.call.environment)
+        known = self.backend.name, self.version, self.par, context
         ledger = Ledger(self.call, *known, self.plan, self.checksums, self.home)
         with FileLock(self.home / f"{ledger.stem}.lock", timeout=self.call.timeout):
             if not self.call.again and (earlier := ledger.known()):
@@ -80,6 +89,7 @@ class Making:
             0.0 if math.isinf(self.call.timeout) else self.call.timeout,
             self.call.log_limit,
             self.call.file_limit,
+            self.stop,
         )
         ending = self.backend.execute(call)
         result = self._told(call, ending)

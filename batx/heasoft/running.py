@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from threading import Event
 from typing import Any
 
 from batx.errors import BatxError, ParameterError
@@ -124,7 +125,7 @@ def run(task: str | Task, parameters: Mapping[str, Any] | None = None, /, **opti
     return perform(request(task, parameters, **options))
 
 
-def perform(call: Request, checksums: Checksums | None = None) -> Result:
+def perform(call: Request, checksums: Checksums | None = None, stop: Event | None = None) -> Result:
     """Make a call that was described by `request`; see `run`.
 
     Examples
@@ -139,7 +140,7 @@ def perform(call: Request, checksums: Checksums | None = None) -> Result:
         return _shown(call, backend, par, given)
     plan = plan_files(call.task, given, call.outputs, call.into)
     plan.texts = _checked(call.task, par, given, plan)
-    return Making(call, backend, par, plan, checksums or Checksums()).result()
+    return Making(call, backend, par, plan, checksums or Checksums(), stop).result()
 
 
 def _named(call: Request, par: ParFile | None) -> dict[str, Any]:
@@ -236,5 +237,6 @@ def run_many(
     if workers is not None and workers < 1:
         raise ParameterError(f"found workers = {workers}, expected at least 1")
     # checksums of shared inputs are taken once; other processes take their own
-    one = perform if executor is not None else partial(perform, checksums=Checksums())
-    return run_all(one, list(requests), workers, executor, progress, errors == "return")
+    stop = Event()
+    one = perform if executor is not None else partial(perform, checksums=Checksums(), stop=stop)
+    return run_all(one, list(requests), workers, executor, progress, errors == "return", stop)

@@ -91,8 +91,9 @@ SAS_TASKS = (
     ),
     _sas(
         "epatplot",
-        "patterns of events against those expected: pile-up",
-        inputs=("set", "backgroundset"),
+        "patterns of events against those expected: pile-up, also as keywords of the copy of its events",
+        inputs=("backgroundset",),
+        copies=("set",),
         outputs={"plotfile": "any"},
         optional=("*",),
     ),

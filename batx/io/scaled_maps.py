@@ -28,6 +28,7 @@ def scaled_map(
     scale: float = 1.0,
     time: Any = None,
     energy: tuple[float, float] | None = None,
+    detector_mask: xr.Dataset | None = None,
 ) -> xr.Dataset:
     """Open a scaled map of a trigger as a detector-plane image, which `batx.sky_image` images.
 
@@ -45,13 +46,16 @@ def scaled_map(
         Start and stop of the counts in any form (numbers are MET); by default TSTART and TSTOP of the header.
     energy
         Band in keV, if the file does not tell.
+    detector_mask
+        Detectors that were on, for the noise of a map with negative counts; all of them by default.
 
     Returns
     -------
     xarray.Dataset
         Kind ``detector_plane``: ``counts`` in float64, zero outside the detectors; with ``time``, ``energy``
         and ``exposure`` as far as they are known. Where the background was taken off on board, counts are
-        negative too.
+        negative too; ``variance`` is then that of the counts from detector to detector, the same for all. It
+        holds the shadow of the source too, and so is rather too large.
 
     Raises
     ------
@@ -88,6 +92,10 @@ def scaled_map(
     attrs = {name: value for name, value in file.attrs(hdu).items() if name != "batx_kind"}
     counts = np.where(DETECTOR, plane * scale, 0.0)
     variables: dict[str, Any] = {"counts": (("dety", "detx"), counts), "detid": (("dety", "detx"), DETID)}
+    if (counts < 0).any():
+        used = DETECTOR if detector_mask is None else DETECTOR & detector_mask["good"].values
+        variance = np.where(used, counts[used].var(), 0.0)
+        variables["variance"] = (("dety", "detx"), variance, {"units": "count**2"})
     span = _span(file, hdu, time, attrs)
     if span is not None:
         variables |= {"time": ((), sum(span) / 2), "time_bnds": (("bnds",), np.array(span))}

@@ -1,4 +1,4 @@
-"""Pulse heights to energies, on plain arrays (algorithms 2.8, ``bateconvert``).
+"""Pulse heights to energies, on plain arrays (algorithms, section 8, ``bateconvert``).
 
 Every method is a cubic polynomial of the pulse height with coefficients of the detector: they are worked out
 once for all detectors, and an event costs one look-up and three multiplications.

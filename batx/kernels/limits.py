@@ -135,7 +135,7 @@ def over_gaussian(on: float, mean: float, sigma: float) -> float:
     Examples
     --------
     >>> round(over_gaussian(140, 100, 7.0), 2)
-    3.04
+    3.07
     """
     half = 0.5 * (mean - sigma**2)
     likeliest = half + np.sqrt(half**2 + on * sigma**2)

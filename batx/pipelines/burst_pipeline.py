@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from batx.archive.swift_tools import trigger_id
 from batx.errors import MissingFileError, ValueRangeError
 from batx.met import to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
@@ -136,6 +137,7 @@ def events(
     data: str | os.PathLike[str] | None = None,
     mirrors: Sequence[str] | None = None,
     offline: bool = False,
+    failed: bool = False,
 ) -> Pipeline:
     """Return the pipeline that makes the standard products of a burst; nothing is done yet.
 
@@ -169,6 +171,9 @@ def events(
     data, mirrors, offline
         For an observation id: directory of data, places of the archive, whether to look for nothing but what
         is there (as for `batx.archive.fetch`).
+    failed
+        `source` is the number of a failed trigger, which has messages and events but no observation:
+        these are put together with what is nearest in time (as for `batx.archive.fetch_trigger`).
 
     Returns
     -------
@@ -204,8 +209,8 @@ def events(
     """
     _require(ra, dec, trigger, snr, compat)
     place = Path(str(source)).expanduser()
-    text = f"{source:011d}" if isinstance(source, int) else str(source)
-    remote = not place.exists() and len(text) == _ID and text.isdigit()
+    text = trigger_id(source) if failed else f"{source:011d}" if isinstance(source, int) else str(source)
+    remote = (failed or not place.exists()) and len(text) == _ID and text.isdigit()
     if not remote and not place.exists():
         raise MissingFileError(f"{place}: no such file or directory, and no observation id ({_ID} digits)")
     stem = text if remote else place.name if place.is_dir() else place.name.split(".")[0]
@@ -222,6 +227,7 @@ def events(
         "data": str(data_directory(data).absolute()) if remote else None,
         "mirrors": list(mirrors) if remote and mirrors is not None else None,
         "offline": bool(offline),
+        "failed": bool(failed),
         "ra": ra,
         "dec": dec,
         "blind": blind,

@@ -22,6 +22,10 @@ class SkippedError(BatxError):
     """Raised by a step that has nothing to do here; its text says why."""
 
 
+#: files, or names and texts
+Outside = Iterable[str | os.PathLike[str]] | Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Step:
     """A step: a function from what earlier steps wrote to files.
@@ -42,8 +46,9 @@ class Step:
     options
         Names of the options that it depends on; it sees no others.
     outside
-        Function of these options that returns the files it reads that are not products; called when the step
-        has finished, so files that the step fetches count.
+        Function of these options that returns the files it reads that are not products, or a mapping from
+        names to texts that change when what it reads does (sizes of many large files, say); called when the
+        step has finished, so files that the step fetches count.
     revision
         To be raised when the step comes to give something else.
     """
@@ -54,7 +59,7 @@ class Step:
     needs: Sequence[str] = ()
     uses: Sequence[str] = ()
     options: Sequence[str] = ()
-    outside: Callable[[Mapping[str, Any]], Iterable[str | os.PathLike[str]]] | None = None
+    outside: Callable[[Mapping[str, Any]], Outside] | None = None
     revision: int = 1
 
     @property
@@ -302,7 +307,8 @@ class Pipeline:
     def _outside(self, step: Step) -> dict[str, str | None]:
         if step.outside is None:
             return {}
-        return self._records.checksums.of_all(step.outside({key: self.options[key] for key in step.options}))
+        found = step.outside({key: self.options[key] for key in step.options})
+        return {**found} if isinstance(found, Mapping) else self._records.checksums.of_all(found)
 
     def _look(self, step: Step, found: dict[str, Record]) -> tuple[Record | None, str]:
         """Return the record of a step if it is up to date, and add it to those found; or why it is not."""

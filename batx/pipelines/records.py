@@ -119,12 +119,15 @@ class Records:
         Raises
         ------
         WriteError
-            If it holds something else.
+            If it holds something else, or cannot be made.
         """
         mark = self.home / "pipeline.json"
-        if not self.home.is_dir() and self.root.exists() and any(self.root.iterdir()):
+        if not self.home.is_dir() and self.root.is_dir() and any(self.root.iterdir()):
             raise WriteError(f"{self.root}: is not empty and holds no results of batx; give another folder")
-        (self.home / "steps").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.home / "steps").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot make the folder {self.root}: {error.strerror or error}") from error
         known = _read(mark)
         if known is None:
             _write(mark, {"pipeline": pipeline})

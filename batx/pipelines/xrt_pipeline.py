@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batx.errors import ValueRangeError
 from batx.heasoft import Backend
 from batx.pipelines.frame import Pipeline, Step
 from batx.pipelines.missions import xrt_steps as steps
-from batx.pipelines.missions.places import regions_given
+from batx.pipelines.missions.places import absolute, absolutes, regions_given, require_source
 from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["xrt"]
@@ -38,6 +37,7 @@ def xrt(
     tied: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     statistic: str = "cstat",
+    errors: str = "covariance",
     t0: float | None = None,
     backend: str | Backend | None = None,
     workers: int | None = None,
@@ -58,12 +58,14 @@ def xrt(
     output
         Folder for the results.
     region, background_region
-        Region files of ds9, for all observations; by default a circle of 47″ and an annulus from 120″ to 240″.
+        Region files of ds9, for all observations; by default a circle of 47″ and an annulus from 120″ to
+        240″.
     regions
         Folder of region files ``<obsid>_source.reg``, ``<obsid>_background.reg`` for single observations, as
         an earlier run, or ds9, left them.
     response
-        Redistribution, or a folder of such files; by default that of ``$CALDB`` that the effective area names.
+        Redistribution, or a folder of such files; by default that of ``$CALDB`` that the effective area
+        names.
     energy
         (low, high) keV of spectra, images and curves.
     dt
@@ -74,7 +76,7 @@ def xrt(
         Least counts in a group of channels.
     least_counts
         Spectra with fewer counts are not fitted.
-    model, tied, parameters, statistic
+    model, tied, parameters, statistic, errors
         Of the fit; see `batx.fit`. `tied` are the parameters that all observations share, by default those
         of absorption; all others each has for itself.
     t0
@@ -98,18 +100,15 @@ def xrt(
     >>> [step.name for step in pipeline.steps][:3]
     ['select', 'regions', 'pipeline']
     """
-    _require(ra, dec, energy, dt)
-    several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
-    if not several:
-        raise ValueRangeError("xrt: found no observations")
+    require_source(ra, dec, energy, dt)
     options = {
-        "observations": [str(Path(one).expanduser().absolute()) for one in several],
+        "observations": absolutes(observations, "xrt"),
         "ra": float(ra),
         "dec": float(dec),
-        "region": _path(region),
-        "background_region": _path(background_region),
-        "regions": _path(regions),
-        "response": _path(response),
+        "region": absolute(region),
+        "background_region": absolute(background_region),
+        "regions": absolute(regions),
+        "response": absolute(response),
         "energy": [float(edge) for edge in energy],
         "dt": float(dt),
         "min_exposure": float(min_exposure),
@@ -119,27 +118,15 @@ def xrt(
         "tied": None if tied is None else list(tied),
         "parameters": parameters,
         "statistic": statistic,
+        "errors": errors,
         "t0": t0,
     }
     return Pipeline("xrt", _steps(steps.Xrt(Toolbox(backend, workers, timeout))), Path(output), options)
 
 
-def _path(path: str | os.PathLike[str] | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
-
-
-def _require(ra: float, dec: float, energy: Sequence[float], dt: float) -> None:
-    if not (0 <= ra <= 360 and -90 <= dec <= 90):
-        raise ValueRangeError(f"ra, dec: found {ra}, {dec}, expected degrees")
-    if len(energy) != 2 or not 0 < energy[0] < energy[1]:
-        raise ValueRangeError(f"energy: found {energy}, expected (low, high) in keV")
-    if not dt > 0:
-        raise ValueRangeError(f"dt: found {dt}, expected seconds above 0")
-
-
 def _steps(tools: steps.Xrt) -> list[Step]:
     """Return the steps, in order."""
-    fitted = ["model", "energy", "tied", "parameters", "statistic", "least_counts"]
+    fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
     return [
         Step(
             "select",
@@ -148,9 +135,21 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             options=["observations", "min_exposure"],
             outside=steps.event_lists,
         ),
-        Step("regions", "regions of source and background", steps.regions, needs=["select"],
-             options=_REGIONS, outside=regions_given),  # fmt: skip
-        Step("pipeline", "cleaned events", tools.pipeline, needs=["select"], options=["observations", "ra", "dec"]),
+        Step(
+            "regions",
+            "regions of source and background",
+            steps.regions,
+            needs=["select"],
+            options=_REGIONS,
+            outside=regions_given,
+        ),
+        Step(
+            "pipeline",
+            "cleaned events",
+            tools.pipeline,
+            needs=["select"],
+            options=["observations", "ra", "dec"],
+        ),
         Step("exposure", "exposure maps", tools.exposure, needs=["pipeline"], options=["observations"]),
         Step(
             "products",
@@ -160,8 +159,14 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             uses=["exposure"],
             options=["observations", "energy", "dt"],
         ),
-        Step("group", "group spectra", steps.group, needs=["products"],
-             options=["response", "energy", "min_counts"], outside=steps.response_files),  # fmt: skip
+        Step(
+            "group",
+            "group spectra",
+            steps.group,
+            needs=["products"],
+            options=["response", "energy", "min_counts"],
+            outside=steps.response_files,
+        ),
         Step("fit", "fit all spectra together", steps.fit, needs=["group"], options=fitted),
         Step("curves", "light curves", steps.curves, needs=["pipeline", "regions"], options=["energy", "dt"]),
         Step("images", "images", steps.images, needs=["pipeline"], options=["energy", "ra", "dec"]),

@@ -46,6 +46,27 @@ class _Process:
     owner: int
     worker: int = 0
 
+    def close(self) -> None:
+        """Close the pipes, upon which the process ends unless another one holds them open too."""
+        for pipe in (self.requests, self.replies, self.life):
+            os.close(pipe)
+
+    def end(self, patience: float = 0.0) -> int:
+        """End the process with all that it started; return how it ended, by itself if it does so in time."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience)
+        self.close()
+        try:
+            code = self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:  # the watcher was stopped
+            self.process.kill()
+            if self.worker:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.worker, signal.SIGKILL)
+            code = self.process.wait()
+        self.drain.join(_GRACE)
+        return code
+
 
 class Session:
     """A process that answers requests one at a time, started with the first of them.
@@ -97,16 +118,20 @@ class Session:
         self.folder = Path(tempfile.mkdtemp(prefix="batx-"))
         self.hello: dict[str, Any] = {}
         self._number = 0
-        self._process: _Process | None = None
+        self._held: list[_Process] = []
         self._printed = b""
         self._lock = threading.Lock()
-        self._closed = weakref.finalize(self, _remove, self.folder, os.getpid())
+        self._closed = weakref.finalize(self, _clean, self.folder, os.getpid(), self._held)
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def _process(self) -> _Process | None:
+        return self._held[0] if self._held else None
 
     @property
     def output(self) -> str:
@@ -210,15 +235,14 @@ class Session:
     def _running(self) -> _Process:
         """Return the process, which is started if it is not there."""
         if self._process is not None and self._process.owner != os.getpid():
-            for pipe in (self._process.requests, self._process.replies, self._process.life):
-                os.close(pipe)
-            self._process = None  # it is the one of the process that this was forked from
+            self._held.pop().close()  # it is the one of the process that this was forked from
         if self._process is not None and self._process.process.poll() is None:
             return self._process
         self._end()
         if not self.folder.is_dir():
             raise EngineError(f"{self.script}: the session is closed; make a new one")
-        self._process = process = self._started()
+        process = self._started()
+        self._held.append(process)
         self.hello = self._exchange(process, None, self.start_timeout)["value"]
         process.worker = int(self.hello.get("pid", 0))
         return process
@@ -255,29 +279,19 @@ class Session:
 
     def _end(self, patience: float = 0.0) -> int | None:
         """End the process with all that it started; return how it ended, by itself if it does so in time."""
-        process, self._process = self._process, None
-        if process is None:
+        if not self._held:
             return None
-        with suppress(subprocess.TimeoutExpired):
-            process.process.wait(patience)
-        for pipe in (process.requests, process.replies, process.life):
-            os.close(pipe)
-        try:
-            code = process.process.wait(_GRACE)
-        except subprocess.TimeoutExpired:  # the watcher was stopped
-            process.process.kill()
-            if process.worker:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.worker, signal.SIGKILL)
-            code = process.process.wait()
-        process.drain.join(_GRACE)
+        process = self._held.pop()
+        code = process.end(patience)
         self._printed = b"".join(process.tail)[-_TAIL:]
         return code
 
 
-def _remove(folder: Path, owner: int) -> None:
-    """Remove a folder, but not that of the process that this one was forked from."""
+def _clean(folder: Path, owner: int, held: list[_Process]) -> None:
+    """End a process and remove its folder, but not those of the process that this one was forked from."""
     if os.getpid() == owner:
+        while held:
+            held.pop().end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -318,8 +332,9 @@ def _read(pipe: int, size: int, deadline: float) -> bytes:
 def _wait(pipe: int, event: int, deadline: float) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, event)
-        if not selector.select(max(deadline - time.monotonic(), 0.0)):
-            raise TimeoutError
+        while not selector.select(min(max(deadline - time.monotonic(), 0.0), 3600.0)):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

@@ -353,6 +353,8 @@ def _one_try(job: Job, item: Item, url: str, part: Part, progress: Progress | No
         if not judged:
             part.file.seek(0)
             check_contents(part.file.read(HEAD), kind, answer.html)
+        if not done and answer.total is None and item.size is None:
+            raise AttemptError("the connection broke off before the file began")
         if item.size is not None and done < item.size:
             raise AttemptError(f"the connection broke off after {done} of {item.size} bytes")
     finally:

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -16,6 +16,7 @@ from batx.errors import ValueRangeError
 from batx.optional import optional
 from batx.transfer.limits import Limits, address, scheme, shown
 from batx.transfer.trouble import AttemptError
+from batx.transfer.wires import Wires, session_with
 
 __all__ = ["BLOCK", "Answer", "Web"]
 
@@ -79,18 +80,15 @@ class Web:
         self._lock = threading.Lock()
         self._not_before: dict[str, float] = {}
         self._local = threading.local()
-        self._sessions: list[Any] = []
-        self._open: set[Any] = set()
+        self._open: list[tuple[Any, Wires]] = []
 
     def close(self) -> None:
-        """Close all connections; reads that wait for bytes end."""
+        """Close all connections; whatever waits for bytes ends."""
         with self._lock:
-            for response in self._open:
-                with suppress(OSError, ValueError, AttributeError):
-                    response.raw.shutdown()
-            for session in self._sessions:
+            for session, wires in self._open:
+                wires.cut()
                 session.close()
-            self._sessions.clear()
+            self._open.clear()
             self._local = threading.local()
 
     def get(
@@ -144,16 +142,15 @@ class Web:
             close=response.close,
         )
 
-    def _session(self) -> Any:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = self._requests.Session()
-            session.headers["User-Agent"] = "batx"
-            # requests would read the whole body of a redirect, however large; they are followed here
-            session.get_redirect_target = lambda response: None
+    def _session(self) -> tuple[Any, Wires]:
+        """Return the session of this thread, and its connections."""
+        pair = getattr(self._local, "pair", None)
+        if pair is None:
+            wires = Wires()
+            pair = self._local.pair = session_with(wires), wires
             with self._lock:
-                self._sessions.append(session)
-        return session
+                self._open.append(pair)
+        return pair
 
     def _follow(
         self, method: str, url: str, headers: dict[str, str], parameters: Any, also: tuple[int, ...]
@@ -188,17 +185,23 @@ class Web:
         errors = self._requests.exceptions
         limits = self.limits
         body = {"data" if method == "POST" else "params": parameters}
+        session, wires = self._session()
         try:
-            return self._session().request(
-                method,
-                url,
-                headers=headers,
-                stream=True,
-                allow_redirects=False,
-                timeout=(limits.timeout, limits.stall),
-                verify=limits.ca_file or None,
-                **body,
-            )
+            with wires.cut_after(limits.timeout + limits.stall) as late:
+                response = session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(limits.timeout, limits.stall),
+                    verify=limits.ca_file or None,
+                    **body,
+                )
+            if late.is_set():
+                response.close()
+                raise AttemptError(f"no answer within {limits.timeout + limits.stall:g} s")
+            return response
         # what these exceptions say may hold the whole address; only their kind is told
         except errors.SSLError:
             raise AttemptError(
@@ -252,7 +255,7 @@ class Web:
         urllib3 = optional("urllib3", "archive", "a download")
         limits = self.limits
         begin, got = time.monotonic(), 0
-        with closing(response), self._watched(response):
+        with closing(response):
             while True:
                 try:
                     piece = response.raw.read1(BLOCK, decode_content=False)
@@ -272,17 +275,6 @@ class Web:
                     begin, got = time.monotonic(), 0
         if end is not None and position < end:
             raise AttemptError(f"the connection broke off after {position} of {end} bytes")
-
-    @contextmanager
-    def _watched(self, response: Any) -> Iterator[None]:
-        """Keep a response among those that `close` ends."""
-        with self._lock:
-            self._open.add(response)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open.discard(response)
 
 
 def _no_connection(error: BaseException) -> AttemptError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from batx.sessions.finding import Found, probe
 from batx.xspec.engine import Xspec
-from batx.xspec.finding import Found, probe
 
 __all__ = ["Found", "Xspec", "probe"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from batx.fit_problems import Minimum, Problem
 from batx.fit_results import fit_dataset, flux_function
 from batx.fitting import flux_bands, warn_of
 from batx.sessions import Session
-from batx.xspec.finding import environment_of, probe
+from batx.sessions.finding import environment_of, probe
 from batx.xspec.inputs import write_inputs
 from batx.xspec.translation import Translation
 
@@ -65,6 +66,8 @@ class Xspec:
             raise ValueRangeError(f"Xspec: found a timeout of {min(timeout, start_timeout)} s, expected more")
         self.python, self.timeout, self.start_timeout = python, float(timeout), float(start_timeout)
         self._session: Session | None = None
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Xspec:
         return self
@@ -118,14 +121,12 @@ class Xspec:
         alike = Problem(problem.model, problem.data, problem.layout, problem.model_error, "xspec")
         translation = Translation(alike, extended=settings.compat != "xspec")
         bands = flux_bands(flux, settings.energy, problem)
-        session = self._running()
-        files = write_inputs(spectra, settings, session.folder)
-        request = translation.request(
-            files,
-            np.atleast_2d(bands),
-            float(delta) if errors == "profile" else None,
-        )
-        answer = {**session.request("fit", request), "delta": float(delta)}
+        rise = float(delta) if errors == "profile" else None
+        with self._lock:
+            session = self._running()
+            files = write_inputs(spectra, settings, session.folder)
+            request = translation.request(files, np.atleast_2d(bands), rise)
+            answer = {**session.request("fit", request), "delta": float(delta)}
         minimum, intervals = translation.minimum(answer)
         if not minimum.converged:
             warnings.warn(
@@ -147,7 +148,9 @@ class Xspec:
         )
 
     def _running(self) -> Session:
-        """Return the session, with XSPEC running in it."""
+        """Return the session, with XSPEC running in it; a forked process has one of its own."""
+        if self._owner != os.getpid():
+            self._session, self._owner = None, os.getpid()
         if self._session is None:
             found = probe(self.python)
             if found.python is None:

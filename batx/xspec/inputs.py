@@ -20,7 +20,8 @@ from batx.responses import linked_path, own_response, response_of
 __all__ = ["write_inputs"]
 
 _MAGIC = (b"SIMPLE", b"\x1f\x8b")
-_LINKS = ("RESPFILE", "ANCRFILE", "BACKFILE")
+#: keywords of a spectrum that make XSPEC load other files; batx subtracts no corrections
+_LINKS = ("RESPFILE", "ANCRFILE", "BACKFILE", "CORRFILE")
 
 
 def write_inputs(spectra: Any, settings: Settings, folder: Path) -> list[str]:

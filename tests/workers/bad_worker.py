@@ -21,7 +21,7 @@ def hello() -> dict[str, Any]:
 
 def child(payload: dict[str, Any]) -> dict[str, Any]:
     """Start something that outlives its parent if it may; say who it is."""
-    process = subprocess.Popen(["sleep", "1000"])
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=bool(payload.get("apart")))
     return {"child": process.pid, "worker": os.getpid()}
 
 

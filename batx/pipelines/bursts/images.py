@@ -49,6 +49,8 @@ def planes(work: Work) -> dict[str, Any]:
         times = None if missing else gti_intersection(*found)
         if times is None or not gti_intersection(times, events).sizes["gti"]:
             why = f"there is no interval '{missing[0]}'" if missing else "it has no good time"
+            if missing == ["preslew"] and name == "preslew":
+                why += "; for bursts while the spacecraft slews see batx.slew_mosaic"
             work.notes.append(f"no image '{name}': {why}")
             continue
         for bands, edges in BANDS.items():

@@ -30,6 +30,7 @@ OPTIONS = (
     "data",
     "mirrors",
     "offline",
+    "failed",
     "calibration",
     "attitude",
     "aperture",
@@ -69,9 +70,18 @@ _UNKNOWN = "00000000000"
 def place_of(options: Mapping[str, Any]) -> Path:
     """Return the directory or file of the observation; for an observation id where it would be."""
     if options["data"] is None:
-        return Path(options["source"])
-    places = [Path(options["data"], *between, options["source"]) for between in ((), ("quicklook",))]
+        return _observation_in(Path(options["source"]))
+    folders = [("triggers",)] if options["failed"] else [(), ("quicklook",)]
+    places = [Path(options["data"], *between, options["source"]) for between in folders]
     return next((place for place in places if place.is_dir()), places[0])
+
+
+def _observation_in(folder: Path) -> Path:
+    """Return the one observation in a folder that is none itself; otherwise the folder."""
+    if not folder.is_dir() or (folder / "bat").is_dir():
+        return folder
+    inner = [path for path in folder.iterdir() if (path / "bat").is_dir()]
+    return inner[0] if len(inner) == 1 else folder
 
 
 def files_of(options: Mapping[str, Any]) -> list[Path]:
@@ -139,21 +149,18 @@ def _fetched(work: Work) -> Path:
     """Return the place of the observation, fetched into the directory of data if it is given by its id."""
     options = work.options
     if options["data"] is None:
-        return Path(options["source"])
+        return place_of(options)
     from batx.archive import fetch as fetch_observation
+    from batx.archive import fetch_trigger
 
     def announce(name: str, done: int, size: int | None) -> None:
         of = f" of {size / 1e6:.1f}" if size else ""
         work.progress(f"{name}: {done / 1e6:.1f}{of} MB")
 
-    (folder,) = fetch_observation(
-        options["source"],
-        data=options["data"],
-        mirrors=options["mirrors"],
-        offline=options["offline"],
-        progress=announce,
-    )
-    return folder
+    where = {name: options[name] for name in ("data", "mirrors", "offline")}
+    if options["failed"]:
+        return fetch_trigger(options["source"], progress=announce, **where)
+    return fetch_observation(options["source"], progress=announce, **where)[0]
 
 
 def _missing(part: str) -> str:
@@ -283,7 +290,7 @@ def _messages(source: Path) -> Iterable[dict[str, Any]]:
     folder = source / "tdrss"
     if not folder.is_dir():
         return
-    for kind in ("bal", "bce", "bno"):
+    for kind in ("bno", "bal", "bce"):
         for path in sorted(folder.glob(f"*ms{kind}*")):
             file = _readable(path) if path.is_file() and starts_like_fits(path) else None
             if file is None:

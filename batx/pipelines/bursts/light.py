@@ -11,7 +11,7 @@ import xarray as xr
 from batx.detector_masks import combine_masks, hot_pixels
 from batx.detector_planes import detector_plane
 from batx.energy_scales import calibrate_energy
-from batx.errors import AttitudeError, EmptySelectionError, MissingFileError
+from batx.errors import AttitudeError, EmptySelectionError, GtiError, MissingFileError
 from batx.events import join_events
 from batx.intervals import gti_intersection
 from batx.io.observation import open_observation
@@ -47,13 +47,15 @@ def calibrate(work: Work) -> dict[str, Any]:
     ------
     EmptySelectionError
         If no event is left.
+    GtiError
+        If the events have no good time.
     """
     facts = work.before["fetch"].facts
     parts = [open_dataset(path) for path in facts["events"]]
     events = parts[0] if len(parts) == 1 else join_events(*parts)
-    if not events.attrs.get("gainapp", 0) or "energy" not in events:
-        events = _calibrated(work, events)
-    events = events.load()
+    if "gti_start" not in events:
+        raise GtiError("the events have no good time (an extension STDGTI or GTI); add one to the file")
+    events = _with_energies(work, events).load()
     trigger = facts["trigger"].get("time")
     good = np.isin(events["event_flags"].values, _GOOD_FLAGS) if "event_flags" in events else True
     time = events["time"].values
@@ -81,6 +83,17 @@ def calibrate(work: Work) -> dict[str, Any]:
         "exposure": _length(kept),
         "gain": str(attrs.get("gainmeth", "")),
     }
+
+
+def _with_energies(work: Work, events: xr.Dataset) -> xr.Dataset:
+    """Return events with energies: as they are if the header says that these were worked out."""
+    applied = events.attrs.get("gainapp")
+    if applied and "energy" in events:
+        return events
+    if applied is None and "energy" in events and (events["energy"] > 0).any():
+        work.notes.append("the header does not say whether energies were calibrated (GAINAPP): taken as such")
+        return events
+    return _calibrated(work, events)
 
 
 def _calibrated(work: Work, events: xr.Dataset) -> xr.Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -65,8 +64,3 @@ def interval(work: Work, name: str) -> xr.Dataset | None:
                 if node is not None:
                     return _detached(node.to_dataset().load())
     return None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text."""
-    path.write_text(text, encoding="utf-8")

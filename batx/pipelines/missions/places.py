@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from batx.errors import MissingFileError
+from batx.errors import MissingFileError, ValueRangeError
 from batx.io.open import open_dataset
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
 from batx.regions import Region, annulus, circle, read_regions, region_text
 
-__all__ = ["header_row", "newest", "only", "region_files", "regions_given", "save_regions"]
+__all__ = [
+    "absolute",
+    "absolutes",
+    "header_row",
+    "newest",
+    "only",
+    "region_files",
+    "regions_given",
+    "require_source",
+    "save_regions",
+]
+
+
+def absolute(path: str | os.PathLike[str] | None) -> str | None:
+    """Return a path in full, as text."""
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
+def absolutes(paths: Any, pipeline: str) -> list[str]:
+    """Return one path or several in full.
+
+    Raises
+    ------
+    ValueRangeError
+        If there are none.
+    """
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not several:
+        raise ValueRangeError(f"{pipeline}: found no observations")
+    return [str(Path(one).expanduser().absolute()) for one in several]
+
+
+def require_source(ra: float, dec: float, energy: Sequence[float], dt: float) -> None:
+    """Raise unless these are a position, a range of energies and a length of time.
+
+    Raises
+    ------
+    ValueRangeError
+        If one is not.
+    """
+    if not (0 <= ra <= 360 and -90 <= dec <= 90):
+        raise ValueRangeError(f"ra, dec: found {ra}, {dec}, expected degrees")
+    if len(energy) != 2 or not 0 < energy[0] < energy[1]:
+        raise ValueRangeError(f"energy: found {energy}, expected (low, high) in keV")
+    if not dt > 0:
+        raise ValueRangeError(f"dt: found {dt}, expected seconds above 0")
 
 
 def regions_given(options: Mapping[str, Any]) -> list[Path]:
@@ -59,7 +105,9 @@ def save_regions(
 def region_files(work: Work, step: str, name: str) -> tuple[Path, Path]:
     """Return the files of source and background of an observation, or those of all."""
     chosen = name if work.paths(step, f"regions/{name}_source.reg") else "all"
-    return work.path(step, f"regions/{chosen}_source.reg"), work.path(step, f"regions/{chosen}_background.reg")
+    return work.path(step, f"regions/{chosen}_source.reg"), work.path(
+        step, f"regions/{chosen}_background.reg"
+    )
 
 
 def header_row(path: Path) -> dict[str, Any]:

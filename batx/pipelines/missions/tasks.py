@@ -30,7 +30,16 @@ _SWIFT = (
     Task(
         "xrtproducts",
         "spectra, light curves and effective area of a region, Swift-XRT",
-        inputs=("infile", "regionfile", "bkgregionfile", "expofile", "attfile", "hdfile", "rmffile", "gtifile"),
+        inputs=(
+            "infile",
+            "regionfile",
+            "bkgregionfile",
+            "expofile",
+            "attfile",
+            "hdfile",
+            "rmffile",
+            "gtifile",
+        ),
         outputs={"outdir": "folder"},
         products={
             "spectrum": ("outdir/*sr.pha",),
@@ -40,7 +49,13 @@ _SWIFT = (
         },
         absolute=True,
         special=("NONE", "DEFAULT", "CALDB"),
-        defaults={"bkgextract": "yes", "correctlc": "no", "plotdevice": "ps", "clobber": "yes", "chatter": "2"},
+        defaults={
+            "bkgextract": "yes",
+            "correctlc": "no",
+            "plotdevice": "ps",
+            "clobber": "yes",
+            "chatter": "2",
+        },
         timeout=2 * 3600.0,
     ),
 )
@@ -120,7 +135,9 @@ _XMM = (
         edits=("set",),
         outputs={"plotfile": "any"},
     ),
-    _sas("backscale", "area of a region, in its spectrum", inputs=("badpixlocation",), edits=("spectrumset",)),
+    _sas(
+        "backscale", "area of a region, in its spectrum", inputs=("badpixlocation",), edits=("spectrumset",)
+    ),
     _sas("rmfgen", "redistribution of a spectrum", inputs=("spectrumset",), outputs={"rmfset": "fits"}),
     _sas(
         "arfgen",

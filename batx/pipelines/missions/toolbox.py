@@ -11,9 +11,11 @@ from typing import Any
 
 from batx.errors import BatxError
 from batx.heasoft import Backend, Request, Result, request, run_many
+from batx.heasoft.crowd import run_all
+from batx.heasoft.running import perform
 from batx.pipelines.frame import Work
 
-__all__ = ["Toolbox", "keep_going", "put"]
+__all__ = ["Toolbox", "drawn", "each", "keep_going", "place", "put"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,20 @@ class Toolbox:
         found = run_many(calls.values(), workers=self.workers, progress=progress, errors="return")
         return keep_going(work, dict(zip(names, found, strict=True)))
 
+    def one(self, work: Work, key: str, tool: Any, **parameters: Any) -> Result:
+        """Make one call; see `request`."""
+        return perform(self.request(work, key, tool, **parameters))
+
+    def chains(self, work: Work, jobs: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+        """Do jobs in parallel, each of which makes calls one after the other (`one`); see `run`."""
+        names = list(jobs)
+
+        def progress(done: int, total: int, _: Any) -> None:
+            work.progress(f"{done} of {total}")
+
+        found = run_all(lambda name: jobs[name](), names, self.workers, None, progress, True)
+        return keep_going(work, dict(zip(names, found, strict=True)))
+
 
 def place(work: Work, name: str) -> Path:
     """Return a folder below the scratch folder of a step; it is made."""
@@ -104,6 +120,20 @@ def each(work: Work, items: Mapping[str, Any], make: Callable[[str, Any], Any]) 
         except BatxError as error:
             outcomes[name] = error
     return keep_going(work, outcomes)
+
+
+def drawn(work: Work, pictures: Mapping[str, Callable[[], Any]]) -> list[str]:
+    """Draw pictures, by name; what cannot be drawn becomes a note. Return the names of those that were."""
+    made = []
+    for name, draw in pictures.items():
+        work.progress(f"drawing {name}")
+        try:
+            draw()
+        except BatxError as error:
+            work.notes.append(f"no picture '{name}': {error}")
+        else:
+            made.append(name)
+    return made
 
 
 def put(work: Work, path: Path, name: str) -> Path:

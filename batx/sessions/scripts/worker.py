@@ -18,12 +18,14 @@ import selectors
 import signal
 import struct
 import sys
+import time
 import traceback
 from types import TracebackType
 from typing import Any, BinaryIO
 
 #: how often the watcher looks whether its parent is still there, in seconds
 _PATIENCE = 1.0
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> None:
@@ -31,6 +33,7 @@ def main(arguments: list[str]) -> None:
     name = arguments[0]
     requests, replies, life = map(int, arguments[1:4])
     parent = os.getppid()
+    _adopt()
     ended, alive = os.pipe()
     worker = os.fork()
     if worker:
@@ -63,6 +66,7 @@ def _watch(worker: int, parent: int, life: int, ended: int) -> None:
             selector.unregister(ended)
             patience = 0.01
     _kill(worker)
+    _kill_descendants()
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
@@ -73,6 +77,57 @@ def _kill(worker: int) -> None:
             end(worker, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
+
+
+def _adopt() -> None:
+    """Become, on Linux, the parent of whatever the worker starts and leaves, also outside its group."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        return
+
+
+def _kill_descendants() -> None:
+    """End what is left below this process."""
+    for _ in range(100):
+        left = _descendants()
+        for process in left:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def _descendants() -> list[int]:
+    """Return the numbers of all processes below this one, as far as the system says."""
+    children: dict = {}
+    try:
+        entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    for process in entries:
+        try:
+            with open(f"/proc/{process}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        children.setdefault(parent, []).append(process)
+    found, todo = [], [os.getpid()]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
 
 
 def serve(name: str, requests: BinaryIO, replies: BinaryIO) -> None:

@@ -1,0 +1,392 @@
+"""What the tools of BAT make of detector images: masks, cleaned images, sky images, sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from batx.errors import KindError, ValueRangeError
+from batx.heasoft.engine import Bench, joined, number, squeezed, yes
+from batx.schema import require_kind
+
+if TYPE_CHECKING:
+    from batx.heasoft.engine import Engine
+
+__all__ = ["background_maps", "clean", "detect", "hot_pixels", "sky_image"]
+
+_VERSIONS = ("cleaned", "bkgcleaned", "srccleaned", "fit", "bkgfit", "srcfit")
+_BALANCE = {"short_edges": "ShortEdges", "long_edges": "LongEdges", "in_out": "InOut"}
+
+
+def _plane(bench: Bench, plane: xr.Dataset, name: str = "plane.dpi") -> Path:
+    require_kind(plane, "detector_plane", operation=f"{bench.verb} by the engine heasoft")
+    return bench.write(plane, name, form="dpi")
+
+
+def hot_pixels(
+    engine: Engine,
+    plane: xr.Dataset,
+    detector_mask: Any = None,
+    *,
+    keep_fraction: float | None = None,
+    guard_fraction: float | None = None,
+    guard_value: float | None = None,
+    zero_threshold: float | None = None,
+) -> xr.Dataset:
+    """Return the detector mask that bathotpix makes; arguments as for `batx.hot_pixels`.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.hot_pixels(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    with engine.bench("hot_pixels") as bench:
+        result = bench.run(
+            "bathotpix",
+            infile=_plane(bench, plane),
+            outfile=bench.path("hot.mask"),
+            detmask=bench.write_mask(detector_mask),
+            keepfract=keep_fraction,
+            guardfract=guard_fraction,
+            guardval=guard_value,
+            zerothresh=zero_threshold,
+        )
+        return bench.done(bench.read(result["outfile"], "detector_mask"))
+
+
+def clean(
+    engine: Engine,
+    plane: xr.Dataset,
+    catalog: xr.Dataset | None = None,
+    *,
+    aperture: xr.Dataset | None = None,
+    detector_mask: Any = None,
+    background: bool = True,
+    min_snr: float | None = None,
+    ignore: Iterable[str] | None = None,
+    lead_edge: bool | None = None,
+    balance: str | Iterable[str] | None = None,
+    balance_first: bool | None = None,
+    version: str = "cleaned",
+    mask_fit: bool | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Return the detector images that batclean makes; arguments as for `batx.clean`.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.clean(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    if version not in _VERSIONS:
+        raise ValueRangeError(f"version: found {version!r}, expected one of {', '.join(_VERSIONS)}")
+    if not background:
+        raise ValueRangeError("clean: the engine heasoft always fits the background")
+    if catalog is not None and not {"imx", "imy"} <= set(catalog.variables):
+        raise KindError("clean: the engine heasoft needs a catalogue with imx and imy")
+    with engine.bench("clean") as bench:
+        bench.refuse(options)
+        names = [balance] if isinstance(balance, str) else list(balance or ())
+        result = bench.run(
+            "batclean",
+            infile=_plane(bench, plane),
+            outfile=bench.path("clean.dpi"),
+            incatalog=bench.write_optional(catalog, "catalog.fits") or "NONE",
+            aperture=bench.write_optional(aperture, "aperture.fits"),
+            detmask=bench.write_mask(detector_mask),
+            srcclean=yes(catalog is not None),
+            cleansnr=min_snr,
+            ignore=None if ignore is None else joined(list(ignore)) or "NONE",
+            leadedge=yes(lead_edge),
+            balance=joined([_BALANCE.get(name, name) for name in names]) if names else None,
+            balfirst=yes(balance_first),
+            outversion=None if version == "cleaned" else version,
+            maskfit=yes(mask_fit),
+        )
+        return squeezed(bench.done(bench.read(result["outfile"], "detector_plane")), plane, "time", "energy")
+
+
+def sky_image(
+    engine: Engine,
+    plane: xr.Dataset,
+    *,
+    aperture: xr.Dataset | None = None,
+    detector_mask: Any = None,
+    attitude: xr.Dataset | None = None,
+    alignment: xr.Dataset | None = None,
+    oversampling: int | None = None,
+    rebalance: bool | None = None,
+    corrections: str | Iterable[str] | None = None,
+    background: xr.Dataset | None = None,
+    distance: Any = None,
+    pcode_min: float | None = None,
+    handedness: str | None = None,
+    gain: float | None = None,
+    noise: bool = True,
+    dtype: str = "float32",
+    compat: str | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Return the sky images that batfftimage makes; arguments as for `batx.sky_image`.
+
+    The tool runs twice: for the images and for the coding. `pcode` is the map of the tool, which carries the
+    factor of the flat field. With ``compat="heasoft"`` images of counts stay counts.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.sky_image(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    options.pop("extrapolate", None)
+    with engine.bench("sky_image") as bench:
+        bench.refuse(options)
+        common = {
+            "infile": _plane(bench, plane),
+            "attitude": bench.write_optional(attitude, "attitude.fits") or "NONE",
+            "aperture": bench.write_optional(aperture, "aperture.fits"),
+            "teldef": bench.write_optional(alignment, "teldef.fits"),
+            "detmask": bench.write_mask(detector_mask),
+            "oversampx": oversampling,
+            "oversampy": oversampling,
+            "corrections": joined(corrections),
+            "bat_z": number(distance, "cm", "distance"),
+            "pcodethresh": pcode_min,
+            "handedness": handedness,
+            "keepbits": "ALL",
+        }
+        maps = {"bkgvarmap": bench.path("noise.img"), "signifmap": bench.path("snr.img")} if noise else {}
+        result = bench.run(
+            "batfftimage",
+            outfile=bench.path("sky.img"),
+            bkgfile=None if background is None else _plane(bench, background, "background.dpi"),
+            rebalance=yes(rebalance),
+            maskwtswgain=gain,
+            **common,
+            **maps,
+        )
+        coded = bench.run("batfftimage", outfile=bench.path("sky.pcode"), pcodemap="YES", **common)
+        image = bench.read(result["outfile"], "sky_image")
+        for parameter, name in (("bkgvarmap", "noise"), ("signifmap", "snr")):
+            if noise:
+                image[name] = _one(bench.read(result[parameter], "sky_image"), name)
+        coding = bench.read(coded["outfile"], "sky_image")["pcode"]
+        others = [dim for dim in coding.dims if dim not in ("imy", "imx")]
+        image["pcode"] = coding.isel(dict.fromkeys(others, 0), drop=True)
+        image = image if compat == "heasoft" else _rates(image)
+        return squeezed(bench.done(image.astype(dtype, copy=False) if not noise else image), plane, "time")
+
+
+def _one(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """Return the map of a file, whatever its name."""
+    for candidate in (name, "counts", "rate", "noise", "snr"):
+        if candidate in ds:
+            return ds[candidate]
+    raise KindError(f"sky_image: batfftimage made a file without a map of {name}")
+
+
+def _rates(image: xr.Dataset) -> xr.Dataset:
+    """Return images of counts as images of rates."""
+    if "counts" not in image or "exposure" not in image:
+        return image
+    seconds = image["exposure"]
+    made = image.rename(counts="rate")
+    for name in ("rate", "noise"):
+        if name in made:
+            attrs = {**made[name].attrs, "units": "count/s", "per": "detector"}
+            made[name] = (made[name] / seconds).astype(made[name].dtype).assign_attrs(attrs)
+    return made
+
+
+def _searched(
+    bench: Bench, image: xr.Dataset, options: dict[str, Any], **more: Any
+) -> tuple[dict[str, Any], xr.Dataset]:
+    """Return the parameters of batcelldetect that sources and maps of the background have in common."""
+    require_kind(image, "sky_image", operation=f"{bench.verb} by the engine heasoft")
+    take = options.pop
+    catalog, pcode = take("catalog", None), take("pcode", None)
+    coded = image
+    if pcode is not None:
+        values = pcode["pcode"] if isinstance(pcode, xr.Dataset) else pcode
+        if not isinstance(values, xr.DataArray):
+            shape = (image.sizes["imy"], image.sizes["imx"])
+            values = (("imy", "imx"), np.broadcast_to(np.asarray(values, np.float32), shape), {"units": "1"})
+        coded = image.assign(pcode=values)
+    flux = "rate" if "rate" in image else "counts"
+    plain = image.drop_vars([name for name in ("noise", "snr", "pcode") if name in image])
+    parameters = {
+        "infile": bench.write(plain, "sky.img"),
+        "outfile": bench.path("sources.fits"),
+        "snrthresh": take("snr", 6.0),
+        "incatalog": bench.write_optional(catalog, "catalog.fits"),
+        "pcodethresh": take("pcode_min", None),
+        "bkgpcodethresh": take("bkg_pcode_min", None),
+        "bkgwindowtype": take("window", None),
+        "bkgradius": take("background_radius", None),
+        "srcradius": take("source_radius", None),
+        "niter": take("passes", None),
+        "pospeaks": yes(not take("both_signs", False)),
+        "imagestatistics": (take("statistic", None) or "").upper() or None,
+        "vectorflux": yes(image.sizes.get("energy", 1) > 1),
+        "keepbits": "ALL",
+    }
+    if "pcode" in coded:
+        only = coded.drop_vars([name for name in (flux, "noise", "snr") if name in coded])
+        parameters["pcodefile"] = bench.write(only, "sky.pcode")
+    take("compat", None)
+    return parameters | more, coded
+
+
+def detect(
+    engine: Engine,
+    image: xr.Dataset,
+    *,
+    fit_positions: Any = False,
+    psf: str | None = None,
+    fwhm: Any = None,
+    psf_top: Any = None,
+    fit_width: bool = False,
+    fit_background: bool | None = None,
+    min_pixels: int | None = None,
+    edges: bool | None = None,
+    distortion: Any = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Return the sources that batcelldetect finds; arguments as for `batx.detect`.
+
+    Columns that `batx.detect` has too have its names and units; the others stay as the tool writes them.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.detect(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    shapes = {"gaussian": "GAUSSIAN", "pyramid": "PYRAMID", "truncated_cone": "TRUNCONE"}
+    if psf is not None and psf not in shapes:
+        raise ValueRangeError(f"psf: found {psf!r}, expected one of {', '.join(shapes)} with engine heasoft")
+    width = number(fwhm, "deg", "fwhm")
+    if fit_width:
+        text: str | None = f"{width or 0.37413:g}:FIT"
+    else:
+        text = None if width is None else f"{width:g}"
+    with engine.bench("detect") as bench:
+        options.pop("oversampling", None)
+        held = fit_positions is False or fit_positions is None
+        more = {
+            "posfit": yes(not held),
+            "posfitwindow": None if held or fit_positions is True else number(fit_positions, "deg", "posfit"),
+            "psfshape": shapes[psf] if psf else None,
+            "psffwhm": text,
+            "psftopwidth": number(psf_top, "deg", "psf_top"),
+            "bkgfit": yes(fit_background),
+            "nadjpix": min_pixels,
+            "nullborder": yes(edges),
+            "distfile": "NONE" if distortion is None else distortion.encoding.get("source", "CALDB"),
+        }
+        parameters, _ = _searched(bench, image, options, **more)
+        bench.refuse(options)
+        result = bench.run("batcelldetect", **parameters)
+        return bench.done(_catalog(bench.read(result["outfile"], "catalog"), image))
+
+
+#: column of the tool -> name here; the first are fluxes
+_FLUXES = {
+    "COUNTS": "rate",
+    "COUNTS_ERR": "rate_err",
+    "CENT_COUNTS": "centre_rate",
+    "CONTAM_COUNTS": "contamination",
+    "RATE": "rate",
+    "RATE_ERR": "rate_err",
+    "CENT_RATE": "centre_rate",
+    "CONTAM_RATE": "contamination",
+    "BKG": "background",
+    "BKG_ERR": "background_err",
+    "BKG_VAR": "noise",
+    "BKG_CELL": "local_background",
+}
+_COLUMNS = {"SNR": "snr", "CENT_SNR": "centre_snr", "CHI2": "chi2", "DOF": "dof"}
+_OTHERS = {"PCODEFR": "pcode", "NPIXSOU": "n_pixels", "NPIXBKG": "n_background"}
+
+
+def _catalog(found: xr.Dataset, image: xr.Dataset) -> xr.Dataset:
+    """Return a catalogue of the tool under the names and in the units of `batx.detect`."""
+    by_column = {str(found[name].attrs.get("fits_name", name)).upper(): str(name) for name in found.variables}
+    seconds = _seconds(image)
+    flux = image["rate" if "rate" in image else "counts"]
+    made = found
+    for column, name in {**_FLUXES, **_COLUMNS, **_OTHERS}.items():
+        old = by_column.get(column)
+        if old is None:
+            continue
+        values = found[old].values
+        attrs = {"units": found[old].attrs.get("units", "1")}
+        if column in _FLUXES:
+            counts = "rate" not in image and seconds is None
+            values = values if seconds is None else values / seconds
+            attrs = {"units": "count" if counts else "count/s"}
+            name = name.replace("rate", "counts") if counts else name
+        dims: tuple[str, ...] = ("source",)
+        if column not in _OTHERS and "energy" in flux.dims:
+            dims, values = ("source", "energy"), values.reshape(found.sizes["source"], -1)
+            values = values[:, : flux.sizes["energy"]]
+        made = made.drop_vars(old).assign({name: (dims, values, attrs)})
+    for column, name in (("IMXPIX", "imx_pixel"), ("IMYPIX", "imy_pixel")):
+        if column in by_column:
+            # the first pixel of FITS is 1
+            pixels = found[by_column[column]].values - 1
+            made = made.drop_vars(by_column[column]).assign({name: ("source", pixels, {"units": "1"})})
+    bands = [name for name in ("energy", "energy_bnds") if "energy" in flux.dims and name in image.variables]
+    return made.assign_coords({name: image[name].variable for name in bands})
+
+
+def _seconds(image: xr.Dataset) -> float | None:
+    """Return what counts are divided by to be rates; `None` where they are rates, or nothing is known."""
+    if "rate" in image or "exposure" not in image:
+        return None
+    seconds = np.unique(image["exposure"].values)
+    if seconds.size != 1:
+        raise ValueRangeError("the engine heasoft looks for sources in one image at a time; select one")
+    return float(seconds[0])
+
+
+def background_maps(engine: Engine, image: xr.Dataset, **options: Any) -> xr.Dataset:
+    """Return the image with the local background of batcelldetect; arguments as for `batx.background_maps`.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.background_maps(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    names = {"bkgmap": "background", "bkgvarmap": "noise", "signifmap": "snr"}
+    with engine.bench("background_maps") as bench:
+        files = {parameter: bench.path(f"{name}.img") for parameter, name in names.items()}
+        parameters, coded = _searched(bench, image, options, distfile="NONE", **files)
+        bench.refuse(options)
+        result = bench.run("batcelldetect", **parameters)
+        flux, seconds = image["rate" if "rate" in image else "counts"], _seconds(image)
+        made = _rates(coded)
+        for parameter, name in names.items():
+            found = _one(bench.read(result[parameter], "sky_image"), name)
+            if found.size != flux.size:
+                raise KindError(f"background_maps: the map {name} of batcelldetect is of another shape")
+            values = found.values.reshape(flux.shape)
+            if name == "snr":
+                attrs = {"units": "1"}
+            else:
+                values = values if seconds is None else (values / seconds).astype(values.dtype)
+                attrs = {"units": "count" if "counts" in made else "count/s"}
+            made = made.assign({name: (flux.dims, values, attrs)})
+        return bench.done(made)

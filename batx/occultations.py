@@ -1,0 +1,201 @@
+"""How long each place of a sky image was free of the Earth, the Moon and the Sun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from batx.errors import GtiError, OrbitError, ValueRangeError
+from batx.grids import warn
+from batx.instrument.sky import radec_to_vector
+from batx.kernels import occult
+from batx.orbits import BODIES, OrbitTable, opened_orbit
+from batx.reduction import compat_of
+from batx.schema import require_kind
+from batx.sky_coords import pixel_to_sky
+from batx.units import to_value
+from batx.visibilities import constraints_of
+
+__all__ = ["occultation"]
+
+_COORDINATES = ("ra", "dec", "roll")
+
+
+def occultation(
+    image: xr.Dataset,
+    orbit: Any,
+    *,
+    gti: xr.Dataset | None = None,
+    constraints: str | Iterable[str] = BODIES,
+    atmosphere: Any = occult.ATMOSPHERE,
+    method: str = "time",
+    tolerance: Any = 10.0,
+    always: bool = False,
+    compat: str | None = None,
+) -> xr.DataArray:
+    """Return the part of the exposure of a sky image for which each pixel was free.
+
+    Multiply exposures by it, or divide rates.
+
+    Parameters
+    ----------
+    image
+        Kind ``sky_image`` with a place on the sky; one image.
+    orbit
+        Prefilter table, Dataset or path.
+    gti
+        Good time; that of the image if not given (its ``time_bnds`` if it has none).
+    constraints
+        Bodies that hide: some of ``"earth"``, ``"moon"``, ``"sun"``.
+    atmosphere
+        Depth of the atmosphere that hides as well, km.
+    method
+        Which rows of the orbit are used: ``"time"``, those at least `tolerance` (s) after the one used
+        before; ``"position"``, those where pointing, roll, and directions of the bodies have changed by
+        `tolerance` arcmin in all (a tenth of the sum of the changes).
+    tolerance
+        0 uses all rows.
+    always
+        0 wherever a pixel was hidden at any time, 1 elsewhere.
+    compat
+        ``"heasoft"``: an interval with a single row weighs as the whole exposure, and a tolerance below 1 is
+        10 s or 3 arcmin.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``free`` (imy, imx), 0 to 1; NaN where the tangent plane shows no sky.
+
+    Raises
+    ------
+    KindError
+        If `image` is no sky image.
+    GtiError
+        If there is no good time.
+    OrbitError
+        If no row of the orbit lies near the good time.
+    ValueRangeError
+        If there are several images, or no such method.
+
+    Notes
+    -----
+    Each row of the orbit stands for the good time that is nearest to it. Source: definition of the tool
+    ``batoccultmap`` with algorithm IMAGE (algorithms, section 9).
+    """
+    compat = compat_of(compat)
+    require_kind(image, "sky_image", operation="occultation")
+    wanted = constraints_of(constraints)
+    starts, stops = _good_time(image, gti)
+    ds = opened_orbit(orbit)
+    table = OrbitTable.of(ds)
+    steps = _Steps.of(table, ds, method, tolerance, compat)
+    rows, weights = _samples(table, steps, starts, stops, compat)
+    if not rows.size:
+        raise OrbitError(
+            f"occultation: found no row of the orbit in the good time, {starts[0]:.3f} to {stops[-1]:.3f} s; "
+            f"the orbit has {table.times[0]:.3f} to {table.times[-1]:.3f} s"
+        )
+    depth = float(to_value(atmosphere, "km", "atmosphere"))
+    bodies = [(table.vectors[body][rows], table.radii(body, depth)[rows]) for body in wanted]
+    y, x = np.meshgrid(np.arange(image.sizes["imy"]), np.arange(image.sizes["imx"]), indexing="ij")
+    lon, lat = pixel_to_sky(_single(image), x.ravel(), y.ravel())
+    free = occult.unocculted_fraction(radec_to_vector(lon, lat), bodies, weights)
+    if always:
+        free = np.where(free < 1, 0.0, 1.0)
+    free = np.where(np.isfinite(lon), free, np.nan).reshape(y.shape)
+    return xr.DataArray(
+        free,
+        {name: image[name] for name in ("imy", "imx")},
+        ("imy", "imx"),
+        "free",
+        {"units": "1", "long_name": f"part of the exposure free of {', '.join(wanted)}"},
+    )
+
+
+def _single(image: xr.Dataset) -> xr.Dataset:
+    for name in ("time", "energy"):
+        if image.sizes.get(name, 1) > 1 and (name == "time" or "time" not in image["wcs"].dims):
+            if name == "time":
+                raise ValueRangeError(
+                    f"occultation: found {image.sizes[name]} images, expected one: image.isel(time=0)"
+                )
+            continue
+        if name in image.dims and image.sizes[name] == 1:
+            image = image.isel({name: 0})
+    return image
+
+
+def _good_time(image: xr.Dataset, gti: xr.Dataset | None) -> tuple[np.ndarray, np.ndarray]:
+    if gti is not None:
+        require_kind(gti, "gti", operation="occultation (gti=)")
+        starts, stops = gti["start"].values, gti["stop"].values
+    elif "gti_start" in image:
+        starts, stops = image["gti_start"].values, image["gti_stop"].values
+    elif "time_bnds" in image.variables:
+        starts, stops = np.atleast_2d(image["time_bnds"].values).T
+    else:
+        raise GtiError("occultation: the image says no time; give gti=")
+    good = stops > starts
+    if not good.any():
+        raise GtiError("occultation: found no good time in the image or gti=, expected some")
+    order = np.argsort(starts[good])
+    return starts[good][order].astype(np.float64), stops[good][order].astype(np.float64)
+
+
+class _Steps:
+    """Which rows of the orbit are far enough from each other."""
+
+    def __init__(self, coordinates: np.ndarray, tolerance: float) -> None:
+        self.coordinates, self.tolerance = coordinates, tolerance
+
+    @classmethod
+    def of(
+        cls, table: OrbitTable, orbit: xr.Dataset, method: str, tolerance: Any, compat: str | None
+    ) -> _Steps:
+        if method not in ("time", "position"):
+            raise ValueRangeError(f"method: found {method!r}, expected 'time' or 'position'")
+        unit, least = ("s", 10.0) if method == "time" else ("arcmin", 3.0)
+        value = float(to_value(tolerance, unit, "tolerance"))
+        if compat and value < 1:
+            value = least
+        if method == "time":
+            return cls(table.times[:, None], value)
+        _, first = np.unique(orbit["time"].values, return_index=True)
+        if first.size != table.times.size:
+            raise ValueRangeError("method: 'position' needs an orbit without repeated or empty rows")
+        names = [*_COORDINATES, *(f"{body}_{axis}" for body in BODIES for axis in ("ra", "dec"))]
+        columns = [orbit[name].values[first].astype(np.float64) for name in names if name in orbit]
+        columns.append(table.radii("earth"))
+        return cls(0.1 * np.stack(columns, axis=-1), value / 60)
+
+    def thinned(self, rows: np.ndarray) -> np.ndarray:
+        return occult.thinned(self.coordinates, rows, self.tolerance)
+
+
+def _samples(
+    table: OrbitTable, steps: _Steps, starts: np.ndarray, stops: np.ndarray, compat: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the orbit that are used, and the fraction of the good time of each."""
+    total = float((stops - starts).sum())
+    rows, weights, unknown = [], [], 0.0
+    for start, stop in zip(starts, stops, strict=True):
+        chosen = steps.thinned(occult.nearest_rows(table.times, start, stop))
+        if not chosen.size:
+            unknown += stop - start
+            continue
+        rows.append(chosen)
+        if compat and chosen.size == 1:
+            weights.append(np.ones(1))
+        else:
+            weights.append(occult.sample_weights(table.times[chosen], start, stop) / total)
+    if unknown and rows:
+        warn(
+            f"occultation: the orbit has no row near {unknown:.1f} of {total:.1f} s of good time, which "
+            "count as free"
+        )
+    if not rows:
+        return np.array([], int), np.array([])
+    return np.concatenate(rows), np.concatenate(weights)

@@ -1,0 +1,175 @@
+"""What the tasks of XMM-Newton's SAS are asked: expressions that select events, and the exposures used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batx.errors import EmptySelectionError, ValueRangeError
+from batx.regions import Region
+
+__all__ = [
+    "PIXELS_PER_ARCSEC",
+    "choose_exposures",
+    "expression",
+    "flag_of",
+    "in_time",
+    "pi_range",
+    "shape_expression",
+]
+
+#: pixels of X and Y of EPIC event lists: 0.05 arcsec
+PIXELS_PER_ARCSEC = 20.0
+#: instrument of the header -> name here
+INSTRUMENTS = {"EPN": "pn", "EMOS1": "mos1", "EMOS2": "mos2"}
+#: filters through which the sky is not seen
+_CLOSED = ("CLOSED", "CALCLOSED", "CALTHIN1", "CALTHICK", "CALMEDIUM", "UNDEFINED")
+#: good events for spectra, for images and curves, and for the flares of each camera
+_FLAGS = {
+    "pn": (
+        "FLAG==0 && PATTERN<=4",
+        "#XMMEA_EP && PATTERN<=4",
+        "#XMMEA_EP && PI in [10000:12000] && PATTERN==0",
+    ),
+    "mos": ("#XMMEA_EM && PATTERN<=12", "#XMMEA_EM && PATTERN<=12", "#XMMEA_EM && PI>10000 && PATTERN==0"),
+}
+
+
+def flag_of(instrument: str, purpose: str) -> str:
+    """Return the expression of good events of a camera for ``"spectrum"``, ``"curve"`` or ``"flares"``.
+
+    Source: XMM-Newton SAS data-analysis threads for EPIC.
+
+    Examples
+    --------
+    >>> flag_of("mos1", "curve")
+    '#XMMEA_EM && PATTERN<=12'
+    """
+    return _FLAGS["pn" if instrument == "pn" else "mos"][("spectrum", "curve", "flares").index(purpose)]
+
+
+def shape_expression(regions: Sequence[Region]) -> str:
+    """Return regions in physical pixels as an expression of SAS.
+
+    Raises
+    ------
+    ValueRangeError
+        If some are not in physical pixels.
+
+    Examples
+    --------
+    >>> shape_expression([Region("annulus", (24783.0, 28244.0, 60.0, 800.0), "physical")])
+    '((X,Y) IN annulus(24783,28244,60,800))'
+    """
+    if any(region.frame != "physical" for region in regions):
+        raise ValueRangeError("shape_expression: found regions on the sky, expected physical pixels")
+    taken = [f"((X,Y) IN {_shape(region)})" for region in regions if region.include]
+    away = [f"!((X,Y) IN {_shape(region)})" for region in regions if not region.include]
+    one = taken[0] if len(taken) == 1 else f"({' || '.join(taken)})"
+    return " && ".join([one, *away])
+
+
+def _shape(region: Region) -> str:
+    values = list(region.values)
+    if region.shape == "box":  # half of the sides
+        values[2:4] = [side / 2 for side in values[2:4]]
+    return f"{region.shape}({','.join(f'{value:.8g}' for value in values)})"
+
+
+def pi_range(low: int, high: int) -> str:
+    """Return a range of PI channels (eV), both included.
+
+    Examples
+    --------
+    >>> pi_range(300, 9999)
+    'PI in [300:9999]'
+    """
+    return f"PI in [{low}:{high}]"
+
+
+def in_time(path: Path) -> str:
+    """Return the condition that an event is in the good time of a file.
+
+    Raises
+    ------
+    ValueRangeError
+        If the name of the file would be read as something else.
+    """
+    text = str(path)
+    if any(letter in text for letter in "(),' \"&|"):
+        raise ValueRangeError(
+            f"found the path {text!r}, which an expression of SAS cannot hold; use another folder"
+        )
+    return f"gti({text},TIME)"
+
+
+def expression(*parts: str) -> str:
+    """Return conditions that must all be true as one.
+
+    Examples
+    --------
+    >>> expression("FLAG==0 && PATTERN<=4", "", "PI in [300:9999]")
+    '(FLAG==0 && PATTERN<=4) && (PI in [300:9999])'
+    """
+    return " && ".join(f"({part})" for part in parts if part)
+
+
+def choose_exposures(
+    rows: Iterable[Mapping[str, Any]], *, min_exposure: float = 0.0, merge: bool = True
+) -> list[Any]:
+    """Return the exposures of one camera that are used.
+
+    Parameters
+    ----------
+    rows
+        Of each exposure: ``name`` (S003, U002), ``mode`` (DATAMODE), ``submode``, ``filter``, ``exposure``
+        (s).
+    min_exposure
+        Shorter ones (s) are left out.
+    merge
+        Whether all in the mode and filter of the longest are used, else it alone.
+
+    Returns
+    -------
+    list
+        Rows, the longest first. Only imaging modes, through a filter that is open; of two of equal length
+        the scheduled one (S) goes first.
+
+    Raises
+    ------
+    EmptySelectionError
+        If there is none, with what was found.
+
+    Examples
+    --------
+    >>> rows = [{"name": "S003", "mode": "IMAGING", "submode": "FF", "filter": "Thin1", "exposure": 9e3},
+    ...         {"name": "U002", "mode": "IMAGING", "submode": "FF", "filter": "CalClosed", "exposure": 2e4}]
+    >>> [row["name"] for row in choose_exposures(rows)]
+    ['S003']
+    """
+    several = list(rows)
+    usable = [
+        row
+        for row in several
+        if str(row["mode"]).upper().startswith("IMAG")
+        and str(row["filter"]).replace("_", "").upper() not in _CLOSED
+        and row["exposure"] >= min_exposure
+        and row["exposure"] > 0
+    ]
+    if not usable:
+        seen = (
+            "; ".join(f"{r['name']} {r['mode']} {r['filter']} {r['exposure']:.0f} s" for r in several)
+            or "none"
+        )
+        raise EmptySelectionError(
+            f"found no exposure in an imaging mode through an open filter of at least "
+            f"{min_exposure:g} s: {seen}"
+        )
+    usable.sort(key=lambda row: (-row["exposure"], str(row["name"])))
+    alike = [
+        row
+        for row in usable
+        if (row["submode"], row["filter"]) == (usable[0]["submode"], usable[0]["filter"])
+    ]
+    return alike if merge else alike[:1]

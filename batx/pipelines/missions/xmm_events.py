@@ -1,0 +1,307 @@
+"""Steps of the pipeline of XMM-Newton, first part: observation data to event lists without flares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from batx.errors import EmptySelectionError, FileFormatError, MissingFileError
+from batx.flares import flare_gti
+from batx.heasoft import Result
+from batx.io.open import open_dataset
+from batx.io.write import to_fits
+from batx.pipelines.frame import Work
+from batx.pipelines.missions import sas
+from batx.pipelines.missions.places import header_row
+from batx.pipelines.missions.tasks import tool
+from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+
+__all__ = ["PRODUCTS", "Events", "archives", "environment", "threshold_of", "unpack"]
+
+#: what a threshold may be given for
+PRODUCTS = ("spectrum", "curve", "image")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+_CHAINS = {"pn": "epproc", "mos": "emproc"}
+_DEPTH = 3
+
+
+def archives(options: Mapping[str, Any]) -> list[Path]:
+    """Return the archives that observations are given as."""
+    return [path for path in map(Path, options["observations"]) if path.is_file()]
+
+
+def unpack(work: Work) -> dict[str, Any]:
+    """Unpack, or download and unpack, what is no folder; find where the files of each observation are."""
+    found: dict[str, str] = {}
+    for name in work.options["observations"]:
+        path = Path(name)
+        if path.is_dir():
+            folder = _odf_folder(path)
+            found[_obs_id(folder)] = str(folder)
+            continue
+        if not path.is_file():
+            path = _download(work, name)
+        inside = place(work, f"unpacked/{path.name}")
+        _unpack_all(path, inside)
+        folder = _odf_folder(inside)
+        obs_id = _obs_id(folder)
+        for file in sorted(p for p in folder.iterdir() if p.is_file()):
+            put(work, file, f"odf/{obs_id}/{file.name}")
+        found[obs_id] = f"odf/{obs_id}"
+    return {"folders": dict(sorted(found.items()))}
+
+
+def _download(work: Work, name: str) -> Path:
+    from batx.transfer import download
+
+    obs_id = Path(name).name
+    if not (obs_id.isdigit() and len(obs_id) == 10):
+        raise MissingFileError(
+            f"there is no {name}; expected a folder, an archive ({', '.join(_ARCHIVES)}), or an "
+            "observation id of ten digits"
+        )
+    work.progress(f"download {obs_id}")
+    urls = [mirror.format(obs_id=obs_id) for mirror in work.options["mirrors"]]
+    return download(urls, place(work, "downloads") / f"{obs_id}.tar.gz", kind="tar")
+
+
+def _unpack_all(path: Path, folder: Path, depth: int = 0) -> None:
+    """Unpack an archive, and those that are in it (an observation's data are)."""
+    from batx.transfer import unpack as unpack_one
+
+    if depth > _DEPTH:
+        raise FileFormatError(f"{path}: archives in archives in archives; unpack it yourself")
+    for made in unpack_one(path, folder, overwrite=True):
+        if made.name.lower().endswith(_ARCHIVES):
+            _unpack_all(made, folder, depth + 1)
+            made.unlink()
+
+
+def _odf_folder(folder: Path) -> Path:
+    """Return the folder that holds the observation data files: itself, or one below."""
+    for one in (folder, folder / "ODF", folder / "odf", *sorted(p for p in folder.iterdir() if p.is_dir())):
+        if one.is_dir() and any(_is_odf(path.name) for path in one.iterdir()):
+            return one
+    raise MissingFileError(
+        f"{folder}: found no observation data files of XMM-Newton (*.SAS, *_OBX*.FIT, *_*.ASC)"
+    )
+
+
+def _is_odf(name: str) -> bool:
+    stem = name.upper().split("_")
+    return len(stem) >= 3 and stem[0].isdigit() and len(stem[1]) == 10 and stem[1].isdigit()
+
+
+def _obs_id(folder: Path) -> str:
+    return next(path.name.split("_")[1] for path in sorted(folder.iterdir()) if _is_odf(path.name))
+
+
+def environment(work: Work, name: str) -> dict[str, str]:
+    """Return the environment that tasks need for an observation."""
+    files = work.before["calibrate"].facts["files"][name]
+    return {"SAS_CCF": str(work.root / files["index"]), "SAS_ODF": str(work.root / files["summary"])}
+
+
+class Events:
+    """The steps that call tasks.
+
+    Parameters
+    ----------
+    toolbox
+        Where they run.
+    """
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self.toolbox = toolbox
+
+    def calibrate(self, work: Work) -> dict[str, Any]:
+        """Run cifbuild and odfingest for each observation."""
+
+        def one(name: str, folder: Path) -> dict[str, str]:
+            index = self.toolbox.one(
+                work,
+                name,
+                tool("cifbuild"),
+                calindexset=place(work, name) / "ccf.cif",
+                environment={"SAS_ODF": str(folder)},
+            )["calindexset"]
+            odf = self.toolbox.one(
+                work,
+                name,
+                tool("odfingest"),
+                odfdir=str(folder),
+                into=place(work, f"{name}/odf"),
+                environment={"SAS_ODF": str(folder), "SAS_CCF": str(index)},
+            )
+            made = odf.products["summary"][0]
+            put(work, index, f"calibration/{name}/ccf.cif")
+            put(work, made, f"calibration/{name}/{made.name}")
+            return {"index": f"calibration/{name}/ccf.cif", "summary": f"calibration/{name}/{made.name}"}
+
+        folders = {name: work.root / path for name, path in work.before["unpack"].facts["folders"].items()}
+        jobs = {name: partial(one, name, folder) for name, folder in folders.items()}
+        return {"files": self.toolbox.chains(work, jobs)}
+
+    def events(self, work: Work) -> dict[str, Any]:
+        """Run epproc (or epchain) and emproc for each observation; take down what each exposure is."""
+        wanted = work.options["exposures"]
+        calls = {
+            f"{name}_{camera}{number}": self.toolbox.request(
+                work,
+                f"{name}_{camera}{number}",
+                tool(chain),
+                into=place(work, f"{name}_{camera}{number}/out"),
+                environment=environment(work, name),
+                **parameters,
+            )
+            for name in work.before["calibrate"].facts["files"]
+            for camera in work.options["cameras"]
+            for number, (chain, parameters) in enumerate(_chains(camera, work.options["chain"], wanted))
+        }
+        rows = []
+        for key, result in self.toolbox.run(work, calls).items():
+            name = key.partition("_")[0]
+            for path in result.products["events"]:
+                put(work, path, f"events/{name}/{path.name}")
+                row = _exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name}
+                if not wanted or row["name"] in wanted:
+                    rows.append(row)
+        if not rows:
+            asked = f", of {', '.join(wanted)}" if wanted else ""
+            raise EmptySelectionError(f"found no event lists of imaging modes{asked}")
+        return {"exposures": rows}
+
+    def exposures(self, work: Work) -> dict[str, Any]:
+        """Choose the exposures of each camera, and merge those that are alike."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in work.before["events"].facts["exposures"]:
+            groups.setdefault(f"{row['obs_id']}_{row['instrument']}", []).append(row)
+
+        def one(key: str, rows: list[dict[str, Any]]) -> str:
+            options = work.options
+            chosen = sas.choose_exposures(rows, min_exposure=options["min_exposure"], merge=options["merge"])
+            path = work.root / chosen[0]["path"]
+            for number, row in enumerate(chosen[1:], 1):
+                path = self.toolbox.one(
+                    work,
+                    key,
+                    tool("merge"),
+                    set1=path,
+                    set2=work.root / row["path"],
+                    outset=place(work, key) / f"merged_{number}.evt",
+                    environment=environment(work, rows[0]["obs_id"]),
+                )["outset"]
+            if len(chosen) == 1:
+                return str(chosen[0]["path"])
+            put(work, path, f"events/{key}_merged.evt")
+            work.notes.append(f"{key}: merged {', '.join(row['name'] for row in chosen)}")
+            return f"events/{key}_merged.evt"
+
+        return {"events": each(work, groups, one)}
+
+    def flares(self, work: Work) -> dict[str, Any]:
+        """Filter each event list by the rate above 10 keV: a list for each threshold asked for."""
+        jobs = {
+            key: partial(self._filtered, work, key, path)
+            for key, path in work.before["exposures"].facts["events"].items()
+        }
+        return {"lists": self.toolbox.chains(work, jobs)}
+
+    def _filtered(self, work: Work, key: str, path: str) -> dict[str, Any]:
+        name, _, instrument = key.partition("_")
+        limits = {
+            product: threshold_of(work.options["thresholds"], instrument, product) for product in PRODUCTS
+        }
+        made: dict[Any, str] = {None: path}
+        facts: dict[str, Any] = {}
+        curve = self._flare_curve(work, key, work.root / path, environment(work, name))
+        to_fits(curve, work.output(f"flares/{key}.lc"))
+        for limit in sorted({value for value in limits.values() if value is not None}):
+            gti = flare_gti(curve, limit)
+            file = to_fits(gti, place(work, key) / f"good_{limit:g}.gti", overwrite=True)
+            good = put(work, file, f"flares/{key}_{limit:g}.gti")
+            result = self.toolbox.one(
+                work,
+                key,
+                tool("evselect"),
+                table=work.root / path,
+                withfilteredset=True,
+                destruct=True,
+                keepfilteroutput=True,
+                filteredset=place(work, key) / f"filtered_{limit:g}.evt",
+                expression=sas.expression(sas.flag_of(instrument, "curve"), sas.in_time(file)),
+                environment=environment(work, name),
+            )
+            made[limit] = f"events/{key}_{limit:g}.evt"
+            put(work, result["filteredset"], made[limit])
+            facts[f"{limit:g}"] = {"kept": gti.attrs["exposure"], "lost": gti.attrs["lost"], "gti": good.name}
+        return {"lists": {product: made[limit] for product, limit in limits.items()}, "thresholds": facts}
+
+    def _flare_curve(self, work: Work, key: str, path: Path, env: Mapping[str, str]) -> xr.Dataset:
+        instrument = key.partition("_")[2]
+        result: Result = self.toolbox.one(
+            work,
+            key,
+            tool("evselect"),
+            table=path,
+            withrateset=True,
+            rateset=place(work, key) / "flares.lc",
+            timebinsize=work.options["flare_dt"],
+            maketimecolumn=True,
+            makeratecolumn=True,
+            expression=sas.flag_of(instrument, "flares"),
+            environment=dict(env),
+        )
+        curve = result.open("rateset").load()
+        return curve.assign_coords(
+            energy=("energy", [11.0], {"units": "keV"}),
+            energy_bnds=(("energy", "bnds"), [[10.0, 12.0]], {"units": "keV"}),
+        )
+
+
+def threshold_of(thresholds: Mapping[str, float | None], instrument: str, product: str) -> float | None:
+    """Return the threshold of a product: of ``mos1.curve``, ``mos1``, ``mos.curve``, ``mos`` the first.
+
+    Examples
+    --------
+    >>> threshold_of({"mos": 0.35, "mos.curve": None}, "mos2", "curve") is None
+    True
+    """
+    camera = instrument.rstrip("12")
+    for key in (f"{instrument}.{product}", instrument, f"{camera}.{product}", camera):
+        if key in thresholds and not (key == instrument == camera and f"{camera}.{product}" in thresholds):
+            return thresholds[key]
+    return None
+
+
+def _chains(camera: str, chain: str, wanted: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tasks that make the event lists of a camera, with their parameters: epchain takes one exposure.
+
+    Examples
+    --------
+    >>> _chains("pn", "epchain", ["S003"])
+    [('epchain', {'schedule': 'S', 'exposure': 3})]
+    """
+    if camera != "pn" or chain == "epproc":
+        return [(_CHAINS[camera], {})]
+    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in wanted] or [
+        ("epchain", {})
+    ]
+
+
+def _exposure_row(path: Path) -> dict[str, Any]:
+    attrs = open_dataset(path).attrs
+    header = str(attrs.get("instrument", "")).upper()
+    return {
+        "name": str(attrs.get("expidstr", os.path.splitext(path.name)[0])),
+        "instrument": sas.INSTRUMENTS.get(header, header.lower()),
+        "mode": str(attrs.get("datamode", "")),
+        "submode": str(attrs.get("submode", "")),
+        "filter": str(attrs.get("filter", "")),
+        "exposure": header_row(path)["exposure"],
+    }

@@ -1,0 +1,328 @@
+"""Steps of the pipeline of XMM-Newton, second part: regions, pile-up, spectra and RGS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from batx.errors import EmptySelectionError, ValueRangeError
+from batx.heasoft import Result
+from batx.imaging_telescopes import sky_of
+from batx.io.open import open_dataset
+from batx.io.write_links import write_links
+from batx.pile_up import PatternFractions, excise_core, pattern_fractions
+from batx.pipelines.frame import SkippedError, Work
+from batx.pipelines.missions import joint, sas
+from batx.pipelines.missions.places import save_regions
+from batx.pipelines.missions.tasks import tool
+from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.xmm_events import environment
+from batx.regions import Region, in_pixels, read_regions, region_text
+
+__all__ = ["Products", "fit", "group", "lists_of", "regions", "shapes", "summarise"]
+
+#: arcsec
+SOURCE_RADIUS, BACKGROUND_RADII = 30.0, (60.0, 100.0)
+
+
+def lists_of(work: Work, product: str) -> dict[str, Path]:
+    """Return the event list of each camera and observation for ``"spectrum"``, ``"curve"`` or ``"image"``."""
+    found = work.before["flares"].facts["lists"]
+    return {key: work.root / held["lists"][product] for key, held in found.items()}
+
+
+def regions(work: Work) -> dict[str, Any]:
+    """Write the regions of each event list on the sky, and in its physical pixels, as evselect needs them."""
+
+    def one(key: str, path: Path) -> None:
+        both = save_regions(work, key, SOURCE_RADIUS, BACKGROUND_RADII)
+        sky = sky_of(open_dataset(path))
+        for kind, shapes in zip(("source", "background"), both, strict=True):
+            text = region_text(in_pixels(shapes, sky))
+            work.output(f"regions/{key}_{kind}_physical.reg").write_text(text, encoding="utf-8")
+
+    each(work, lists_of(work, "spectrum"), one)
+    return {}
+
+
+def shapes(work: Work, key: str, *, core: bool = True) -> tuple[list[Region], list[Region]]:
+    """Return the regions of source and background in physical pixels, without the piled-up core if `core`."""
+    both = [
+        read_regions(work.path("regions", f"regions/{key}_{kind}_physical.reg"))
+        for kind in ("source", "background")
+    ]
+    radius = work.before["pileup"].facts["radii"].get(key, 0.0) if core and "pileup" in work.before else 0.0
+    return _without_core(both[0], radius), both[1]
+
+
+def _without_core(source: list[Region], radius: float) -> list[Region]:
+    """Return a region less a circle of `radius` arcsec around its middle; one circle becomes an annulus."""
+    if radius <= 0:
+        return source
+    inner = radius * sas.PIXELS_PER_ARCSEC
+    x, y = source[0].values[:2]
+    if len(source) == 1 and source[0].shape == "circle":
+        if inner >= source[0].values[2]:
+            raise ValueRangeError(
+                f"pile-up: the core of {radius:g} arcsec is all of the source region; use a larger region"
+            )
+        return [Region("annulus", (x, y, inner, source[0].values[2]), "physical")]
+    return [*source, Region("circle", (x, y, inner), "physical", include=False)]
+
+
+class Products:
+    """The steps that call tasks.
+
+    Parameters
+    ----------
+    toolbox
+        Where they run.
+    """
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self.toolbox = toolbox
+
+    # --- pile-up -------------------------------------------------------------------------------------------
+
+    def pileup(self, work: Work) -> dict[str, Any]:
+        """Find for each event list the inner radius outside which patterns are as in the model."""
+        jobs = {
+            key: partial(self._excised, work, key, path) for key, path in lists_of(work, "spectrum").items()
+        }
+        found = self.toolbox.chains(work, jobs)
+        rows = [row | {"name": key} for key, rows in found.items() for row in rows["tried"]]
+        columns = ["name", "radius", "singles", "singles_err", "doubles", "doubles_err"]
+        pd.DataFrame(rows, columns=columns).to_csv(work.output("pileup.csv"), index=False)
+        for key, held in found.items():
+            if not held["clean"]:
+                work.notes.append(
+                    f"{key}: patterns depart from the model even outside {held['radius']:g} arcsec"
+                )
+        return {"radii": {key: held["radius"] for key, held in found.items()}}
+
+    def _excised(self, work: Work, key: str, path: Path) -> dict[str, Any]:
+        source = shapes(work, key, core=False)[0]
+        env = environment(work, key.partition("_")[0])
+        options = work.options
+
+        def measure(radius: float) -> PatternFractions:
+            chosen = self._events(
+                work, key, path, f"core_{radius:g}", sas.shape_expression(_without_core(source, radius)), env
+            )
+            name = place(work, key) / f"patterns_{radius:g}.evt"
+            result = self.toolbox.one(
+                work,
+                key,
+                tool("epatplot"),
+                set=chosen,
+                outputs={"set": name},
+                useplotfile=True,
+                plotfile=place(work, key) / f"patterns_{radius:g}.ps",
+                environment=env,
+            )
+            return pattern_fractions(open_dataset(result["set"]))
+
+        found = excise_core(
+            measure,
+            largest=options["largest_core"],
+            sigma=options["pileup_sigma"],
+            rule=options["pileup_rule"],
+        )
+        tried = [{"radius": radius, **vars(fractions)} for radius, fractions in found.tried]
+        return {"radius": found.radius, "clean": found.clean, "tried": tried}
+
+    def _events(
+        self, work: Work, key: str, path: Path, name: str, condition: str, env: Mapping[str, str]
+    ) -> Path:
+        result: Result = self.toolbox.one(
+            work,
+            key,
+            tool("evselect"),
+            table=path,
+            withfilteredset=True,
+            destruct=True,
+            keepfilteroutput=True,
+            filteredset=place(work, key) / f"{name}.evt",
+            expression=condition,
+            environment=dict(env),
+        )
+        return result["filteredset"]
+
+    # --- spectra -------------------------------------------------------------------------------------------
+
+    def spectra(self, work: Work) -> dict[str, Any]:
+        """Make spectrum, background, redistribution and area of each event list."""
+        jobs = {
+            key: partial(self._spectrum, work, key, path) for key, path in lists_of(work, "spectrum").items()
+        }
+        return {"products": self.toolbox.chains(work, jobs)}
+
+    def _spectrum(self, work: Work, key: str, path: Path) -> dict[str, str]:
+        name, _, instrument = key.partition("_")
+        env, folder = environment(work, name), place(work, key)
+        highest = 20479 if instrument == "pn" else 11999
+        made: dict[str, Path] = {}
+        for kind, region in zip(("spectrum", "background"), shapes(work, key), strict=True):
+            condition = sas.expression(sas.flag_of(instrument, "spectrum"), sas.shape_expression(region))
+            raw = self.toolbox.one(
+                work,
+                key,
+                tool("evselect"),
+                table=path,
+                withspectrumset=True,
+                spectrumset=folder / f"{kind}_raw.pha",
+                energycolumn="PI",
+                spectralbinsize=5,
+                withspecranges=True,
+                specchannelmin=0,
+                specchannelmax=highest,
+                expression=condition,
+                environment=env,
+            )["spectrumset"]
+            made[kind] = self.toolbox.one(
+                work,
+                key,
+                tool("backscale"),
+                spectrumset=raw,
+                badpixlocation=path,
+                outputs={"spectrumset": folder / f"{kind}.pha"},
+                environment=env,
+            )["spectrumset"]
+        made["redistribution"] = self.toolbox.one(
+            work,
+            key,
+            tool("rmfgen"),
+            spectrumset=made["spectrum"],
+            rmfset=folder / "spectrum.rmf",
+            environment=env,
+        )["rmfset"]
+        made["area"] = self.toolbox.one(
+            work,
+            key,
+            tool("arfgen"),
+            spectrumset=made["spectrum"],
+            arfset=folder / "spectrum.arf",
+            withrmfset=True,
+            rmfset=made["redistribution"],
+            badpixlocation=path,
+            detmaptype="psf",
+            environment=env,
+        )["arfset"]
+        return {
+            kind: str(put(work, file, f"products/{key}/{file.name}").relative_to(work.folder))
+            for kind, file in made.items()
+        }
+
+    # --- RGS -----------------------------------------------------------------------------------------------
+
+    def rgs(self, work: Work) -> dict[str, Any]:
+        """Run rgsproc on each observation, and rgscombine on the spectra of each order of all."""
+        if not work.options["rgs"]:
+            raise SkippedError("RGS was not asked for")
+        calls = {
+            name: self.toolbox.request(
+                work,
+                name,
+                tool("rgsproc"),
+                into=place(work, f"{name}/out"),
+                withsrc=True,
+                srclabel="SOURCE",
+                srcra=work.options["ra"],
+                srcdec=work.options["dec"],
+                environment=environment(work, name),
+            )
+            for name in work.before["calibrate"].facts["files"]
+        }
+        sets: dict[int, list[dict[str, Path]]] = {1: [], 2: []}
+        for name, result in self.toolbox.run(work, calls).items():
+            for order, found in _by_order(result.products).items():
+                sets[order] += found
+                for files in found:
+                    for path in files.values():
+                        put(work, path, f"rgs/{name}/{path.name}")
+        made = {order: self._combined(work, order, files) for order, files in sets.items() if files}
+        if not made:
+            raise EmptySelectionError("rgsproc made no spectra with background and response")
+        return {"spectra": {f"rgs_order{order}": path for order, path in made.items()}}
+
+    def _combined(self, work: Work, order: int, files: Sequence[Mapping[str, Path]]) -> str:
+        """Sum the spectra of an order; the sum names the files that it will lie beside."""
+        env = environment(work, next(iter(work.before["calibrate"].facts["files"])))
+        name, folder = f"rgs_order{order}", place(work, f"order{order}")
+        result = self.toolbox.one(
+            work,
+            name,
+            tool("rgscombine"),
+            pha=[one["spectrum"] for one in files],
+            bkg=[one["background"] for one in files],
+            rmf=[one["response"] for one in files],
+            filepha=folder / "sum.pha",
+            filebkg=folder / "sum_bkg.pha",
+            filermf=folder / "sum.rmf",
+            environment=env,
+        )
+        put(work, result["filebkg"], f"rgs/{name}_bkg.pha")
+        put(work, result["filermf"], f"rgs/{name}.rsp")
+        links: dict[str, Any] = {"backfile": f"{name}_bkg.pha", "respfile": f"{name}.rsp", "ancrfile": None}
+        write_links(result["filepha"], work.output(f"rgs/{name}.pha"), **links)
+        return f"rgs/{name}.pha"
+
+
+def _by_order(products: Mapping[str, Sequence[Path]]) -> dict[int, list[dict[str, Path]]]:
+    """Return spectrum, background and response of each instrument and exposure, by the order of the grating.
+
+    Names are ``PooooooooooRrSeeeSRSPECnxxx`` with r the instrument, n the order.
+    """
+    held: dict[tuple[str, str], dict[str, Path]] = {}
+    for kind, word in (("spectrum", "SRSPEC"), ("background", "BGSPEC"), ("response", "RSPMAT")):
+        for path in products.get(kind, ()):
+            head, found, tail = path.name.upper().partition(word)
+            if found and tail[:1] in ("1", "2"):
+                held.setdefault((head, tail[0]), {})[kind] = path
+    complete: dict[int, list[dict[str, Path]]] = {}
+    for (_, order), files in sorted(held.items()):
+        if len(files) == 3:
+            complete.setdefault(int(order), []).append(files)
+    return complete
+
+
+# --- spectra, fitted ---------------------------------------------------------------------------------------
+
+
+def group(work: Work) -> dict[str, Any]:
+    """Group the spectra, and put the files that they name beside them."""
+
+    def one(key: str, files: Mapping[str, str]) -> dict[str, Any]:
+        held = {kind: work.root / path for kind, path in files.items()}
+        parts = joint.Parts(held["spectrum"], held["background"], held["redistribution"], held["area"])
+        return joint.grouped(
+            work, key, parts, min_counts=work.options["min_counts"], energy=work.options["energy"]
+        )
+
+    return {"spectra": each(work, work.before["spectra"].facts["products"], one)}
+
+
+def fit(work: Work) -> dict[str, Any]:
+    """Fit a model to all spectra of EPIC together."""
+    options = work.options
+    return joint.fit_jointly(
+        work,
+        {key: work.path("group", f"spectra/{key}.pi") for key in work.before["group"].facts["spectra"]},
+        model=options["model"],
+        energy=options["energy"],
+        tied=options["tied"],
+        parameters=options["parameters"],
+        statistic=options["statistic"],
+        least_counts=options["least_counts"],
+        errors=options["errors"],
+    )
+
+
+def summarise(work: Work) -> dict[str, Any]:
+    """Write the table of the spectra that are exposed for long enough."""
+    table = joint.summary(work, work.paths("group", "spectra/*.pi"), work.options["min_exposure"])
+    return {"spectra": table["file"].tolist()}

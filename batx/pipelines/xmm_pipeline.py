@@ -1,0 +1,306 @@
+"""The pipeline of XMM-Newton: observations to event lists without flares, spectra, light curves in bands."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from batx.errors import ValueRangeError
+from batx.heasoft import Backend
+from batx.pile_up import PATTERN_RULES
+from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.missions import xmm_curves as light
+from batx.pipelines.missions import xmm_events as early
+from batx.pipelines.missions import xmm_products as late
+from batx.pipelines.missions.places import absolute, regions_given, require_source
+from batx.pipelines.missions.toolbox import Toolbox
+
+__all__ = ["MIRRORS", "xmm"]
+
+#: where observation data are, with the observation id to be filled in
+MIRRORS = ("https://nxsa.esac.esa.int/nxsa-sl/servlet/data-action-aio?obsno={obs_id}&level=ODF",)
+#: count/s above 10 keV: usual values of the SAS threads for the whole field
+THRESHOLDS: Mapping[str, float | None] = {"pn": 0.4, "mos": 0.35}
+_REGIONS = ("ra", "dec", "region", "background_region", "regions")
+
+
+def xmm(
+    observations: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    ra: float,
+    dec: float,
+    *,
+    output: str | os.PathLike[str],
+    cameras: Sequence[str] = ("pn",),
+    exposures: Sequence[str] = (),
+    chain: str = "epproc",
+    merge: bool = True,
+    min_exposure: float = 1000.0,
+    thresholds: Mapping[str, float | None] = THRESHOLDS,
+    flare_dt: float = 100.0,
+    region: str | os.PathLike[str] | None = None,
+    background_region: str | os.PathLike[str] | None = None,
+    regions: str | os.PathLike[str] | None = None,
+    pileup_sigma: float = 3.0,
+    pileup_rule: str = "either",
+    largest_core: float = 15.0,
+    energy: tuple[float, float] = (0.3, 10.0),
+    min_counts: float = 20.0,
+    least_counts: float = 50.0,
+    model: str = "tbabs*powerlaw",
+    tied: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    statistic: str = "cstat",
+    errors: str = "covariance",
+    bands: Any = (0.3, 10.0),
+    bands_by: str = "energy",
+    dt: float = 100.0,
+    corrections: str = "absolute",
+    rgs: bool = False,
+    t0: float | None = None,
+    mirrors: Sequence[str] = MIRRORS,
+    backend: str | Backend | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+) -> Pipeline:
+    """Return the pipeline of XMM-Newton observations of a source.
+
+    Steps: ``unpack``; ``calibrate`` (cifbuild, odfingest); ``events`` (epproc, emproc); ``exposures``, chosen
+    and merged; ``flares``; ``regions``; ``pileup`` (epatplot); ``spectra`` (evselect, backscale, rmfgen,
+    arfgen); ``group``; ``fit``; ``summary``; ``bands``; ``curves`` (evselect, epiclccorr); ``rgs`` (rgsproc,
+    rgscombine); ``images``; ``figures``. Several observations are worked on in parallel, and each band of
+    each light curve is a job of its own.
+
+    Parameters
+    ----------
+    observations
+        Folders with observation data files, archives of them (tar, tar.gz, zip), or observation ids (ten
+        digits), which are downloaded.
+    ra, dec, output, least_counts, t0, backend, workers, timeout
+        As for `batx.pipelines.xrt_pipeline.xrt`.
+    cameras
+        ``"pn"``, ``"mos"`` (both of them).
+    exposures
+        Names of exposures (``"S003"``, ``"U002"``) to choose from; all if empty.
+    chain
+        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`.
+    merge
+        Whether exposures in the mode and filter of the longest one are merged with it.
+    min_exposure
+        Shorter exposures (s) are not used; nor are, in the summary, shorter spectra.
+    thresholds
+        Greatest rate above 10 keV (count/s), by camera (``"pn"``, ``"mos"``, ``"mos1"``), and by product with
+        ``"pn.spectrum"``, ``"pn.curve"``, ``"pn.image"``; `None` for no filter.
+    flare_dt
+        Bins of the light curve of flares, s.
+    region, background_region
+        Region files of ds9, for all; by default a circle of 30″ and an annulus from 60″ to 100″.
+    regions
+        Folder of region files ``<obsid>_pn_source.reg``, ``<obsid>_pn_background.reg`` and so on: those that
+        an earlier run left in its folder ``regions``, or yours.
+    pileup_sigma, pileup_rule, largest_core
+        See `batx.pile_up.is_piled_up` and `batx.pile_up.excise_core`; `largest_core` in arcsec.
+    energy
+        (low, high) keV of spectra and images.
+    min_counts
+        Least counts in a group of channels.
+    model, tied, parameters, statistic, errors
+        Of the fit; see `batx.fit`. `tied` are the parameters that all spectra share, by default those of
+        absorption.
+    bands
+        Edges of the bands of light curves, or how to make them from the mean spectrum of all observations:
+        a mapping of ``n``, ``spacing`` (``"counts"``, ``"log"``, ``"linear"``), ``axis`` (``"energy"`` or
+        ``"channel"``), ``limits``, ``min_channels``; see `batx.channel_bins`.
+    bands_by
+        Of given edges: ``"energy"`` (keV) or ``"channel"`` (of the spectra, 5 eV each).
+    dt
+        Bins of the light curves, s.
+    corrections
+        ``"absolute"`` (vignetting, area, point-spread function) or ``"relative"`` (losses in time only).
+    rgs
+        Whether spectra of RGS are made, and summed over instruments and observations.
+    mirrors
+        URLs of observation data, with ``{obs_id}``.
+
+    Returns
+    -------
+    Pipeline
+        ``pipeline.run()`` does what is to be done.
+
+    Raises
+    ------
+    ValueRangeError
+        If an argument is out of range, or there are no observations.
+
+    Examples
+    --------
+    >>> pipeline = xmm("0693760101", 359.4611, -32.6190, output="out")
+    >>> [step.name for step in pipeline.steps][:4]
+    ['unpack', 'calibrate', 'events', 'exposures']
+    """
+    require_source(ra, dec, energy, dt)
+    _require(cameras, chain, pileup_rule, corrections, bands_by, bands, thresholds)
+    _require_names(exposures)
+    several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
+    if not several:
+        raise ValueRangeError("xmm: found no observations")
+    options = {
+        "observations": [str(Path(one).expanduser().absolute()) for one in several],
+        "ra": float(ra),
+        "dec": float(dec),
+        "cameras": list(cameras),
+        "exposures": list(exposures),
+        "chain": chain,
+        "merge": bool(merge),
+        "min_exposure": float(min_exposure),
+        "thresholds": dict(thresholds),
+        "flare_dt": float(flare_dt),
+        "region": absolute(region),
+        "background_region": absolute(background_region),
+        "regions": absolute(regions),
+        "pileup_sigma": float(pileup_sigma),
+        "pileup_rule": pileup_rule,
+        "largest_core": float(largest_core),
+        "energy": [float(edge) for edge in energy],
+        "min_counts": float(min_counts),
+        "least_counts": float(least_counts),
+        "model": model,
+        "tied": None if tied is None else list(tied),
+        "parameters": parameters,
+        "statistic": statistic,
+        "errors": errors,
+        "bands": dict(bands) if isinstance(bands, Mapping) else [float(edge) for edge in bands],
+        "bands_by": bands_by,
+        "dt": float(dt),
+        "corrections": corrections,
+        "rgs": bool(rgs),
+        "t0": t0,
+        "mirrors": list(mirrors),
+    }
+    return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout)), Path(output), options)
+
+
+def _require(
+    cameras: Sequence[str],
+    chain: str,
+    rule: str,
+    corrections: str,
+    bands_by: str,
+    bands: Any,
+    thresholds: Mapping[str, Any],
+) -> None:
+    choices = (
+        ("cameras", set(cameras) or {"none"}, ("pn", "mos")),
+        ("pileup_rule", {rule}, tuple(PATTERN_RULES)),
+        ("chain", {chain}, ("epproc", "epchain")),
+        ("corrections", {corrections}, ("absolute", "relative")),
+        ("bands_by", {bands_by}, ("energy", "channel")),
+    )
+    for name, found, allowed in choices:
+        if not found <= set(allowed):
+            raise ValueRangeError(
+                f"{name}: found {', '.join(sorted(found))}, expected {' or '.join(allowed)}"
+            )
+    for key, value in thresholds.items():
+        camera, _, product = key.partition(".")
+        if camera not in ("pn", "mos", "mos1", "mos2") or product not in ("", *early.PRODUCTS):
+            raise ValueRangeError(f"thresholds: found {key!r}, expected for example 'pn' or 'mos1.curve'")
+        if value is not None and not value > 0:
+            raise ValueRangeError(f"thresholds: found {value} for {key}, expected count/s above 0, or None")
+    if isinstance(bands, Mapping):
+        unknown = set(bands) - {"n", "spacing", "axis", "limits", "min_channels"}
+        if unknown or "n" not in bands:
+            raise ValueRangeError(
+                f"bands: found {dict(bands)}, expected n, and spacing, axis, limits, min_channels"
+            )
+    elif len(bands) < 2 or not all(low < high for low, high in itertools.pairwise(bands)):
+        raise ValueRangeError(f"bands: found {bands}, expected increasing edges")
+
+
+def _require_names(exposures: Sequence[str]) -> None:
+    for name in exposures:
+        if not re.fullmatch(r"[SU]\d{3}", name):
+            raise ValueRangeError(f"exposures: found {name!r}, expected for example 'S003'")
+
+
+def _steps(toolbox: Toolbox) -> list[Step]:
+    """Return the steps, in order."""
+    events, products, curves = early.Events(toolbox), late.Products(toolbox), light.Curves(toolbox)
+    fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
+    piled = ["pileup_sigma", "pileup_rule", "largest_core"]
+    return [
+        Step(
+            "unpack",
+            "observation data",
+            early.unpack,
+            options=["observations", "mirrors"],
+            outside=early.archives,
+        ),
+        Step("calibrate", "calibration index and summary", events.calibrate, needs=["unpack"]),
+        Step(
+            "events",
+            "event lists",
+            events.events,
+            needs=["calibrate"],
+            options=["cameras", "exposures", "chain"],
+        ),
+        Step(
+            "exposures",
+            "choose and merge exposures",
+            events.exposures,
+            needs=["calibrate", "events"],
+            options=["min_exposure", "merge"],
+        ),
+        Step(
+            "flares",
+            "filter flares",
+            events.flares,
+            needs=["calibrate", "exposures"],
+            options=["thresholds", "flare_dt"],
+        ),
+        Step(
+            "regions",
+            "regions of source and background",
+            late.regions,
+            needs=["flares"],
+            options=_REGIONS,
+            outside=regions_given,
+        ),
+        Step("pileup", "pile-up", products.pileup, needs=["calibrate", "flares", "regions"], options=piled),
+        Step(
+            "spectra",
+            "spectra and responses",
+            products.spectra,
+            needs=["calibrate", "flares", "regions", "pileup"],
+        ),
+        Step("group", "group spectra", late.group, needs=["spectra"], options=["energy", "min_counts"]),
+        Step("fit", "fit all spectra together", late.fit, needs=["group"], options=fitted),
+        Step("summary", "table of the spectra", late.summarise, needs=["group"], options=["min_exposure"]),
+        Step(
+            "bands",
+            "bands of the light curves",
+            light.bands,
+            uses=["group"],
+            options=["bands", "bands_by", "energy"],
+        ),
+        Step(
+            "curves",
+            "light curves in bands",
+            curves.curves,
+            needs=["calibrate", "flares", "regions", "pileup", "bands"],
+            options=["dt", "corrections"],
+        ),
+        Step("rgs", "spectra of RGS", products.rgs, needs=["calibrate"], options=["rgs", "ra", "dec"]),
+        Step("images", "images", light.images, needs=["flares"], options=["energy", "ra", "dec"]),
+        Step(
+            "figures",
+            "figures",
+            light.figures,
+            needs=["regions", "pileup"],
+            uses=["flares", "images", "summary", "curves"],
+            options=["t0", "min_exposure"],
+        ),
+    ]

@@ -1,0 +1,283 @@
+"""``engine="heasoft"``: the same kinds from the tools as from batx itself, and the same numbers."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from reference_events import (
+    BANDS,
+    MET0,
+    REFERENCE_CHANNELS,
+    folder_mask,
+    packed_arrays,
+    packed_events,
+    unpacked_mask,
+)
+
+import batx
+from batx.errors import BatxError, KindError, ToolError, ToolMissingError, ValueRangeError
+from batx.heasoft import Engine, Recording, Replay
+from batx.heasoft.engine import _VERBS
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def replayed(task: str, parameters: dict[str, str] | None = None, **outputs: Path) -> Engine:
+    """Return an engine that gives what the real tool made."""
+    return Engine(Replay([Recording(task, parameters or {}, outputs, version="HEASoft 6.20")]))
+
+
+def same(one: xr.Dataset, other: xr.Dataset, *names: str, rtol: float = 1e-6) -> None:
+    assert batx.identify(one) == batx.identify(other)
+    for name in names:
+        assert one[name].dims == other[name].dims, name
+        np.testing.assert_allclose(one[name].values, other[name].values, rtol=rtol, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def events() -> xr.Dataset:
+    return packed_events(packed_arrays())
+
+
+@pytest.fixture(scope="module")
+def mask() -> np.ndarray:
+    return unpacked_mask(packed_arrays()["detector_mask"])
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """The runs of the real tools that are kept with the tests."""
+    return Engine(Replay(REFERENCE / "recorded"))
+
+
+@pytest.mark.parametrize("verb", sorted(_VERBS))
+def test_every_function_offers_its_engine(verb: str):
+    function = getattr(batx, verb)
+    assert inspect.signature(function).parameters["engine"].default == "native"
+    assert '``"heasoft"`` for the tool' in inspect.getdoc(function)
+    assert callable(getattr(Engine(), verb))
+
+
+def test_engines_that_are_not_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("HEADAS", raising=False)
+    events = batx.build("events", {"time": [0.5], "gti_start": [0.0], "gti_stop": [1.0]})
+    with pytest.raises(ValueRangeError, match="expected one of 'native', 'heasoft'"):
+        batx.lightcurve(events, dt=1.0, engine="heasofd")
+    with pytest.raises(ToolMissingError, match=r"headas-init\.sh.*engine=\"native\""):
+        batx.lightcurve(full(), dt=1.0, weighting="none", engine="heasoft")
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        batx.lightcurve(events, dtt=1.0, engine="heasoft")
+
+
+def full() -> xr.Dataset:
+    """Return events with all that a file of events needs."""
+    return batx.build(
+        "events",
+        {
+            "time": [0.25, 0.5],
+            "energy": ("event", np.float32([20, 30]), {"units": "keV"}),
+            "pi": ("event", np.int16([200, 300])),
+            "detx": ("event", np.int16([3, 4])),
+            "dety": ("event", np.int16([3, 4])),
+            "event_flags": ("event", np.uint8([0, 0])),
+            "gti_start": [0.0],
+            "gti_stop": [1.0],
+        },
+        {"telescope": "SWIFT", "tstart": 0.0, "tstop": 1.0},
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "words"),
+    [
+        ("lightcurve", {"dt": 1.0, "weighting": "perhaps"}, "weighting"),
+        ("lightcurve", {"dt": 1.0, "time": [0, 1]}, "expected one of them"),
+        ("lightcurve", {"dt": 1.0, "energy_column": "pha"}, "energy_column"),
+        ("spectrum", {"quantity": "flux"}, "quantity"),
+        ("mask_weight", {"ra": [1.0, 2.0], "dec": [1.0, 2.0]}, "one position"),
+        ("mask_weight", {"ra": 1.0, "dec": 1.0, "normalisation": "geometry"}, '"tool" only'),
+        ("mask_weight", {"ra": 1.0, "dec": 1.0, "times": [0.5]}, "nothing for times"),
+        ("duration", {"method": "bootstrap"}, '"tool" only'),
+        ("bayesian_blocks", {"false_rate": 0.01}, "nothing for false_rate"),
+        ("hot_pixels", {}, "detector_plane"),
+        ("calibrate_energy", {}, "gain map"),
+        ("response", {}, "spectrum"),
+    ],
+)
+def test_what_the_tools_cannot_do_is_refused(verb: str, options: dict, words: str):
+    with pytest.raises(BatxError, match=words):
+        getattr(batx, verb)(full(), **options, engine=Engine(Replay([])))
+
+
+def test_nothing_recorded():
+    with pytest.raises(ToolError, match="no recording of batbinevt"):
+        batx.lightcurve(full(), dt=1.0, weighting="none", engine=Engine(Replay([])))
+
+
+def test_light_curves(engine: Engine, events: xr.Dataset, mask: np.ndarray, tmp_path: Path):
+    options = {"dt": 1.0, "energy": BANDS, "detector_mask": mask}
+    native = batx.lightcurve(events, **options)
+    made = batx.lightcurve(events, **options, engine=engine)
+    same(made, native, "rate", "rate_err", "time_bnds", "energy_bnds", "fracexp", rtol=1e-12)
+    assert "batbinevt outtype=LC" in made.attrs["history"] and "(HEASoft 6.20)" in made.attrs["history"]
+    assert "source" not in made.encoding
+    made.bat.to_fits(tmp_path / "again.lc")
+    assert events.bat.lightcurve(**options, engine=engine).identical(made)
+    with pytest.raises(ToolError, match=r"nearest: timedel=2"):
+        batx.lightcurve(events, **{**options, "dt": 2.0}, engine=engine)
+
+
+def test_spectra(engine: Engine, events: xr.Dataset, mask: np.ndarray):
+    options = {"detector_mask": mask, "energy": REFERENCE_CHANNELS}
+    native = batx.spectrum(events, MET0 + 45, MET0 + 85, **options)
+    made = batx.spectrum(events, MET0 + 45, MET0 + 85, **options, engine=engine)
+    same(made, native, "rate", "stat_err", "energy_bnds", rtol=1e-9)
+
+
+def test_detector_images_and_masks(engine: Engine, events: xr.Dataset, mask: np.ndarray):
+    native = batx.detector_plane(events, compat="heasoft")
+    made = batx.detector_plane(events, engine=engine)
+    same(made, native, "counts")
+    native = batx.hot_pixels(made, mask)
+    found = batx.hot_pixels(made, mask, engine=engine)
+    assert batx.identify(found) == "detector_mask"
+    assert (found["good"].values == native["good"].values).all()
+
+
+def test_blocks_and_durations(engine: Engine):
+    curve = batx.open_dataset(REFERENCE / "recorded/curve_of_blocks/lc_w_1b_10.lc.gz")
+    options = {"background": True, "errors": "fracvar"}
+    made = batx.duration(curve, **options, engine=engine)
+    native = batx.duration(curve, **options, compat="heasoft")
+    for name in made.variables:
+        assert float(made[name]) == pytest.approx(float(native[name]), rel=1e-9), name
+    assert float(made["t90"]) == 57.0 and float(made["t90_err"]) == 1.0
+    blocks = batx.bayesian_blocks(curve, engine=engine)
+    same(blocks, batx.bayesian_blocks(curve, compat="heasoft"), "rate", "rate_err", "time_bnds")
+
+
+@pytest.mark.filterwarnings("ignore:FITS keyword")
+def test_responses():
+    folder = REFERENCE / "batdrmgen"
+    spectrum = batx.open_dataset(folder / "off.pha.gz")
+    engine = replayed("batdrmgen", {"method": "MEAN", "escale": "FILE"}, outfile=folder / "off.rsp.gz")
+    files = {
+        "parameters": folder / "cal_v4.fits.gz",
+        "depth": folder / "depth.fits.gz",
+        "energy_in": folder / "einc.fits.gz",
+    }
+    made = batx.response(spectrum, **files, engine=engine)
+    native = batx.response(spectrum, **files, compat="heasoft")
+    same(made, native, "matrix", "energy_in_bnds", rtol=2e-4)
+
+
+def test_weights(heasoft: Path, events: xr.Dataset):
+    inputs = {
+        "attitude": batx.open_dataset(heasoft / "inputs/attitude.fits.gz"),
+        "aperture": batx.open_dataset(heasoft / "inputs/aperture.fits.gz"),
+        "alignment": batx.open_dataset(heasoft / "inputs/teldef.fits.gz"),
+        "detector_mask": folder_mask(heasoft),
+    }
+    place = (165.76360901, 24.39815269)
+    asked = {"ra": "165.76360901", "dec": "24.39815269", "coord_type": "sky"}
+    engine = replayed(
+        "batmaskwtevt",
+        asked,
+        infile=heasoft / "mwevt/mask_weight.fits.gz",
+        auxfile=heasoft / "mwevt/aux.fits.gz",
+    )
+    plain = events.drop_vars("mask_weight")
+    native = batx.mask_weight(plain, *place, **inputs)
+    made = batx.mask_weight(plain, *place, **inputs, engine=engine)
+    np.testing.assert_allclose(made["mask_weight"].values, native["mask_weight"].values, rtol=0, atol=2e-5)
+    for name in ("pcodefr", "mskwtsqf", "ngoodpix", "bat_xobj", "bat_yobj", "bat_zobj", "ra_obj"):
+        assert made.attrs[name] == pytest.approx(native.attrs[name], rel=1e-6), name
+    assert set(made.variables) == set(native.variables)
+    trace = batx.ray_trace(plain, *place, **inputs, engine=engine)
+    same(trace, batx.ray_trace(plain, *place, **inputs), "imx", "imy", "pcode", "mask_weight_norm", rtol=1e-5)
+    image = replayed(
+        "batmaskwtimg",
+        {"coord_type": "tanxy", "ra": "0.25", "dec": "0.1"},
+        outfile=heasoft / "mwimg_src/mw_default.fits.gz",
+    )
+    where = {"frame": "tangent", "aperture": inputs["aperture"], "detector_mask": inputs["detector_mask"]}
+    native = batx.mask_weight_image(plain, 0.25, 0.10, **where)
+    made = batx.mask_weight_image(plain, 0.25, 0.10, **where, engine=image)
+    np.testing.assert_allclose(made["weight"].values, native["weight"].values, atol=2e-5)
+
+
+def test_cleaned_and_sky_images(heasoft: Path):
+    plane = batx.open_dataset(heasoft / "dpi/burst_1b.dpi.gz")
+    aperture = batx.open_dataset(heasoft / "inputs/aperture.fits.gz")
+    mask = batx.open_dataset(heasoft / "hotpix/hot_default.mask.gz")
+    common = {"aperture": aperture, "detector_mask": mask}
+    engine = replayed("batclean", {"srcclean": "NO"}, outfile=heasoft / "clean/clean_bkg.dpi.gz")
+    made = batx.clean(plane, **common, engine=engine)
+    native = batx.clean(plane, **common)
+    assert made["counts"].dims == native["counts"].dims
+    np.testing.assert_allclose(made["counts"].values, native["counts"].values, atol=2e-4)
+    recordings = [
+        Recording(
+            "batfftimage",
+            {"keepbits": "ALL"},
+            {"outfile": heasoft / "img/burst_allbits.img.gz"},
+        ),
+        Recording(
+            "batfftimage", {"keepbits": "ALL", "pcodemap": "YES"}, {"outfile": heasoft / "img/burst.pcode.gz"}
+        ),
+    ]
+    engine = Engine(Replay(recordings))
+    with pytest.raises(ToolError, match="bkgvarmap"):
+        batx.sky_image(plane, **common, engine=engine)
+    made = batx.sky_image(plane, **common, engine=engine, noise=False)
+    native = batx.sky_image(plane, **common, noise=False, compat="heasoft")
+    seconds = float(plane["exposure"].values[0])
+    assert batx.identify(made) == "sky_image" and made["rate"].dims == native["counts"].dims
+    well = native["pcode"].values > 0.1
+    rate, counts = made["rate"].squeeze().values, native["counts"].squeeze().values
+    np.testing.assert_allclose(rate[well] * seconds, counts[well], atol=2e-3)
+    np.testing.assert_allclose(made["pcode"].values[well], native["pcode"].values[well], rtol=2e-4)
+
+
+def test_sources(heasoft: Path):
+    image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
+    pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()
+    image = image.assign(
+        pcode=(("imy", "imx"), pcode["pcode"].values.reshape(image["imy"].size, -1), {"units": "1"})
+    )
+    asked = {"snrthresh": "4.5", "vectorflux": "NO", "distfile": "NONE"}
+    engine = replayed("batcelldetect", asked, outfile=heasoft / "det/cat_allbits.fits.gz")
+    made = batx.detect(image, snr=4.5, engine=engine)
+    native = batx.detect(image, snr=4.5, compat="heasoft")
+    assert batx.identify(made) == batx.identify(native) == "catalog"
+    assert made.sizes["source"] == native.sizes["source"]
+    np.testing.assert_allclose(made["ra"].values, native["ra"].values, atol=2e-3)
+    for name in ("rate", "rate_err", "snr", "noise", "background", "centre_snr", "imx_pixel", "pcode"):
+        np.testing.assert_allclose(made[name].values.ravel(), native[name].values.ravel(), rtol=2e-3)
+        assert made[name].attrs["units"] == native[name].attrs["units"], name
+
+
+@pytest.mark.filterwarnings("ignore:FITS keyword")
+def test_errors_and_positions(shared: Path):
+    survey = shared / "reference" / "survey"
+    path = survey / "batphasyserr" / "off.pha"
+    spectrum = batx.open_dataset(path)
+    engine = replayed("batphasyserr", infile=path)
+    bare = spectrum.drop_vars("sys_err")
+    made = batx.add_systematics(bare, survey / "batphasyserr" / "syserr.fits", engine=engine)
+    assert (made["sys_err"].values == spectrum["sys_err"].values).all() and made["sys_err"].values.any()
+    path = survey / "batupdatephakw" / "type2.pha"
+    given = batx.open_dataset(path)
+    trace = batx.open_dataset(survey / "batupdatephakw" / "aux.fits")
+    names = ["bat_xobj", "bat_yobj", "bat_zobj", "pcodefr", "ngoodpix", "mskwtsqf"]
+    bare = given.drop_vars([name for name in names if name in given.variables])
+    made = batx.add_position(bare, trace, engine=replayed("batupdatephakw", infile=path))
+    native = batx.add_position(bare, trace)
+    for name in names:
+        np.testing.assert_allclose(made[name].values, native[name].values, rtol=1e-6)
+    with pytest.raises(KindError, match="works on kind ray_trace"):
+        batx.add_position(bare, bare, engine=replayed("batupdatephakw", infile=path))

@@ -18,7 +18,7 @@ from stand_ins import TASKS, mark_of, template
 from test_heasoft_runs import alive
 
 from batx.errors import BatxError, ParameterError, ToolError, WriteError
-from batx.heasoft import DryRun, Recorder, Replay, Subprocess, Task, request, run, run_many
+from batx.heasoft import DryRun, Recorder, Replay, Subprocess, Task, request, run, run_many, tools
 
 
 @pytest.fixture
@@ -205,6 +205,78 @@ def test_a_killed_parent_leaves_no_orphan_and_resumes(headas: Path, infile: Path
     ]
     assert [result.cached for result in run_many(calls, workers=2)] == [True, True, True, False]
     assert not list(work.iterdir())
+
+
+def test_an_interrupt_ends_what_runs(headas: Path, infile: Path, tmp_path: Path):
+    calls = runs("hangtool", infile, tmp_path / "out", 2)
+    calls[0] = request(TASKS["goodtool"], infile=infile, outfile=tmp_path / "out" / "a.fits")
+    calls[1].given["mark"] = 60001
+
+    def interrupt(*_: object) -> None:
+        wait_for(lambda: alive("sleep 60001"))
+        raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_many(calls, workers=2, progress=interrupt)
+    assert not alive("sleep 60001") and time.monotonic() - begin < 60
+
+
+def test_a_cluster(headas: Path, infile: Path, tmp_path: Path):
+    from distributed import Client
+
+    calls = runs("goodtool", infile, tmp_path / "out", 4)
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as client:
+        results = run_many(calls, executor=client)
+    assert [mark_of(result["outfile"]) for result in results] == [0, 1, 2, 3]
+
+
+def test_the_calibration_counts(headas: Path, infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    index = tmp_path / "caldb" / "data" / "swift" / "bat" / "caldb.indx"
+    index.parent.mkdir(parents=True)
+    index.write_text("1")
+    monkeypatch.setenv("CALDB", str(tmp_path / "caldb"))
+    options = {"infile": infile, "outfile": tmp_path / "a.fits", "overwrite": True}
+    assert not run(TASKS["goodtool"], **options).cached
+    assert run(TASKS["goodtool"], **options).cached
+    index.write_text("2")
+    assert not run(TASKS["goodtool"], **options).cached
+
+
+EVSELECT = """<PARAM id="table" type="table" mandatory="yes" default=""/>
+<PARAM id="rateset" type="dataset" mandatory="no" default=""/>
+<PARAM id="timebinsize" type="real" mandatory="no" default="1"/>"""
+
+
+def test_tasks_of_sas(sas_dir: Path, infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import stand_ins
+
+    script = 'echo "odf $SAS_ODF ccf $SAS_CCF verbose $1"; fits "$rateset" 00000033; echo x >> "${table%%:*}"'
+    stand_ins.add_sas_task(sas_dir, "evselect", EVSELECT, script)
+    monkeypatch.setenv("SAS_ODF", "/data/odf")
+    before = infile.read_bytes()
+    result = tools.evselect(
+        table=f"{infile}:EVENTS",
+        rateset=tmp_path / "rate.fits",
+        timebinsize=10,
+        options=["-V", "4"],
+        environment={"SAS_CCF": str(tmp_path / "ccf.cif")},
+    )
+    assert mark_of(result["rateset"]) == 33 and infile.read_bytes() == before
+    assert f"odf /data/odf ccf {tmp_path / 'ccf.cif'} verbose -V" in result.log
+    assert result.version.startswith("SAS xmmsas_20990101_1200-99.0.0")
+    assert "timebinsize=10" in result.command and result.command[3].endswith("in.fits:EVENTS")
+    with pytest.raises(ParameterError, match="did you mean timebinsize"):
+        tools.evselect(table=infile, timebin=3)
+    stand_ins.add_sas_task(
+        sas_dir, "epproc", '<PARAM id="x" type="string" default=""/>', "fits a_ImagingEvts.ds; echo > log.txt"
+    )
+    (tmp_path / "made").mkdir()
+    found = tools.epproc(into=tmp_path / "made")
+    assert [path.name for path in found.products["events"]] == ["a_ImagingEvts.ds"]
+    assert tools.epproc(into=tmp_path / "made").cached
+    with pytest.raises(ParameterError, match="into="):
+        tools.epproc()
 
 
 def wait_for(condition, limit: float = 30.0) -> None:

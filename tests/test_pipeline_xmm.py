@@ -538,7 +538,7 @@ def test_links_of_spectra(tmp_path):
     ],
 )
 def test_bands_from_the_mean_of_spectra(tmp_path, wanted, edges):
-    """Channels of the spectra are 5 eV of PI; two spectra that are flat only together give halves of the counts."""
+    """Channels of the spectra are 5 eV of PI; the two spectra are flat together, so halves are halves."""
     from batx.pipelines.frame import Pipeline, Step
     from batx.pipelines.missions.xmm_curves import bands
 

@@ -285,6 +285,7 @@ def test_command(observed, tmp_path, monkeypatch):
 
     archive, _, caldb, backend = observed
     monkeypatch.setenv("HEADAS", str(backend.place))
+    monkeypatch.chdir(tmp_path)
     words = ["xrt", str(archive), "--ra", str(RA), "--dec", str(DEC), "--response", str(caldb)]
     words += ["-o", str(tmp_path / "out"), "--only", "curves"]
     ran = CliRunner().invoke(main, words)

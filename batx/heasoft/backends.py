@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol, runtime_checkable
 
 from batx.errors import BatxWarning, FileFormatError, MissingFileError, ParameterError, ToolMissingError
@@ -79,6 +80,8 @@ class Call:
         Names of inputs as seen from `folder` to the files themselves.
     timeout, log_limit, file_limit
         Seconds, and bytes; 0 means no limit (of time and files).
+    stop
+        Set when the call is no longer wanted; a backend that looks at it may end early.
     """
 
     task: Task
@@ -92,6 +95,7 @@ class Call:
     timeout: float = 0.0
     log_limit: int = 2**20
     file_limit: int = 0
+    stop: Event | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -178,6 +182,7 @@ class Subprocess:
 
     name = "subprocess"
     suite = "HEASoft"
+    deciding: tuple[str, ...] = ("CALDB", "CALDBCONFIG", "CALDBALIAS")
 
     def __init__(
         self,
@@ -235,7 +240,13 @@ class Subprocess:
             timeout=call.timeout,
             log_limit=call.log_limit,
             file_limit=call.file_limit,
+            stop=call.stop,
         )
+
+    def context(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that decide what a call gives: its own, and where the calibration is."""
+        settings = {**os.environ, **self.environment, **environment}
+        return {**environment, **{name: settings[name] for name in self.deciding if name in settings}}
 
     def surroundings(self, call: Call) -> dict[str, str]:
         """Return all of the environment of a call: what the tools need, and nothing else."""
@@ -282,6 +293,7 @@ class Sas(Subprocess):
 
     name = "sas"
     suite = "SAS"
+    deciding = ("SAS_CCF", "SAS_CCFPATH", "SAS_ODF")
 
     def __init__(
         self, sas_dir: str | os.PathLike[str] | None = None, environment: Mapping[str, str] | None = None

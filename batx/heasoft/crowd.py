@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from threading import Event
 from typing import Any
 
 from batx.errors import BatxError
@@ -20,8 +21,11 @@ def run_all(
     executor: Any,
     progress: Callable[[int, int, Any], None] | None,
     keep_errors: bool,
+    stop: Event | None = None,
 ) -> list[Any]:
     """Apply a function to every item; see `batx.heasoft.run_many`.
+
+    `stop` is set when this ends before its time, by an interrupt.
 
     Examples
     --------
@@ -42,9 +46,12 @@ def run_all(
                     _cancel(places)
                 if progress is not None and outcome is not None:
                     progress(done, len(items), outcome)
+            stop = None
         finally:
-            # after an interrupt too: what has not begun must not begin
+            # after an interrupt what has not begun must not begin, and what runs must end
             _cancel(places)
+            if stop is not None:
+                stop.set()
     if first is not None:
         raise first
     return results

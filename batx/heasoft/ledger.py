@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,13 @@ class Ledger:
         backend: str,
         version: str,
         par: ParFile | None,
+        context: Mapping[str, str],
         plan: Plan,
         checksums: Checksums,
         home: Path,
     ) -> None:
         self.call, self.backend, self.version, self.par = call, backend, version, par
+        self.context = context
         self.plan, self.checksums, self.home = plan, checksums, home
         self.key = self._key_of_call()
         self.stem = f"{call.task.name}-{self.key[:16]}"
@@ -69,15 +72,21 @@ class Ledger:
                 "version": self.version,
                 "parameters": {name: text for name, text in texts.items() if name not in files},
                 "options": self.call.options,
-                "environment": {
-                    name: key_of({"value": value}) for name, value in self.call.environment.items()
-                },
+                "environment": {name: self._worth(value) for name, value in self.context.items()},
                 "inputs": sources,
                 "parts": suffixes,
                 "outputs": targets,
                 "into": into,
             }
         )
+
+    def _worth(self, value: str) -> str:
+        """Return what stands for a variable: the content of a file, indices of a calibration, or the text."""
+        path = Path(value) if value.startswith("/") else None
+        if path is not None and path.is_file():
+            return self.checksums.of(path)
+        indices = sorted(path.glob("data/*/*/caldb.indx")) if path is not None and path.is_dir() else []
+        return key_of({"value": value, "indices": [self.checksums.of(index) for index in indices]})
 
     def known(self) -> Result | None:
         """Return the result that a record stands for, `None` if its outputs are not as they were."""

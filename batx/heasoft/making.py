@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 from batx.errors import BatxError, ToolError, WriteError
 from batx.heasoft.backends import Backend, Call, Request
@@ -23,7 +24,7 @@ from batx.heasoft.processes import Ending
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan, publish, stage
+from batx.heasoft.staging import Plan, is_plain, publish, stage
 
 __all__ = ["Making"]
 
@@ -34,8 +35,15 @@ class Making:
     """One call on its way: looked up, staged, run, checked, published and recorded."""
 
     def __init__(
-        self, call: Request, backend: Backend, par: ParFile | None, plan: Plan, checksums: Checksums
+        self,
+        call: Request,
+        backend: Backend,
+        par: ParFile | None,
+        plan: Plan,
+        checksums: Checksums,
+        stop: Event | None = None,
     ) -> None:
+        self.stop = stop
         self.call, self.backend, self.par, self.plan, self.checksums = call, backend, par, plan, checksums
         self.task = call.task
         self.version = backend.version(call.task)
@@ -51,7 +59,8 @@ class Making:
             with tempfile.TemporaryDirectory(prefix="batx-") as folder:
                 return self._make(Path(folder), None, set())
         _make_private(self.home)
-        known = self.backend.name, self.version, self.par
+        context = getattr(self.backend, "context", dict)(self.call.environment)
+        known = self.backend.name, self.version, self.par, context
         ledger = Ledger(self.call, *known, self.plan, self.checksums, self.home)
         with FileLock(self.home / f"{ledger.stem}.lock", timeout=self.call.timeout):
             if not self.call.again and (earlier := ledger.known()):
@@ -80,6 +89,7 @@ class Making:
             0.0 if math.isinf(self.call.timeout) else self.call.timeout,
             self.call.log_limit,
             self.call.file_limit,
+            self.stop,
         )
         ending = self.backend.execute(call)
         result = self._told(call, ending)
@@ -289,9 +299,15 @@ def _workshop(home: Path) -> Iterator[Path]:
     """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
-    with FileLock(home / f"{name}.lock"):
+    with FileLock(home / f"{name}.lock"), tempfile.TemporaryDirectory(prefix="batx-") as short:
         folder.mkdir(mode=0o700)
         try:
-            yield folder
+            if is_plain(folder):
+                yield folder
+            else:
+                # tools separate lists of folders by blanks and colons, and cut long names
+                seen = Path(short) / "work"
+                seen.symlink_to(folder)
+                yield seen
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from batx.errors import ToolError
 
@@ -16,6 +18,7 @@ __all__ = ["Ending", "supervise"]
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 #: how much longer than the time limit the supervisor itself may take
 _SLACK = 30.0
+_POLL = 0.5
 _OWN = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
 
 
@@ -54,6 +57,7 @@ def supervise(
     timeout: float = 0.0,
     log_limit: int = 2**20,
     file_limit: int = 0,
+    stop: Event | None = None,
 ) -> Ending:
     r"""Run a program to its end, with everything that it starts.
 
@@ -78,6 +82,8 @@ def supervise(
         Seconds; 0 means no limit.
     log_limit, file_limit
         Largest size of the log and of any file that the program writes, in bytes; 0 means no limit of files.
+    stop
+        When it is set, the program is ended.
 
     Returns
     -------
@@ -87,7 +93,7 @@ def supervise(
     Raises
     ------
     ToolError
-        If the supervising process cannot be started or does not answer.
+        If the supervising process cannot be started or does not answer, or `stop` is set.
 
     Examples
     --------
@@ -106,12 +112,12 @@ def supervise(
         words += [f"env:{name}", value]
     if any("\0" in word for word in words):
         raise ToolError(f"cannot run {program}: an argument or environment value holds a NUL character")
-    answer = _ask(os.fsencode("\0".join(words)), os.fspath(folder), timeout)
+    answer = _ask(os.fsencode("\0".join(words)), os.fspath(folder), timeout, stop)
     code, number, reason, seconds, dropped = answer.split()
     return Ending(int(code), int(number), "" if reason == "-" else reason, float(seconds), int(dropped))
 
 
-def _ask(request: bytes, folder: str, timeout: float) -> str:
+def _ask(request: bytes, folder: str, timeout: float, stop: Event | None) -> str:
     if not sys.executable:
         raise ToolError("cannot run a tool: this Python does not know its own interpreter (sys.executable)")
     try:
@@ -130,7 +136,7 @@ def _ask(request: bytes, folder: str, timeout: float) -> str:
     try:
         process.stdin.write(b"%d\n" % len(request) + request)
         process.stdin.flush()
-        answer = _answer(process, timeout)
+        answer = _answer(process, timeout, stop)
         process.wait(timeout=_SLACK)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolError(f"the process that supervises a tool did not answer: {error}") from error
@@ -146,16 +152,19 @@ def _ask(request: bytes, folder: str, timeout: float) -> str:
     return answer
 
 
-def _answer(process: subprocess.Popen[bytes], timeout: float) -> str:
+def _answer(process: subprocess.Popen[bytes], timeout: float, stop: Event | None) -> str:
     """Wait for the one line of the supervisor, somewhat longer than the program may take."""
     import select
 
     assert process.stdout
-    limit = timeout + _SLACK if timeout > 0 else None
+    end = time.monotonic() + timeout + _SLACK if timeout > 0 else float("inf")
     poll = select.poll()
     poll.register(process.stdout, select.POLLIN)
-    if not poll.poll(None if limit is None else 1000 * limit):
-        raise subprocess.TimeoutExpired(str(_SUPERVISOR), limit or 0)
+    while not poll.poll(1000 * _POLL):
+        if stop is not None and stop.is_set():
+            raise ToolError("the tool was ended: the call is no longer wanted")
+        if time.monotonic() > end:
+            raise subprocess.TimeoutExpired(str(_SUPERVISOR), timeout + _SLACK)
     return os.fsdecode(process.stdout.readline())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from threading import Event
 from typing import Any
 
 from batx.errors import BatxError, ParameterError
@@ -55,9 +56,11 @@ def request(
     spec = known_task(task) if isinstance(task, str) else task
     if twice := sorted(set(parameters or {}) & set(more)):
         raise ParameterError(f"{spec.name}: {', '.join(twice)} is given twice")
-    limit = spec.timeout if timeout is None else float(timeout)
-    if not limit > 0:
-        raise ParameterError(f"found timeout = {timeout!r}, expected seconds above 0 (inf for no limit)")
+    limit = _positive("timeout", spec.timeout if timeout is None else timeout)
+    settings = dict(environment or {})
+    for name, value in settings.items():
+        if not (isinstance(name, str) and isinstance(value, str)) or not name or "=" in name:
+            raise ParameterError(f"environment: found {name!r}, expected names and values that are text")
     return Request(
         spec,
         {**dict(parameters or {}), **more},
@@ -68,11 +71,22 @@ def request(
         timeout=limit,
         overwrite=overwrite,
         again=again,
-        options=tuple(options),
-        environment=dict(environment or {}),
-        log_limit=log_limit,
-        file_limit=file_limit,
+        options=tuple(map(str, options)),
+        environment=settings,
+        log_limit=int(_positive("log_limit", log_limit)),
+        file_limit=int(_positive("file_limit", file_limit) if file_limit else 0),
     )
+
+
+def _positive(name: str, value: Any) -> float:
+    """Return a number of seconds or bytes above 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not number > 0:
+        raise ParameterError(f"found {name} = {value!r}, expected a number above 0 (inf for no time limit)")
+    return number
 
 
 def run(task: str | Task, parameters: Mapping[str, Any] | None = None, /, **options: Any) -> Result:
@@ -124,7 +138,7 @@ def run(task: str | Task, parameters: Mapping[str, Any] | None = None, /, **opti
     return perform(request(task, parameters, **options))
 
 
-def perform(call: Request, checksums: Checksums | None = None) -> Result:
+def perform(call: Request, checksums: Checksums | None = None, stop: Event | None = None) -> Result:
     """Make a call that was described by `request`; see `run`.
 
     Examples
@@ -139,7 +153,7 @@ def perform(call: Request, checksums: Checksums | None = None) -> Result:
         return _shown(call, backend, par, given)
     plan = plan_files(call.task, given, call.outputs, call.into)
     plan.texts = _checked(call.task, par, given, plan)
-    return Making(call, backend, par, plan, checksums or Checksums()).result()
+    return Making(call, backend, par, plan, checksums or Checksums(), stop).result()
 
 
 def _named(call: Request, par: ParFile | None) -> dict[str, Any]:
@@ -236,5 +250,6 @@ def run_many(
     if workers is not None and workers < 1:
         raise ParameterError(f"found workers = {workers}, expected at least 1")
     # checksums of shared inputs are taken once; other processes take their own
-    one = perform if executor is not None else partial(perform, checksums=Checksums())
-    return run_all(one, list(requests), workers, executor, progress, errors == "return")
+    stop = Event()
+    one = perform if executor is not None else partial(perform, checksums=Checksums(), stop=stop)
+    return run_all(one, list(requests), workers, executor, progress, errors == "return", stop)

@@ -18,6 +18,7 @@ from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
 from batx.commands.spectra import fit, limit, response
+from batx.commands.survey import survey
 from batx.commands.timing import duration
 from batx.errors import BatxError
 
@@ -54,6 +55,7 @@ main.add_command(nustar)
 main.add_command(xmm)
 main.add_command(run)
 main.add_command(fetch)
+main.add_command(survey)
 
 
 @main.command()

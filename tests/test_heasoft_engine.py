@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import energy_inputs
 import numpy as np
 import pytest
 import xarray as xr
@@ -281,3 +282,70 @@ def test_errors_and_positions(shared: Path):
         np.testing.assert_allclose(made[name].values, native[name].values, rtol=1e-6)
     with pytest.raises(KindError, match="works on kind ray_trace"):
         batx.add_position(bare, bare, engine=replayed("batupdatephakw", infile=path))
+
+
+def test_photometry(heasoft: Path):
+    image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
+    pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()
+    image = image.assign(pcode=pcode["pcode"].squeeze(["time", "energy"], drop=True))
+    asked = {"srcdetect": "NO", "posfit": "NO", "niter": "1", "distfile": "NONE"}
+    engine = replayed("batcelldetect", asked, outfile=heasoft / "det/cat_forced.fits.gz")
+    catalog = batx.open_dataset(heasoft / "det/incat.fits.gz")
+    made = batx.photometry(image, catalog, passes=1, engine=engine)
+    native = batx.photometry(image, catalog, passes=1, compat="heasoft")
+    assert made.sizes["source"] == native.sizes["source"]
+    limit = 1e-4 * float(np.abs(native["rate"]).max())
+    for name in ("rate", "noise", "background"):
+        np.testing.assert_allclose(made[name].values.ravel(), native[name].values.ravel(), atol=limit, rtol=0)
+    asked = {"niter": "1", "incatalog": "in/1/catalog.fits"}
+    engine = replayed("batcelldetect", asked, outfile=heasoft / "det/cat_forced.fits.gz")
+    assert batx.photometry(image, [1.0, 2.0], [3.0, 4.0], passes=1, engine=engine).sizes["source"] == 3
+
+
+def test_energies(heasoft: Path):
+    folder = heasoft / "econv"
+    events = batx.open_dataset(folder / "events_noenergy.fits.gz")
+    engine = replayed("bateconvert", {"calmode": "FIXEDDAC"}, infile=folder / "energy.fits.gz")
+    maps = {
+        name: folder / f"{file}.fits.gz"
+        for name, file in (
+            ("pulser", "pulser"),
+            ("flight_pulser", "fltpulser"),
+            ("gain_offset", "gain_offset"),
+        )
+    }
+    maps["residual"] = energy_inputs.reference_maps()["residual"]
+    made = batx.calibrate_energy(events, **maps, method="fixeddac", engine=engine)
+    native = batx.calibrate_energy(events, **maps, method="fixeddac")
+    assert batx.identify(made) == "events" and made["pi"].dims == native["pi"].dims
+    difference = made["pi"].values.astype(int) - native["pi"].values
+    assert (difference == 0).mean() >= 0.999 and np.abs(difference).max() <= 1
+    same_channel = (difference == 0) & (native["pi"].values >= 0)
+    assert np.array_equal(made["energy"].values[same_channel], native["energy"].values[same_channel])
+
+
+def test_what_hides_a_source(shared: Path):
+    folder = shared / "reference" / "survey" / "batoccultgti"
+    engine = replayed("batoccultgti", {"ra": "185", "dec": "10"}, outfile=folder / "unocc.gti")
+    options = {"orbit": folder / "sao.fits", "constraints": "earth,moon,sun"}
+    made = batx.visibility_gti(185.0, 10.0, **options, engine=engine)
+    native = batx.visibility_gti(185.0, 10.0, **options)
+    same(made, native, "start", "stop", rtol=0)
+    folder = shared / "reference" / "survey" / "batoccultmap"
+    asked = {"method": "POSITION", "timesegtol": "5", "constraints": "EARTH", "occultation": "fraction"}
+    engine = replayed("batoccultmap", asked, outfile=folder / "image_pos.occ")
+    image = batx.open_dataset(folder / "sky.img")
+    options = {"constraints": "earth", "method": "position", "tolerance": 5}
+    made = batx.occultation(image, folder / "sao.fits", **options, engine=engine)
+    native = batx.occultation(image, folder / "sao.fits", **options)
+    assert made.dims == native.dims and made.name == native.name
+    shown = np.isfinite(made.values)
+    assert shown.mean() > 0.9
+    np.testing.assert_allclose(made.values[shown], native.values[shown], atol=3e-8)
+    folder = shared / "reference" / "survey" / "maketime"
+    hk = batx.open_dataset(folder / "in.fits")
+    engine = replayed("maketime", {"prefr": "0", "postfr": "1"}, outfile=folder / "g_0_1.gti")
+    name = next(str(one) for one in hk.data_vars if hk[one].dims == ("time",))
+    made = batx.gti_from_housekeeping(hk, (name, "==", 1), 0.0, 1.0, engine=engine)
+    native = batx.gti_from_housekeeping(hk, (name, "==", 1), 0.0, 1.0)
+    same(made, native, "start", "stop", rtol=0)

@@ -24,7 +24,7 @@ from batx.heasoft.processes import Ending
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan, publish, stage
+from batx.heasoft.staging import Plan, is_plain, publish, stage
 
 __all__ = ["Making"]
 
@@ -299,9 +299,15 @@ def _workshop(home: Path) -> Iterator[Path]:
     """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
-    with FileLock(home / f"{name}.lock"):
+    with FileLock(home / f"{name}.lock"), tempfile.TemporaryDirectory(prefix="batx-") as short:
         folder.mkdir(mode=0o700)
         try:
-            yield folder
+            if is_plain(folder):
+                yield folder
+            else:
+                # tools separate lists of folders by blanks and colons, and cut long names
+                seen = Path(short) / "work"
+                seen.symlink_to(folder)
+                yield seen
         finally:
             shutil.rmtree(folder, ignore_errors=True)

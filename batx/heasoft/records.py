@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from batx.errors import MissingFileError, WriteError
+from batx.errors import FileFormatError, MissingFileError, WriteError
 
 __all__ = ["Checksums", "read_record", "unchanged", "write_private", "write_record"]
 
@@ -44,6 +44,8 @@ class Checksums:
             return self._known[place]
         except FileNotFoundError as error:
             raise MissingFileError(f"{path} is gone") from error
+        except OSError as error:
+            raise FileFormatError(f"cannot read {path}: {error.strerror or error}") from error
 
     def _folder(self, path: Path) -> str:
         total = hashlib.sha256()

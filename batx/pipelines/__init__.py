@@ -15,6 +15,7 @@ _PIPELINES = {
     "events": "batx.pipelines.burst_pipeline",
     "glitches": "batx.pipelines.glitch_pipeline",
     "nustar": "batx.pipelines.nustar_pipeline",
+    "survey": "batx.pipelines.survey_pipeline",
     "xmm": "batx.pipelines.xmm_pipeline",
     "xrt": "batx.pipelines.xrt_pipeline",
 }

@@ -274,13 +274,13 @@ def threshold_of(thresholds: Mapping[str, float | None], instrument: str, produc
     """
     camera = instrument.rstrip("12")
     for key in (f"{instrument}.{product}", instrument, f"{camera}.{product}", camera):
-        if key in thresholds and not (key == instrument == camera and f"{camera}.{product}" in thresholds):
+        if key in thresholds:
             return thresholds[key]
     return None
 
 
 def _chains(camera: str, chain: str, wanted: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the tasks that make the event lists of a camera, with their parameters: epchain takes one exposure.
+    """Return the tasks that make the event lists of a camera, with parameters: epchain takes one exposure.
 
     Examples
     --------

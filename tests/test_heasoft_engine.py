@@ -284,6 +284,27 @@ def test_errors_and_positions(shared: Path):
         batx.add_position(bare, bare, engine=replayed("batupdatephakw", infile=path))
 
 
+def test_local_background(heasoft: Path):
+    image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
+    pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()
+    image = image.assign(pcode=pcode["pcode"].squeeze(["time", "energy"], drop=True))
+    files = {"bkgmap": "bkg", "bkgvarmap": "var", "signifmap": "snr"}
+    outputs = {name: heasoft / f"det/cat_allbits.{end}.gz" for name, end in files.items()}
+    engine = replayed(
+        "batcelldetect", {"snrthresh": "4.5"}, outfile=heasoft / "det/cat_allbits.fits.gz", **outputs
+    )
+    made = batx.background_maps(image, snr=4.5, engine=engine)
+    native = batx.background_maps(image, snr=4.5, compat="heasoft")
+    assert made["noise"].dims == native["noise"].dims and made["noise"].attrs["units"] == "count/s"
+    well = native["pcode"].values > 0.1
+    scale = float(np.median(native["noise"].values[..., well]))
+    for name, limit in (("background", 1e-3), ("noise", 1e-3)):
+        difference = made[name].values[..., well] - native[name].values[..., well]
+        assert np.abs(difference).max() < limit * scale, name
+    difference = made["snr"].values[..., well] - native["snr"].values[..., well]
+    assert np.abs(difference).max() < 2e-3
+
+
 def test_photometry(heasoft: Path):
     image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
     pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()

@@ -299,13 +299,14 @@ def _workshop(home: Path) -> Iterator[Path]:
     """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
-    with FileLock(home / f"{name}.lock"), tempfile.TemporaryDirectory(prefix="batx-") as short:
+    with FileLock(home / f"{name}.lock"):
         folder.mkdir(mode=0o700)
         try:
             if is_plain(folder):
                 yield folder
-            else:
-                # tools separate lists of folders by blanks and colons, and cut long names
+                return
+            # tools separate lists of folders by blanks and colons, and cut long names
+            with tempfile.TemporaryDirectory(prefix="batx-") as short:
                 seen = Path(short) / "work"
                 seen.symlink_to(folder)
                 yield seen

@@ -10,6 +10,7 @@ import click
 from batx.commands.archives import fetch
 from batx.commands.calibration import calibrate, calibration
 from batx.commands.glitches import glitches
+from batx.commands.missions import nustar, xmm, xrt
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.pipelines import run
 from batx.commands.products import dataset_info, product
@@ -17,6 +18,7 @@ from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
 from batx.commands.spectra import fit, limit, response
+from batx.commands.survey import survey
 from batx.commands.timing import duration
 from batx.errors import BatxError
 
@@ -48,8 +50,12 @@ main.add_command(response)
 main.add_command(glitches)
 main.add_command(calibrate)
 main.add_command(calibration)
+main.add_command(xrt)
+main.add_command(nustar)
+main.add_command(xmm)
 main.add_command(run)
 main.add_command(fetch)
+main.add_command(survey)
 
 
 @main.command()

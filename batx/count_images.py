@@ -11,7 +11,7 @@ from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import good_time
 from batx.imaging_telescopes import channels_of, in_band, require_imaging, sky_of
 from batx.kernels.gti import membership
-from batx.regions import as_regions, in_pixels, inside
+from batx.regions import as_regions, circle, in_pixels, inside
 from batx.schema import build
 
 __all__ = ["count_image", "in_region"]
@@ -146,12 +146,10 @@ def _frame(
 ) -> tuple[tuple[float, float], tuple[int, int]]:
     """Return the lower edge of the first pixel in x and y, and the shape (rows, columns)."""
     if center is not None:
-        if size is None or not 1 <= size:
+        if size is None or not size >= 1:
             raise ValueRangeError(f"size: found {size}, expected a number of pixels, with center")
-        places = center if isinstance(center, tuple) else (center.icrs.ra.deg, center.icrs.dec.deg)
-        from batx.regions import circle
-
-        middle = in_pixels(circle(*places, radius=1.0, frame="icrs"), sky)[0].values[:2]
+        ra, dec = center if isinstance(center, tuple) else (center.icrs.ra.deg, center.icrs.dec.deg)
+        middle = in_pixels(circle(ra, dec, 1.0, frame="icrs"), sky)[0].values[:2]
         # on the grid of the event list's pixels, whose middles are whole numbers
         first = tuple(float(np.round(value - size * bin / 2 - 0.5)) + 0.5 for value in middle)
         shape = int(size), int(size)
@@ -170,8 +168,21 @@ def _frame(
 
 
 def _attrs(events: xr.Dataset, good: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
-    kept = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf",
-            "trigger_time", "radecsys", "equinox", "date_obs", "date_end")  # fmt: skip
+    kept = (
+        "telescope",
+        "instrument",
+        "obs_id",
+        "object",
+        "mjdref_int",
+        "mjdref_frac",
+        "time_scale",
+        "utcf",
+        "trigger_time",
+        "radecsys",
+        "equinox",
+        "date_obs",
+        "date_end",
+    )
     attrs = {name: events.attrs[name] for name in kept if name in events.attrs}
     return attrs | {"tstart": float(good[0][0]), "tstop": float(good[1][-1])}
 

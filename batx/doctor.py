@@ -121,8 +121,8 @@ def _packages() -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     yield _suite("HEASoft", "HEADAS", "heasoft", "batbinevt", "optional: batx computes without it")
-    yield _module("heasoftpy", "BATX_HEASOFTPY_PYTHON", "optional: comes with HEASoft")
-    yield _module("xspec", "BATX_XSPEC_PYTHON", "optional: pyXspec comes with HEASoft")
+    yield _module("heasoftpy", "BATX_HEASOFTPY_PYTHON", "optional")
+    yield _module("xspec", "BATX_XSPEC_PYTHON", "optional")
     yield _suite("SAS", "SAS_DIR", "sas", "epproc", "optional: for XMM-Newton data")
 
 
@@ -166,7 +166,7 @@ def _module(name: str, variable: str, purpose: str) -> Finding:
         return Finding("Tools", name, "ok", f"{found.place} (of {found.python})")
     if os.environ.get(variable):
         return Finding("Tools", name, "broken", found.problem, found.remedy)
-    return Finding("Tools", name, "absent", "no interpreter has it", f"{purpose}; {found.remedy}")
+    return Finding("Tools", name, "absent", "no interpreter has it", f"{purpose}: {found.remedy}")
 
 
 def _calibration() -> Iterator[Finding]:

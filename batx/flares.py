@@ -60,7 +60,8 @@ def flare_gti(
     >>> curve = build("lightcurve", {"time": edges[:-1] + 5, "energy": [11.0],
     ...     "time_bnds": np.column_stack([edges[:-1], edges[1:]]), "energy_bnds": [[10.0, 12.0]],
     ...     "counts": (("time", "energy"), [[2], [3], [40], [2]]),
-    ...     "exposure": np.full(4, 10.0), "fracexp": np.ones(4)}, {"statistic": "poisson", "weighting": "none"})
+    ...     "exposure": np.full(4, 10.0), "fracexp": np.ones(4)},
+    ...     {"statistic": "poisson", "weighting": "none"})
     >>> gti = flare_gti(curve, 0.4)
     >>> gti.start.values, gti.stop.values
     (array([ 0., 30.]), array([20., 40.]))

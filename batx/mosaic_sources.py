@@ -110,7 +110,7 @@ def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> 
     degrees = {"units": "deg"}
     coords = {"ra": ("source", lon, degrees), "dec": ("source", lat, degrees), "name": ("source", names)}
     if "group" in mosaic.coords:
-        coords["group"] = ("time", np.atleast_1d(mosaic["group"].values).astype(str))
+        coords["group"] = ("time", np.array([str(name) for name in np.atleast_1d(mosaic["group"].values)]))
     return made.assign_coords(coords)
 
 
@@ -119,7 +119,7 @@ def _positions(ra: Any, dec: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     names = None
     if isinstance(ra, xr.Dataset):
         require_kind(ra, "catalog", operation="mosaic_rates: positions")
-        names = ra["name"].values.astype(str) if "name" in ra.variables else None
+        names = np.array([str(name) for name in ra["name"].values]) if "name" in ra.variables else None
         ra, dec = ra["ra"].values, ra["dec"].values
     elif dec is None and hasattr(ra, "icrs"):
         ra, dec = ra.icrs.ra, ra.icrs.dec

@@ -103,8 +103,8 @@ def pattern_fractions(events: xr.Dataset) -> PatternFractions:
     values: list[Any] = [events.attrs.get(name) for name in ("sngl_otm", "esgl_otm", "dble_otm", "edbl_otm")]
     if any(not isinstance(value, (int, float)) for value in values):
         raise MissingKeywordError(
-            "pattern_fractions: the event list has no SNGL_OTM, ESGL_OTM, DBLE_OTM, EDBL_OTM; run epatplot on "
-            "it first (a version of SAS that writes them, 15 or later)"
+            "pattern_fractions: the event list has no SNGL_OTM, ESGL_OTM, DBLE_OTM, EDBL_OTM; run epatplot "
+            "on it first (a version of SAS that writes them, 15 or later)"
         )
     return PatternFractions(*(float(value) for value in values))
 

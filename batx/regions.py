@@ -96,7 +96,7 @@ class Region:
                 f"region: found {self.shape} with {self.values}, expected {self._expected()}, lengths not "
                 "negative"
             )
-        if sizes and not max(sizes) > 0 or (self.shape == "annulus" and not sizes[0] < sizes[1]):
+        if (sizes and not max(sizes) > 0) or (self.shape == "annulus" and not sizes[0] < sizes[1]):
             raise ValueRangeError(f"region: found {self.shape} with sizes {sizes}, which holds nothing")
         if self.on_sky and not all(-90 <= value <= 90 for value in self._latitudes()):
             raise PositionError(f"region: found {self.shape} at {self.values}, no position on the sky")
@@ -190,7 +190,7 @@ def _length(value: Any, frame: str) -> float:
 
 
 def read_regions(path: str | os.PathLike[str]) -> list[Region]:
-    """Return the regions of a file of ds9.
+    r"""Return the regions of a file of ds9.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.reg"
-    >>> _ = path.write_text('fk5\\ncircle(17:08:33.2,+21:54:36,47")\\n')
+    >>> _ = path.write_text('fk5\ncircle(17:08:33.2,+21:54:36,47")\n')
     >>> read_regions(path)[0].values
     (257.138333..., 21.91, 0.013055...)
     """
@@ -445,7 +445,7 @@ def _north(wcs: WCS, place: np.ndarray, frame: str) -> float:
 
 
 def inside(regions: Iterable[Region], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return which points are in regions, all in physical pixels: in one that is included, in none that is not."""
+    """Return which points are in regions, all in physical pixels: in one included, in none excluded."""
     several = list(regions)
     held = np.zeros(np.shape(x), bool)
     for region in several:

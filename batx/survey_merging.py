@@ -100,6 +100,7 @@ def survey_rates(
     >>> rates.rate.dims, float(rates.exposure[0]), rates.energy_bnds.values[0].tolist()
     (('source', 'time', 'energy'), 900.0, [14.0, 20.0])
     """
+    survey = _opened(survey)
     pointings = _pointings(survey, cuts)
     low, high = energy_bounds(SURVEY_EDGES if energy is None else energy)
     catalogs = _in_order([part for item in pointings for part in _parts(item, len(low))])
@@ -134,7 +135,7 @@ def survey_rates(
     text = {
         name: np.array([getattr(catalog, name) for catalog in catalogs]) for name in ("obs_id", "image_id")
     }
-    coords = {name: ("time", values) for name, values in text.items()}
+    coords: dict[str, Any] = {name: ("time", values) for name, values in text.items()}
     coords |= {"name": ("source", np.array([str(name) for name in wanted.values()]))}
     degrees = {"ra": "deg", "dec": "deg", "catnum": "1"}
     coords |= {name: ("source", of_source[name], {"units": unit}) for name, unit in degrees.items()}
@@ -142,12 +143,17 @@ def survey_rates(
     return made.assign_coords(coords)
 
 
+def _opened(survey: Any) -> Any:
+    """Return the tree of a folder of results, or of several; anything else as it is."""
+    if isinstance(survey, (str, os.PathLike)) and not os.path.isfile(survey):
+        return open_survey(survey)
+    if isinstance(survey, (list, tuple)) and survey and all(_is_folder(item) for item in survey):
+        return open_survey(*survey)
+    return survey
+
+
 def _pointings(survey: Any, cuts: Any) -> list[dict[str, Any]]:
     """Return what is known of each pointing that is to be used."""
-    if isinstance(survey, (str, os.PathLike)) and not os.fspath(survey).endswith((".cat", ".cat.gz")):
-        survey = open_survey(survey)
-    elif isinstance(survey, (list, tuple)) and survey and all(_is_folder(item) for item in survey):
-        survey = open_survey(*survey)
     if not isinstance(survey, xr.DataTree):
         if cuts is not None:
             raise ValueRangeError("survey_rates: cuts are of the pointings of a tree (batx.open_survey)")
@@ -155,8 +161,8 @@ def _pointings(survey: Any, cuts: Any) -> list[dict[str, Any]]:
             survey = [survey]
         if not isinstance(survey, Iterable):
             raise KindError(
-                f"survey_rates: found {type(survey).__name__}, expected a tree of batx.open_survey, folders or "
-                "catalogues"
+                f"survey_rates: found {type(survey).__name__}, expected a tree of batx.open_survey, folders "
+                "or catalogues"
             )
         items = [{"catalog": item} for item in survey]
         if not items:
@@ -213,8 +219,8 @@ class _Catalog:
         found = self.ds["cent_rate"].shape[1:]
         if found != (bands,):
             raise ValueRangeError(
-                f"{self.label}: found {'x'.join(map(str, found)) or 'no'} bands, expected {bands}; give their "
-                "edges (energy=)"
+                f"{self.label}: found {'x'.join(map(str, found)) or 'no'} bands, expected {bands}; give "
+                "their edges (energy=)"
             )
         self.start, self.exposure = (float(self.ds[name].values[0]) for name in ("time", "exposure"))
         self.stop = self.start + self.exposure
@@ -309,8 +315,8 @@ def _in_order(catalogs: list[_Catalog]) -> list[_Catalog]:
             if same := sorted(other.rows.keys() & catalog.rows.keys()):
                 raise ValueRangeError(
                     f"survey_rates: found {catalog.names[catalog.rows[same[0]]]!r} in the pointing "
-                    f"{catalog.image_id or catalog.start} of observation {catalog.obs_id} twice ({other.label}, "
-                    f"{catalog.label}); it would count twice"
+                    f"{catalog.image_id or catalog.start} of observation {catalog.obs_id} twice "
+                    f"({other.label}, {catalog.label}); it would count twice"
                 )
         known.others.append(catalog)
     return list(first.values())
@@ -324,8 +330,8 @@ def _warn_of_empty(noise: np.ndarray, low: np.ndarray, high: np.ndarray) -> None
     if empty.any():
         bands = [f"{a:g}-{b:g}" for a, b, bad in zip(low, high, empty.any(axis=(0, 1)), strict=True) if bad]
         warn(
-            f"survey_rates: {int(empty.any(axis=(0, 2)).sum())} of {noise.shape[1]} pointing(s) have nothing in "
-            f"{', '.join(bands)} keV: their histograms were cut short"
+            f"survey_rates: {int(empty.any(axis=(0, 2)).sum())} of {noise.shape[1]} pointing(s) have nothing "
+            f"in {', '.join(bands)} keV: their histograms were cut short"
         )
 
 

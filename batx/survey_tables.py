@@ -140,7 +140,8 @@ def _rows(
     for number, span in enumerate(bounds):
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = float(np.divide(rate[number], noise[number]))
-        row = {
+        detected = bool(ratio >= least)
+        row: dict[str, Any] = {
             "source": name,
             "group": str(groups[number]),
             "start_mjd": float(mjd[number, 0]),
@@ -151,13 +152,11 @@ def _rows(
             "rate_err": float(error[number]),
             "noise": float(noise[number]),
             "snr": ratio,
-            "detected": bool(ratio >= least),
+            "detected": detected,
         }
         if fit is not None or limit is not None:
             key = tuple(span.tolist())
-            row |= _of_fit(fit, fitted.get(key), row["detected"]) | _of_limit(
-                limit, limited.get(key), row["detected"]
-            )
+            row |= _of_fit(fit, fitted.get(key), detected) | _of_limit(limit, limited.get(key), detected)
         rows.append(row)
     return rows
 

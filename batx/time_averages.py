@@ -78,6 +78,8 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     [3.0, 7.0]
     """
     ds = _checked(rates, "average_times")
+    if not ds.sizes["time"]:
+        raise EmptySelectionError("average_times: there are no pointings to average")
     single = "source" not in ds["rate"].dims
     value, error, noise = _values(ds)
     bounds, centre, (value, error, noise) = _in_bands(ds, energy, (value, error, noise))
@@ -96,8 +98,8 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
                 mean[:, number] = np.where(good, array[:, member[0]], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = rate / mean_noise
-    seen = (weight > 0).any(axis=2)
-    any_seen = seen.any(axis=0)
+    seen = np.asarray((weight > 0).any(axis=2))
+    any_seen = np.asarray(seen.any(axis=0))
     own = np.broadcast_to(ds["exposure"].values, seen.shape)
     if "source_exposure" in ds.variables:
         own = ds["source_exposure"].values.reshape(seen.shape)
@@ -135,7 +137,7 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     made = build("lightcurve", variables, ds.attrs | {"history": history})
     names = np.array([group.name for group in groups], dtype=str)
     if time_bins is None and "group" in ds.coords:
-        names = ds["group"].values.astype(str)
+        names = np.array([str(name) for name in ds["group"].values])
     carried = {name: ds[name].variable for name in _CARRIED if name in ds.coords}
     return made.assign_coords({"group": ("time", names), **carried})
 
@@ -183,8 +185,6 @@ def pointing_groups(rates: xr.Dataset, time_bins: Any) -> tuple[list[TimeGroup],
         If no pointing is in any.
     """
     spans = rates["time_bnds"].values.astype(np.float64)
-    if not len(spans):
-        raise EmptySelectionError("there are no pointings to average")
     if time_bins is None:
         groups = [TimeGroup(str(number), span[None]) for number, span in enumerate(spans)]
         return groups, [np.array([number]) for number in range(len(spans))]
@@ -192,8 +192,8 @@ def pointing_groups(rates: xr.Dataset, time_bins: Any) -> tuple[list[TimeGroup],
     members = [np.flatnonzero(group.holds(spans[:, 0])) for group in groups]
     if not any(member.size for member in members):
         raise EmptySelectionError(
-            f"time_bins: none of {len(spans)} pointing(s) starts in any; they start from {spans[:, 0].min():.0f} "
-            f"to {spans[:, 0].max():.0f} (MET)"
+            f"time_bins: none of {len(spans)} pointing(s) starts in any; they start from "
+            f"{spans[:, 0].min():.0f} to {spans[:, 0].max():.0f} (MET)"
         )
     return groups, members
 

@@ -1,4 +1,4 @@
-"""What stand-ins of the tools of X-ray telescopes give out: simulated spectra, events and images, or real ones.
+"""What stand-ins of the tools of X-ray telescopes give out: spectra, events and images, simulated or real.
 
 `small_response`, `spectrum_files` and `event_file` simulate; a stand-in is a shell script that copies a file
 that was made before, under the name that the tool gives it.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from astropy.io import fits
 from scipy.special import erf
 
 import batx
@@ -54,6 +55,23 @@ def small_response(
             ),
         },
     )
+
+
+def split_response(response: xr.Dataset, redistribution: Path, area: Path, cards: dict) -> None:
+    """Write a response as a redistribution, with rows of sum 1, and an effective area."""
+    matrix = response["matrix"].values
+    total = matrix.sum(axis=1)
+    rows = (("energy_in", "channel"), matrix / total[:, None], {"units": "1"})
+    batx.to_fits(response.assign(matrix=rows), redistribution)
+    bounds = response["energy_in_bnds"].values
+    columns = [
+        fits.Column("ENERG_LO", "E", "keV", array=bounds[:, 0]),
+        fits.Column("ENERG_HI", "E", "keV", array=bounds[:, 1]),
+        fits.Column("SPECRESP", "E", "cm**2", array=total),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name="SPECRESP")
+    table.header.update({"HDUCLASS": "OGIP", "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP", **cards})
+    table.writeto(area)
 
 
 def spectrum_files(
@@ -109,7 +127,8 @@ def event_list(
     order = np.argsort(time)
     cards = (
         f"CTYPE1  = 'RA---TAN'\nCRPIX1  = {middle}\nCRVAL1  = {ra}\nCDELT1  = {-pixel / 3600}\n"
-        f"CTYPE2  = 'DEC--TAN'\nCRPIX2  = {middle}\nCRVAL2  = {dec}\nCDELT2  = {pixel / 3600}\nRADESYS = 'FK5'"
+        f"CTYPE2  = 'DEC--TAN'\nCRPIX2  = {middle}\nCRVAL2  = {dec}\nCDELT2  = {pixel / 3600}\n"
+        "RADESYS = 'FK5'"
     )
     return build(
         "events",
@@ -122,6 +141,14 @@ def event_list(
             "gti_start": gti[:, 0],
             "gti_stop": gti[:, 1],
         },
-        {"mjdref_int": 51910, "mjdref_frac": 0.00074287037, "time_scale": "tt", "object": "TARGET",
-         "tstart": start, "tstop": start + length, "exposure": 0.9 * length, **attrs},
-    )  # fmt: skip
+        {
+            "mjdref_int": 51910,
+            "mjdref_frac": 0.00074287037,
+            "time_scale": "tt",
+            "object": "TARGET",
+            "tstart": start,
+            "tstop": start + length,
+            "exposure": 0.9 * length,
+            **attrs,
+        },
+    )

@@ -8,19 +8,21 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 from astropy.io import fits
 from stand_ins import add_tool
 
 import batx
 from batx.schema import build
-from batx.sky_coords import image_cards
+from batx.sky_coords import image_cards, tangent_to_sky
+from batx.spectra import STANDARD_EDGES
 
 EDGES = np.array([14.0, 20.0, 24.0, 35.0, 50.0, 75.0, 100.0, 150.0, 195.0])
 BOUNDS = np.stack([EDGES[:-1], EDGES[1:]], axis=1)
 UTCF = -22.5
 #: 2020-01-06; seconds of a day
 START, DAY = 6e8, 86400.0
+#: full width at half maximum of the peaks, on the tangent plane
+FWHM = 0.0065
 NOISE = np.array([9.6, 5.5, 8.1, 7.6, 7.1, 6.0, 6.4, 5.2]) * 1e-5
 
 
@@ -68,9 +70,29 @@ class Pointing:
         return {name: folded(*values[5:7], *values[3:5]) for name, values in self.sources.items()}
 
 
+POINTING = (150.0, 30.0, 40.0)
+#: pixels of the images: number in y and x, step on the tangent plane
+PIXELS, STEP = (81, 121), 0.0021
+
+
+def image_frame() -> dict[str, object]:
+    """Coordinates of the small images."""
+    ny, nx = PIXELS
+    imx, imy = ((np.arange(size) - size // 2) * STEP for size in (nx, ny))
+    cards = image_cards((1 - imx[0] / STEP, 1 - imy[0] / STEP), (STEP, STEP), POINTING)
+    return {"imx": imx, "imy": imy, "wcs": ((), cards)}
+
+
+def on_sky(imx: float, imy: float) -> tuple[float, float]:
+    """Right ascension and declination of a place in the field."""
+    image = build("sky_image", image_frame() | {"rate": np.zeros(PIXELS)})
+    ra, dec = tangent_to_sky(image, imx, imy)
+    return float(ra), float(dec)
+
+
 STANDARD = {
-    "Bright X-1": (1, 165.0, 24.0, 0.25, 0.1, 2.0, 6.0),
-    "Faint X-2": (2, 135.0, 51.0, -0.3, 0.15, 2.0, 0.0),
+    "Bright X-1": (1, *on_sky(0.05, 0.02), 0.05, 0.02, 2.0, 6.0),
+    "Faint X-2": (2, *on_sky(-0.06, 0.03), -0.06, 0.03, 2.0, 0.0),
 }
 
 
@@ -188,23 +210,24 @@ def _catalog(path: Path, obs_id: str, pointing: Pointing, iteration: int) -> Non
 
 
 def _images(place: Path, pointing: Pointing) -> None:
-    """Small images of noise with a peak where the first source is."""
-    ny, nx, step = 61, 101, 0.004
+    """Small images of noise with the peaks of the sources."""
     rng = np.random.default_rng([pointing.seed, int(pointing.start)])
-    imx = (np.arange(nx) - nx // 2) * step
-    imy = (np.arange(ny) - ny // 2) * step
-    rate = NOISE[:, None, None] * rng.standard_normal((8, ny, nx))
+    frame = image_frame()
+    rate = NOISE[:, None, None] * rng.standard_normal((8, *PIXELS))
+    for name, true in pointing.rates().items():
+        imx, imy = pointing.sources[name][3:5]
+        square = (frame["imx"][None, :] - imx) ** 2 + (frame["imy"][:, None] - imy) ** 2
+        rate += true[:, None, None] * np.exp(-4 * np.log(2) * square / FWHM**2)
     dims = ("energy", "imy", "imx")
-    common = {
-        "imx": imx, "imy": imy, "energy": BOUNDS.mean(axis=1), "energy_bnds": BOUNDS,
+    common = frame | {
+        "energy": BOUNDS.mean(axis=1), "energy_bnds": BOUNDS,
         "time": ((), pointing.start + pointing.exposure / 2), "exposure": ((), pointing.exposure),
         "time_bnds": (("bnds",), [pointing.start, pointing.start + pointing.exposure]),
-        "wcs": ((), image_cards((1 - imx[0] / step, 1 - imy[0] / step), (step, step), (150.0, 30.0, 40.0))),
     }  # fmt: skip
     attrs = {"telescope": "SWIFT", "instrument": "BAT", "utcf": UTCF, "mjdref_int": 51910}
     attrs |= {"mjdref_frac": 7.4287037e-4, "tstart": pointing.start}
-    noise = np.ones((8, ny, nx)) * NOISE[:, None, None]
-    image = {"rate": (dims, rate, {"units": "count/s"}), "pcode": np.ones((ny, nx))}
+    noise = np.ones((8, *PIXELS)) * NOISE[:, None, None]
+    image = {"rate": (dims, rate, {"units": "count/s"}), "pcode": np.ones(PIXELS)}
     stem = place / f"{pointing.image_id}_2"
     batx.to_fits(build("sky_image", common | image, attrs), stem.with_suffix(".img"))
     # the tool writes the map of the noise as images of their own
@@ -216,8 +239,6 @@ def observation(folder: Path, obs_id: str, channels: int = 80, filled: int | Non
     """Make an observation in the archive's layout with one small survey histogram file."""
     (folder / obs_id / "bat" / "survey").mkdir(parents=True)
     (folder / obs_id / "auxil").mkdir()
-    from batx.spectra import STANDARD_EDGES
-
     edges = np.array(STANDARD_EDGES[: channels + 1])
     counts = np.zeros((1, channels, 173, 286), np.int16)
     counts[:, : channels if filled is None else filled, 0, 0] = 1
@@ -225,7 +246,8 @@ def observation(folder: Path, obs_id: str, channels: int = 80, filled: int | Non
         "detector_plane",
         {
             "time": [START + 150.0], "time_bnds": [[START, START + 300.0]],
-            "energy": 0.5 * (edges[1:] + edges[:-1]), "energy_bnds": np.stack([edges[:-1], edges[1:]], axis=1),
+            "energy": 0.5 * (edges[1:] + edges[:-1]),
+            "energy_bnds": np.stack([edges[:-1], edges[1:]], axis=1),
             "counts": (("time", "energy", "dety", "detx"), counts), "exposure": [300.0],
         },
         {"telescope": "SWIFT", "instrument": "BAT", "obs_id": obs_id, "utcf": UTCF},
@@ -282,8 +304,3 @@ def months(count: int) -> list[Pointing]:
     """Pointings from December 2019 on, one every ten days, with both sources."""
     begin = START - 30 * DAY
     return [Pointing(begin + 10 * DAY * n, sources=STANDARD, seed=n) for n in range(count)]
-
-
-def opened(path: Path) -> xr.Dataset:
-    """Read a product into memory."""
-    return batx.open_dataset(path).load()

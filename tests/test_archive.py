@@ -340,6 +340,23 @@ def test_selection_and_tables(site: Site, tmp_path: Path):
         batx.fetch([], **options)
 
 
+def test_tables_of_any_kind(tap: Site, tmp_path: Path):
+    """Of pandas, astropy and xarray; without a time the archive is asked."""
+    import xarray as xr
+
+    columns = {"obsid": [OBS], "start_time": [np.nan]}
+    options = {"data": tmp_path, "mirrors": f"{tap.url}/FTP", "limits": QUICK, "instruments": "auxil"}
+    for table in (
+        pd.DataFrame(columns),
+        Table(columns),
+        xr.Dataset({key: ("n", value) for key, value in columns.items()}),
+        np.array([OBS]),
+        pd.Series([OBS]),
+    ):
+        assert batx.fetch(table, **options) == [tmp_path / OBS]
+    assert tap.count("/tap/sync") == 5
+
+
 def test_the_month_beside(site: Site, tmp_path: Path):
     """An observation that began in the last hours of a month may be in either folder."""
     table = {"obsid": [OBS], "start_time": [59548.9]}  # 2021-11-30
@@ -494,3 +511,54 @@ def test_command(tap: Site, tmp_path: Path):
     assert again.exit_code == 1 and "no files that were asked for in bat" in again.output
     wrong = CliRunner().invoke(main, ["fetch", "x", "--to", str(tmp_path)])
     assert wrong.exit_code == 1 and "expected the 11 digits" in wrong.output
+
+
+def test_xmm_from_esa(site: Site, tmp_path: Path):
+    """A packed file within a packed file, its name only in the question."""
+    import io
+    import tarfile
+
+    def tar(members: dict[str, bytes], mode: str) -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode=mode) as made:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                made.addfile(info, io.BytesIO(content))
+        return out.getvalue()
+
+    inner = tar({"0082_0123700101_PNS00301IME.FIT": FITS, "MANIFEST.1": b"x"}, "w")
+    packed = tar({"0123700101/odf/0082_0123700101.TAR": inner, "0123700101/readme.txt": b"x"}, "w:gz")
+    site.handlers["/aio"] = lambda request, server: server.send_file(request, packed)
+    options = {"data": tmp_path, "service": f"{site.url}/aio", "limits": QUICK}
+    found = archive.fetch_xmm("0123700101", **options)
+    assert found == tmp_path / "0123700101" / "ODF"
+    assert site.asked[0].query == {"obsno": ["0123700101"], "level": ["ODF"]}
+    assert below(tmp_path) == [
+        "0123700101/ODF/0123700101/odf/0082_0123700101_PNS00301IME.FIT",
+        "0123700101/ODF/0123700101/odf/MANIFEST.1",
+        "0123700101/ODF/0123700101/readme.txt",
+    ]
+    archive.fetch_xmm("0123700101", offline=True, **options)
+    assert len(site.asked) == 1
+    site.handlers["/aio"] = lambda request, server: server.answer(200, b"<html>No data</html>")
+    with pytest.raises(DownloadError, match="web page"):
+        archive.fetch_xmm("0123700102", **options)
+    with pytest.raises(MissingFileError, match="offline"):
+        archive.fetch_xmm("0123700102", offline=True, **options)
+
+
+def test_files_that_differ_are_kept_or_replaced(site: Site, tmp_path: Path):
+    table = {"obsid": [OBS], "start_time": [59560.0]}
+    options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK, "instruments": "auxil"}
+    (folder,) = batx.fetch(table, **options)
+    path = folder / f"auxil/sw{OBS}sat.fits"
+    path.write_bytes(FITS[:-1])
+    assert not archive.plan(table, **options).left, "one byte is within the rounding of a page"
+    path.write_bytes(b"my own")
+    with pytest.warns(BatxWarning, match="another size than in the archive and are kept"):
+        batx.fetch(table, **options)
+    assert path.read_bytes() == b"my own"
+    assert len(archive.plan(table, overwrite=True, **options).left) == 1
+    batx.fetch(table, overwrite=True, **options)
+    assert path.read_bytes() == FITS

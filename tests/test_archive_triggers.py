@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from click.testing import CliRunner
 from test_archive import QUICK, below, votable
 from web_server import Request, Site, serving
 
 import batx
 from batx import archive
+from batx.cli import main
 from batx.errors import BatxWarning, FileFormatError, MissingFileError, ValueRangeError, WriteError
 from batx.instrument.detector import DETID
 from batx.simulate import Background, Box, Source, observation
@@ -167,6 +169,20 @@ def test_fetch_trigger(site: Site, simulated: Path, tmp_path: Path):
     with pytest.raises(MissingFileError, match="offline"):
         archive.fetch_trigger(1104693, offline=True, **options)
     assert len(archive.plan_triggers(1104692, offline=True, **options).files) == 2
+    (made / "auxil").rename(made / "gone")
+    assert archive.fetch_trigger(1104692, overwrite=True, **options) == made
+    assert (made / "auxil").is_dir() and not (made / "gone").exists()
+    command = [
+        "fetch",
+        "--trigger",
+        "1104692",
+        "--to",
+        str(tmp_path / "other"),
+        "--mirror",
+        options["mirrors"],
+    ]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0 and f"wrote {tmp_path / 'other' / 'triggers' / TRIGGER}" in done.output
 
 
 def test_quicklook_triggers(site: Site, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -315,6 +315,7 @@ def test_an_observation_takes_its_calibration_from_the_database(observation: Pat
     assert record["file"] == "aperture.fits"
     assert record["codename"] == "CODED_MASK"
     assert len(record["sha256"]) == 64
+    assert "alignment" not in calibration_of(weighted), "positions in the field need none"
     curve = weighted.bat.lightcurve(dt=5.0)
     assert calibration_of(curve)["aperture"]["file"] == "aperture.fits"
     calibrated = obs.bat.calibrate_energy()
@@ -333,6 +334,11 @@ def test_what_is_missing_in_a_call_comes_from_the_database(observation: Path, mo
     plane = batx.detector_plane(events, energy=[15, 150])
     image = plane.bat.sky_image()
     assert calibration_of(image)["aperture"]["file"] == "aperture.fits"
+    assert calibration_of(image.bat.detect(snr=6))["aperture"]["file"] == "aperture.fits"
+    response = weighted.bat.spectrum().bat.response()
+    assert set(calibration_of(response)) == {"aperture", "response"}
+    with pytest.raises(CalibrationError, match="DET_POSCOR"):
+        events.bat.mask_weight(0.2, 0.1, frame="tangent", distortion="caldb")
     attitude = batx.open_dataset(next((observation / "auxil").glob("*sat*")))
     traced = events.bat.ray_trace(160.0, 25.0, attitude=attitude)
     assert set(calibration_of(traced)) == {"aperture", "alignment"}
@@ -357,3 +363,43 @@ def test_a_gzipped_file_serves_for_its_name(tree: Path, tmp_path: Path) -> None:
     found = caldb.find("aperture", 6e8, caldb=root)
     assert found.path.name == "mask.fits.gz"
     assert np.array_equal(found.open()["mask"].values, np.ones((9, 9)))
+
+
+# --- command line ------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    from click.testing import CliRunner
+
+    from batx.cli import main
+
+    result = CliRunner().invoke(main, list(arguments), env={"COLUMNS": "300"})
+    return result.exit_code, result.output
+
+
+def test_files_are_listed_and_fetched_on_the_command_line(site: Site, tmp_path: Path, monkeypatch) -> None:
+    code, text = command("calibration", "aperture", "alignment")
+    assert code == 0
+    assert text.count("missing") == 3
+    monkeypatch.setenv("CALDB", f"{site.url}/caldb")
+    code, text = command("calibration", "--fetch", "--time", "2020-01-06", "aperture", "clock")
+    assert code == 0
+    assert "aper_flux_v2.fits" in text
+    assert "2010-06-01" in text
+    monkeypatch.delenv("CALDB")
+    assert "swclock.fits" in command("calibration", "clock")[1]
+    code, text = command("calibration", "--fetch", "residual", "--caldb", f"{site.url}/caldb")
+    assert code != 0
+
+
+def test_energies_on_the_command_line(observation: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.evt"
+    arguments = ("calibrate", str(observation), "--calibration", str(tmp_path / "db" / trees.BAT / "bcf"))
+    code, text = command(*arguments, "-o", str(made))
+    assert code == 0, text
+    assert "FIXEDDAC" in text
+    assert "-500 s" in text
+    assert batx.open_dataset(made).attrs["gainmeth"] == "FIXEDDAC"
+    assert command(*arguments, "-o", str(made))[0] != 0
+    linear = command(*arguments, "-o", str(made), "--method", "linear", "--overwrite")
+    assert "LINEAR" in linear[1]

@@ -1,18 +1,18 @@
-"""The pipeline of NuSTAR from archive folders to a joint fit of both telescopes, with stand-ins of its tools."""
+"""The pipeline of NuSTAR from archive folders to a joint fit, with stand-ins of its tools."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mission_inputs import DEC, RA, event_list, parameters, small_response, spectrum_files
+from mission_inputs import DEC, RA, event_list, parameters, small_response, spectrum_files, split_response
 from stand_ins import add_tool, make_headas
 
 import batx
-from batx.errors import MissingFileError
 from batx.heasoft import Subprocess
 from batx.pipelines.nustar_pipeline import nustar
 
@@ -21,17 +21,35 @@ MODEL = "constant*tbabs*powerlaw"
 TRUTH = {"factor": 1.0, "nh": 5.0, "index": 1.8, "pivot": 1.0, "norm": 0.05}
 PIPELINE = parameters("indir f", "outdir f", "steminputs s", "stemout s DEFAULT")
 PRODUCTS = parameters(
-    "indir f", "infile f DEFAULT", "instrument s", "steminputs s", "outdir f", "srcregionfile f DEFAULT",
-    "bkgregionfile f DEFAULT", "binsize r 10", "pilow i -1", "pihigh i -1", "usrgtifile f NONE",
-)  # fmt: skip
+    "indir f",
+    "infile f DEFAULT",
+    "instrument s",
+    "steminputs s",
+    "outdir f",
+    "srcregionfile f DEFAULT",
+    "bkgregionfile f DEFAULT",
+    "binsize r 10",
+    "pilow i -1",
+    "pihigh i -1",
+    "usrgtifile f NONE",
+)
 
 
 def add_nustar_tools(headas: Path, data: Path) -> None:
     """Add stand-ins that copy what lies in ``data``."""
-    add_tool(headas, "nupipeline", PIPELINE, f"""[ -d "$indir/event_uf" ] || exit 1
+    add_tool(
+        headas,
+        "nupipeline",
+        PIPELINE,
+        f"""[ -d "$indir/event_uf" ] || exit 1
 mkdir -p "$outdir" && cp "{data}/"*_cl.evt "$outdir/"
-""")  # fmt: skip
-    add_tool(headas, "nuproducts", PRODUCTS, f"""m="${{instrument#FPM}}"
+""",
+    )
+    add_tool(
+        headas,
+        "nuproducts",
+        PRODUCTS,
+        f"""m="${{instrument#FPM}}"
 [ -e "$infile" ] && grep -q 'circle(' "$srcregionfile" || exit 3
 [ -e "{data}/fails$m" ] && {{ echo "numkarf: no calibration for $instrument" >&2; exit 1; }}
 mkdir -p "$outdir"
@@ -39,7 +57,8 @@ for k in sr.pha bk.pha sr.arf sr.rmf sr.lc; do
   [ -e "{data}/$m.$k" ] && cp "{data}/$m.$k" "$outdir/${{steminputs}}${{m}}01_$k"
 done
 true
-""")  # fmt: skip
+""",
+    )
 
 
 def make_archive(folder: Path, shared: Path | None) -> tuple[Path, Path]:
@@ -62,7 +81,12 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[Path, Path]:
         names = (f"{module}.sr.pha", f"{module}.bk.pha")
         truth = TRUTH | {"factor": 1.0 if module == "A" else 0.9}
         spectrum_files(data, attrs, response, number, model=MODEL, truth=truth, names=names)
-        batx.to_fits(response, data / f"{module}.sr.rmf")
+        if real is not None:
+            shutil.copyfile(real / "nustar_fpma.rmf.gz", data / f"{module}.sr.rmf")
+            shutil.copyfile(real / "nustar.arf", data / f"{module}.sr.arf")
+        else:
+            cards = {"TELESCOP": "NuSTAR", "INSTRUME": f"FPM{module}"}
+            split_response(response, data / f"{module}.sr.rmf", data / f"{module}.sr.arf", cards)
     return place.parent, data
 
 
@@ -88,7 +112,12 @@ def test_end_to_end(observed, tmp_path):
     assert values[f"factor[{OBS}A]"] == 1.0
     assert abs(values[f"factor[{OBS}B]"] - 0.9) < 4 * errors[f"factor[{OBS}B]"]
     assert abs(values["index"] - TRUTH["index"]) < 4 * errors["index"]
-    assert {path.stem for path in (tmp_path / "out/figures").glob("*.png")} == {"epochs", "fit", "rates", "unfolded"}
+    assert {path.stem for path in (tmp_path / "out/figures").glob("*.png")} == {
+        "epochs",
+        "fit",
+        "rates",
+        "unfolded",
+    }
 
 
 def test_one_telescope_fails(observed, tmp_path):
@@ -106,10 +135,10 @@ def test_one_telescope_fails(observed, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    (found, *_) = nustar(tmp_path, RA, DEC, output=tmp_path / "out").run("regions")
+    (found,) = nustar(tmp_path, RA, DEC, output=tmp_path / "out").run("pipeline")
     assert found.state == "failed" and "event_uf" in found.reason
-    with pytest.raises(MissingFileError):
-        nustar(tmp_path / "x", RA, DEC, output=tmp_path / "out2").run("pipeline")
+    (found,) = nustar(tmp_path / "x", RA, DEC, output=tmp_path / "out2").run("pipeline")
+    assert found.state == "failed" and "there is no folder" in found.reason
 
 
 def test_real_spectrum_is_grouped(shared, tmp_path):
@@ -131,6 +160,6 @@ def test_real_spectrum_is_grouped(shared, tmp_path):
     counts, good = spectrum.counts.values, spectrum.quality.values == 0
     assert status.facts["counts"] == counts[good].sum()
     starts = np.flatnonzero((spectrum.grouping.values == 1) & good)
-    assert all(counts[a:b].sum() >= 25 for a, b in zip(starts[:-1], starts[1:], strict=True) if good[a:b].all())
+    assert all(counts[a:b].sum() >= 25 for a, b in itertools.pairwise(starts) if good[a:b].all())
     found = batx.fit(tmp_path / "out/spectra/b.pi", "tbabs*powerlaw", energy=(3, 50), errors="covariance")
     assert found.converged

@@ -5,14 +5,23 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from mission_inputs import DEC, RA, TRUTH, event_list, parameters, small_response, spectrum_files
+from astropy.io import fits
+from mission_inputs import (
+    DEC,
+    RA,
+    TRUTH,
+    event_list,
+    parameters,
+    small_response,
+    spectrum_files,
+    split_response,
+)
 from stand_ins import add_tool, make_headas
 
 import batx
-from batx.errors import EmptySelectionError, MissingFileError, ValueRangeError
+from batx.errors import ValueRangeError
 from batx.heasoft import Subprocess
 from batx.pipelines.xrt_pipeline import xrt
 
@@ -21,57 +30,80 @@ OBSERVATIONS = ("00040990001", "00040990002", "00040990003", "00040990004")
 DAY = 86400.0
 
 PIPELINE = parameters(
-    "indir f", "outdir f", "steminputs s", "stemoutputs s DEFAULT", "srcra s OBJECT", "srcdec s OBJECT",
-    "createexpomap b yes", "exitstage i 3", "attfile f DEFAULT", "hdfile f DEFAULT",
-)  # fmt: skip
+    "indir f",
+    "outdir f",
+    "steminputs s",
+    "stemoutputs s DEFAULT",
+    "srcra s OBJECT",
+    "srcdec s OBJECT",
+    "createexpomap b yes",
+    "exitstage i 3",
+    "attfile f DEFAULT",
+    "hdfile f DEFAULT",
+)
 EXPOSURE = parameters("infile f", "attfile f", "hdfile f", "outdir f", "stemout s DEFAULT")
 PRODUCTS = parameters(
-    "infile f", "regionfile f", "bkgextract b no", "bkgregionfile f NONE", "outdir f", "stemout s DEFAULT",
-    "binsize r 10", "pilow i 30", "pihigh i 1000", "expofile f NONE", "attfile f NONE", "hdfile f NONE",
-    "correctlc b yes", "plotdevice s gif",
-)  # fmt: skip
+    "infile f",
+    "regionfile f",
+    "bkgextract b no",
+    "bkgregionfile f NONE",
+    "outdir f",
+    "stemout s DEFAULT",
+    "binsize r 10",
+    "pilow i 30",
+    "pihigh i 1000",
+    "expofile f NONE",
+    "attfile f NONE",
+    "hdfile f NONE",
+    "correctlc b yes",
+    "plotdevice s gif",
+)
 
 
 def add_xrt_tools(headas: Path, data: Path) -> None:
     """Add stand-ins that copy what lies in ``data/<observation>``."""
-    add_tool(headas, "xrtpipeline", PIPELINE, f"""id="${{steminputs#sw}}"
+    add_tool(
+        headas,
+        "xrtpipeline",
+        PIPELINE,
+        f"""id="${{steminputs#sw}}"
 [ -d "$indir/xrt/event" ] || {{ echo "no events in $indir" >&2; exit 1; }}
 [ -e "{data}/$id/fails" ] && {{ echo "xrtpipeline: cannot find the attitude of $id" >&2; exit 1; }}
 echo "$id" >> "{data}/calls"
 mkdir -p "$outdir" && cp "{data}/$id/"*_cl.evt* "$outdir/"
-""")  # fmt: skip
-    add_tool(headas, "xrtexpomap", EXPOSURE, f"""id="${{stemout#sw}}"; id="${{id%xpc}}"
+""",
+    )
+    add_tool(
+        headas,
+        "xrtexpomap",
+        EXPOSURE,
+        f"""id="${{stemout#sw}}"; id="${{id%xpc}}"
 mkdir -p "$outdir" && cp "{data}/$id/exposure.img" "$outdir/${{stemout}}w3po_ex.img"
-""")  # fmt: skip
-    add_tool(headas, "xrtproducts", PRODUCTS, f"""id="${{stemout#sw}}"; id="${{id%xpc}}"
+""",
+    )
+    add_tool(
+        headas,
+        "xrtproducts",
+        PRODUCTS,
+        f"""id="${{stemout#sw}}"; id="${{id%xpc}}"
 grep -q 'circle(' "$regionfile" && grep -q fk5 "$regionfile" || exit 3
 mkdir -p "$outdir"
 cp "{data}/$id/source.pha" "$outdir/${{stemout}}posr.pha"
 cp "{data}/$id/background.pha" "$outdir/${{stemout}}pobkg.pha"
 cp "{data}/$id/area.arf" "$outdir/${{stemout}}posr.arf"
 cp "{data}/$id/curve.lc" "$outdir/${{stemout}}posr.lc"
-""")  # fmt: skip
+""",
+    )
 
 
-def area_file(path: Path, response_name: str, real: Path | None) -> None:
-    """Write an effective area that names its redistribution."""
-    from astropy.io import fits
-
+def area_file(path: Path, response_name: str, real: Path | None, folder: Path) -> None:
+    """Write an effective area that names its redistribution, which is written too if it is not real."""
     if real is not None:
         shutil.copyfile(real, path)
     else:
-        response = small_response()
-        bounds, area = response["energy_in_bnds"].values, np.ones(response.sizes["energy_in"])
-        columns = [
-            fits.Column("ENERG_LO", "E", "keV", array=bounds[:, 0]),
-            fits.Column("ENERG_HI", "E", "keV", array=bounds[:, 1]),
-            fits.Column("SPECRESP", "E", "cm**2", array=area),
-        ]
-        table = fits.BinTableHDU.from_columns(columns, name="SPECRESP")
-        table.header.update(
-            {"TELESCOP": "SWIFT", "INSTRUME": "XRT", "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP"}
-        )
-        table.writeto(path)
+        cards = {"TELESCOP": "SWIFT", "INSTRUME": "XRT"}
+        (folder / response_name).unlink(missing_ok=True)
+        split_response(small_response(), folder / response_name, path, cards)
     with fits.open(path, mode="update") as hdus:
         hdus["SPECRESP"].header["RESPFILE"] = response_name
 
@@ -84,7 +116,6 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[Path, Path, Path]:
     real = shared / "data/xrt" if shared else None
     if real is None:
         response = small_response()
-        batx.to_fits(response, caldb / name)
     else:
         shutil.copyfile(real / "interval0pc.rmf.gz", caldb / f"{name}.gz")
         response = batx.responses.combine_response([real / "interval0pc.rmf.gz", real / "interval0pc.arf"])
@@ -108,7 +139,7 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[Path, Path, Path]:
             shutil.copyfile(raw, made / f"sw{obs_id}xpcw3po_cl.evt")
             truth = TRUTH | {"bremss.norm": TRUTH["bremss.norm"] * (1 + number)}
             spectrum_files(made, attrs, response, number, truth=truth)
-        area_file(made / "area.arf", name, real and real / "interval0pc.arf")
+        area_file(made / "area.arf", name, real and real / "interval0pc.arf", caldb)
         image = batx.count_image(events, center=(RA, DEC), size=100, bin=4)
         batx.to_fits(image, made / "exposure.img")
         curve = batx.region_lightcurve(events, batx.regions.circle(RA, DEC, 47 / 3600), dt=100.0)
@@ -150,3 +181,111 @@ def test_end_to_end(observed, tmp_path):
     assert {"epochs", "selection", "rates", "fit", "unfolded"} <= pictures
     states = [(status.state, status.reason) for status in pipeline.run()]
     assert states == [("done", "")] * len(found)
+
+
+def small(observed, folder: Path, **options):
+    """Return the pipeline of two simulated observations."""
+    archive, _, caldb, backend = observed
+    places = [archive / obs_id for obs_id in OBSERVATIONS[1:3]]
+    given = {"response": caldb, "backend": backend, "model": "tbabs*powerlaw"} | options
+    return xrt(places, RA, DEC, output=folder, **given)
+
+
+def test_one_observation_fails_and_is_done_later(observed, tmp_path):
+    _, data, _, _ = observed
+    (data / OBSERVATIONS[1] / "fails").touch()
+    try:
+        found = {status.name: status for status in small(observed, tmp_path / "out").run("group")}
+    finally:
+        (data / OBSERVATIONS[1] / "fails").unlink()
+    assert found["pipeline"].state == "done"
+    assert "cannot find the attitude" in found["pipeline"].notes[0]
+    assert list(found["group"].facts["spectra"]) == [OBSERVATIONS[2]]
+    again = {
+        status.name: status for status in small(observed, tmp_path / "out").run("group", since="pipeline")
+    }
+    assert list(again["group"].facts["spectra"]) == list(OBSERVATIONS[1:3])
+
+
+def test_calls_that_ended_are_not_made_again(observed, tmp_path):
+    """The step is interrupted after the first observation; only the second is run when it goes on."""
+    _, data, _, _ = observed
+    pipeline = small(observed, tmp_path / "out", workers=1)
+    log = data / "calls"
+    log.unlink(missing_ok=True)
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(status):
+        if status.name == "pipeline" and status.reason == "1 of 2":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        pipeline.run("pipeline", progress=interrupt)
+    assert pipeline.status()[2].state == "to do"
+    assert [status.state for status in pipeline.run("pipeline")] == ["done", "done"]
+    assert sorted(log.read_text().split()) == list(OBSERVATIONS[1:3])
+
+
+def test_regions_that_were_saved_are_used(observed, tmp_path):
+    saved = tmp_path / "regions"
+    saved.mkdir()
+    own = batx.regions.circle(RA, DEC, 30 / 3600, text="mine")
+    batx.to_region(own, saved / f"{OBSERVATIONS[1]}_source.reg")
+    found = small(observed, tmp_path / "out", regions=saved)
+    assert all(status.state == "done" for status in found.run("curves"))
+    made = batx.regions.read_regions(tmp_path / f"out/regions/{OBSERVATIONS[1]}_source.reg")
+    assert made[0].values == pytest.approx(own[0].values) and made[0].text == "mine"
+    everywhere = batx.regions.read_regions(tmp_path / "out/regions/all_source.reg")
+    assert everywhere[0].values[2] == pytest.approx(47 / 3600)
+    rates = pd.read_csv(tmp_path / "out/rates.csv")
+    assert rates["rate"][0] < rates["rate"][1] * 1.05
+    batx.to_region(
+        batx.regions.circle(RA, DEC, 20 / 3600), saved / f"{OBSERVATIONS[1]}_source.reg", overwrite=True
+    )
+    assert found.status()[1].state == "to do"
+
+
+def test_what_is_missing_is_said(observed, tmp_path):
+    (status,) = small(observed, tmp_path / "a", min_exposure=1e5).run("select")
+    assert status.state == "failed" and "the longest is for 1800 s" in status.reason
+    found = {one.name: one for one in small(observed, tmp_path / "b", response=tmp_path).run("fit")}
+    assert "swxpc0to12s6_20130101v014.rmf is not in" in found["group"].reason
+    assert found["fit"].state == "blocked"
+    (status,) = xrt(tmp_path, RA, DEC, output=tmp_path / "c").run("select")
+    assert "found no observation" in status.reason
+    (status,) = xrt(tmp_path / "no", RA, DEC, output=tmp_path / "d").run("select")
+    assert "there is no folder" in status.reason
+    for wrong in ({"energy": (3, 1)}, {"dt": 0}):
+        with pytest.raises(ValueRangeError):
+            small(observed, tmp_path / "e", **wrong)
+    with pytest.raises(ValueRangeError):
+        xrt([], RA, DEC, output=tmp_path / "f")
+    with pytest.raises(ValueRangeError):
+        xrt("x", 400.0, DEC, output=tmp_path / "f")
+
+
+def test_without_tools_what_needs_none_is_done(observed, tmp_path, monkeypatch):
+    monkeypatch.delenv("HEADAS", raising=False)
+    found = {one.name: one for one in small(observed, tmp_path / "out", backend=None).run()}
+    assert found["select"].state == "done" and found["regions"].state == "done"
+    assert "HEASoft" in found["pipeline"].reason
+    assert (tmp_path / "out/figures/selection.png").is_file()
+
+
+def test_command(observed, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from batx.cli import main
+
+    archive, _, caldb, backend = observed
+    monkeypatch.setenv("HEADAS", str(backend.place))
+    words = ["xrt", str(archive), "--ra", str(RA), "--dec", str(DEC), "--response", str(caldb)]
+    words += ["-o", str(tmp_path / "out"), "--only", "curves"]
+    ran = CliRunner().invoke(main, words)
+    assert ran.exit_code == 0, ran.output
+    assert len(list((tmp_path / "out/lightcurves").glob("*.lc"))) == 3
+    listed = CliRunner().invoke(main, [*words[:-2], "--list"])
+    assert listed.exit_code == 0 and "to do" in listed.output
+    assert CliRunner().invoke(main, ["xrt", str(tmp_path / "no"), *words[2:7], str(caldb)]).exit_code != 0

@@ -670,6 +670,13 @@ def test_a_failed_trigger_is_put_together(observed: Path, tmp_path: Path, monkey
     assert made.run("calibrate")[-1].state == "done" and asked == [("00044444000", False)]
 
 
+def test_the_only_observation_in_a_folder_is_taken(observed: Path, tmp_path: Path):
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above" / "00044444000").symlink_to(observed, target_is_directory=True)
+    (status,) = events(tmp_path / "above", tmp_path / "out", ra=RA, dec=DEC).run("fetch")
+    assert status.state == "done" and len(status.facts["events"]) == 1
+
+
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(MissingFileError, match="no such file"):
         events(tmp_path / "nothing")

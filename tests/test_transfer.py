@@ -618,3 +618,18 @@ def test_a_head_that_breaks_off(site: Site, tmp_path: Path):
         download(f"{site.url}/x.txt", tmp_path / "x.txt", limits=QUICK)
     site.handlers["/x.txt"] = lambda request, server: server.answer(200, b"")
     assert download(f"{site.url}/x.txt", tmp_path / "x.txt", limits=QUICK).stat().st_size == 0
+
+
+def test_directory_pages_with_tables(site: Site):
+    rows = "".join(
+        f'<tr><td><img></td><td><a href="{name}">{name[:8]}..&gt;</a></td>'
+        f'<td align="right">2021-12-12 01:02  </td><td align="right">{size}</td><td>&nbsp;</td></tr>'
+        for name, size in (("a.evt.gz", "1.5M"), ("sub/", "  - "), ("b.hk", "512 "))
+    )
+    page = f"<html><h1>Index of /t</h1><table>{rows}</table></html>".encode()
+    site.handlers["/t/"] = lambda request, server: server.answer(200, page, {"Content-Type": "text/html"})
+    assert entries(f"{site.url}/t", limits=QUICK) == [
+        Entry("a.evt.gz", False, 1572864),
+        Entry("b.hk", False, 512),
+        Entry("sub", True),
+    ]

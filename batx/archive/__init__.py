@@ -7,6 +7,7 @@ from batx.archive.plans import Plan, Planned, fetch, plan
 from batx.archive.swift_tools import clock, guano, triggers
 from batx.archive.tables import ask, observations
 from batx.archive.trigger_data import fetch_trigger, plan_triggers
+from batx.archive.xmm import fetch_xmm
 
 __all__ = [
     "Plan",
@@ -16,6 +17,7 @@ __all__ = [
     "clock",
     "fetch",
     "fetch_trigger",
+    "fetch_xmm",
     "guano",
     "observations",
     "plan",

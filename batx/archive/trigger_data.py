@@ -105,6 +105,7 @@ def fetch_trigger(
     support: Iterable[str | os.PathLike[str]] | None = None,
     quicklook: bool = True,
     offline: bool = False,
+    overwrite: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -121,6 +122,8 @@ def fetch_trigger(
         Folders in which attitude and calibration are looked for, in place of those that the archive has.
     data, mirrors, quicklook, offline, limits, progress
         As for `batx.fetch`.
+    overwrite
+        Whether to put it together anew if it is there.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def fetch_trigger(
     root = data_directory(data)
     obs_id = trigger_id(number)
     target = root / "triggers" / obs_id
-    if target.is_dir():
+    if target.is_dir() and not overwrite:
         return target
     options: dict[str, Any] = {"data": data, "mirrors": mirrors, "quicklook": quicklook, "limits": limits}
     table: Any = number
@@ -157,7 +160,7 @@ def fetch_trigger(
     folder = made.fetch(progress)[0]
     if support is None:
         support = [] if offline else _around(float(table["time"].iloc[0]), options, progress)
-    return assemble(folder, target, support=support)
+    return assemble(folder, target, support=support, overwrite=overwrite)
 
 
 def _around(time: float, options: dict[str, Any], progress: Progress | None) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,6 +52,7 @@ _MISSIONS = ("swift", "nustar", "xmm")
     "--quicklook/--no-quicklook", default=True, help="Look for quick-look data of new observations."
 )
 @click.option("--offline", is_flag=True, help="Only see whether the data are there.")
+@click.option("--overwrite", is_flag=True, help="Replace files that differ from those in the archive.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched.")
 @click.option(
     "--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="Files at a time."
@@ -66,6 +67,7 @@ def fetch(
     trigger: bool,
     quicklook: bool,
     offline: bool,
+    overwrite: bool,
     dry_run: bool,
     connections: int,
 ) -> None:
@@ -78,30 +80,38 @@ def fetch(
     from batx.transfer import Limits
 
     limits = Limits(connections=connections)
+    common: dict[str, Any] = {
+        "data": data,
+        "mirrors": mirrors or None,
+        "quicklook": quicklook,
+        "limits": limits,
+    }
     with progress() as step:
         if trigger:
-            made = archive.plan_triggers(
-                observations, data=data, mirrors=mirrors or None, offline=offline, limits=limits, step=step
-            )
+            made = archive.plan_triggers(observations, offline=offline, step=step, **common)
         else:
             made = archive.plan(
                 observations,
                 mission=mission,
                 instruments=instruments or None,
                 match=match or None,
-                data=data,
-                mirrors=mirrors or None,
-                quicklook=quicklook,
                 offline=offline,
-                limits=limits,
+                overwrite=overwrite,
                 step=step,
+                **common,
             )
     _show(made)
-    if dry_run or not made.left:
+    if dry_run:
         return
     with _bar(made) as advance:
         made.fetch(advance)
-    for folder in dict.fromkeys(made.folders.values()):
+    folders = list(dict.fromkeys(made.folders.values()))
+    if trigger:
+        with progress() as step:
+            for number in observations:
+                step(f"fetching what is near trigger {number}")
+                folders.append(archive.fetch_trigger(number, offline=offline, **common))
+    for folder in folders if made.left or trigger else []:
         click.echo(f"wrote {folder}")
 
 
@@ -110,7 +120,7 @@ def _show(made: Plan) -> None:
     rows = []
     for obs_id, folder in made.folders.items():
         files = [file for file in made.files if file.obs_id == obs_id]
-        left = [file for file in files if not file.there]
+        left = [file for file in made.left if file.obs_id == obs_id]
         kind = "quick-look" if obs_id in made.quicklook else ""
         size = sum(file.size or 0 for file in left)
         rows.append([obs_id, kind, str(len(files)), str(len(left)), f"{size / 1e6:.1f} MB", str(folder)])

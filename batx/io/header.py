@@ -144,7 +144,9 @@ def pixel_list_cards(hdu: Hdu, columns: tuple[str, str] = ("X", "Y")) -> str:
     made = {}
     for axis, (name, letter) in enumerate(zip(columns, "XY", strict=True), 1):
         column = hdu.columns.get(name)
-        for key, short, reference in _PIXEL_LIST if column is not None else ():
+        for key, short, reference in _PIXEL_LIST:
+            if column is None:
+                continue
             value = keyword(hdu, f"{short}{column.number}", f"REF{letter}{reference}")
             if value is not None:
                 made[f"{key}{axis}"] = value

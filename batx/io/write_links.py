@@ -15,7 +15,11 @@ _LINKS = ("backfile", "respfile", "ancrfile", "corrfile")
 
 
 def write_links(
-    source: str | os.PathLike[str], path: str | os.PathLike[str], *, overwrite: bool = False, **links: str | None
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    **links: str | None,
 ) -> Path:
     """Write a copy of a spectrum with other links; all else in it stays as it is.
 
@@ -67,8 +71,8 @@ def write_links(
     for key, value in links.items():
         if key not in _LINKS or len(value or "") > 68 or not (value or "").isascii():
             raise ValueRangeError(
-                f"write_links: found {key}={value!r}, expected one of {', '.join(_LINKS)}, a name of at most 68 "
-                "characters"
+                f"write_links: found {key}={value!r}, expected one of {', '.join(_LINKS)}, a name "
+                "of at most 68 characters"
             )
     with atomic_path(path, overwrite=overwrite, inputs=[source]) as temporary:
         shutil.copyfile(source, temporary)

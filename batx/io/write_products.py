@@ -215,6 +215,10 @@ def _add_pixel_list(header: Any, names: list[str], cards: str) -> None:
             value = known.get(f"{long.get(key, 'CROTA')}{axis}")
             if value is not None:
                 header[f"T{key}{names.index(name) + 1}"] = value
+    for key, other in (("RADECSYS", "RADESYS"), ("EQUINOX", "EQUINOX")):
+        value = known.get(key, known.get(other))
+        if value is not None and key not in header:
+            header[key] = value
 
 
 def gti_hdus(ds: xr.Dataset) -> list[Any]:

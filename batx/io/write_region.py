@@ -1,4 +1,4 @@
-"""Catalogues to region files of SAOImage ds9."""
+"""Catalogues and regions to region files of SAOImage ds9."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.io.atomic import atomic_path, input_files
+from batx.regions import Region, as_regions, region_text
 from batx.schema import require_kind
 from batx.units import to_value
 
@@ -20,19 +20,20 @@ _LEAST_RADIUS = 0.05
 
 
 def to_region(
-    catalog: xr.Dataset, path: str | os.PathLike[str], radius: Any = None, overwrite: bool = False
+    catalog: Any, path: str | os.PathLike[str], radius: Any = None, overwrite: bool = False
 ) -> Path:
-    """Write the positions of a catalogue as circles to a region file of ds9, ICRS degrees.
+    """Write regions, or the positions of a catalogue as circles (ICRS degrees), to a region file of ds9.
 
     Parameters
     ----------
     catalog
-        Kind ``catalog``; sources without a position are left out. Those that are `known` are cyan, others
-        green.
+        What `batx.regions.circle` and the like return; or kind ``catalog``: sources without a position are
+        left out, those that are `known` are cyan, others green.
     path
         File to write, all of it or nothing.
     radius
-        Of the circles, degrees or Quantity; if not given, `err_rad` of each source but at least 3 arcmin.
+        Of the circles of a catalogue, degrees or Quantity; if not given, `err_rad` of each source but at
+        least 3 arcmin.
     overwrite
         Whether an existing file may be replaced.
 
@@ -44,7 +45,7 @@ def to_region(
     Raises
     ------
     KindError
-        If it is no catalogue.
+        If it is neither.
     MissingVariableError
         If it has no positions.
     ValueRangeError
@@ -60,6 +61,10 @@ def to_region(
     >>> print(to_region(catalog, Path(tempfile.mkdtemp()) / "crab.reg").read_text().splitlines()[-1])
     circle(83.633000,22.014000,0.050000) # color=green text={Crab}
     """
+    if isinstance(catalog, (Region, list, tuple)):
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            temporary.write_text(region_text(as_regions(catalog)), encoding="utf-8")
+        return Path(path)
     require_kind(catalog, "catalog", operation="to_region")
     if "ra" not in catalog or "dec" not in catalog:
         raise MissingVariableError("to_region: found a catalogue without ra and dec")

@@ -11,7 +11,14 @@ from typing import Any
 from batx.pipelines.frame import Pipeline, SkippedError, Status, Step, Work
 
 #: function that returns a pipeline -> the module that defines it
-_PIPELINES = {"events": "batx.pipelines.burst_pipeline", "glitches": "batx.pipelines.glitch_pipeline"}
+_PIPELINES = {
+    "events": "batx.pipelines.burst_pipeline",
+    "glitches": "batx.pipelines.glitch_pipeline",
+    "nustar": "batx.pipelines.nustar_pipeline",
+    "survey": "batx.pipelines.survey_pipeline",
+    "xmm": "batx.pipelines.xmm_pipeline",
+    "xrt": "batx.pipelines.xrt_pipeline",
+}
 
 __all__ = ["Pipeline", "SkippedError", "Status", "Step", "Work", *_PIPELINES]
 

@@ -10,18 +10,20 @@ from typing import Any
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines.frame import Pipeline, Step
 from batx.pipelines.surveys import processing, products
-from batx.pipelines.surveys.names import existing, result_files
+from batx.pipelines.surveys.names import existing, is_id, result_files
 from batx.survey_catalogs import survey_catalog
+from batx.transfer import data_directory
 
 __all__ = ["survey"]
 
+_FETCHED = ["sources", "data", "mirrors", "offline"]
 _AXES = ("relative", "met", "utc", "mjd")
 
 
 def _steps() -> list[Step]:
     """Return the steps, in order."""
     return [
-        Step("inputs", "observations, results, histograms", processing.inputs, options=["sources"]),
+        Step("inputs", "observations, results, histograms", processing.inputs, options=_FETCHED),
         Step(
             "catalog",
             "the catalogue of sources",
@@ -66,7 +68,7 @@ def _steps() -> list[Step]:
             "fits",
             "fits or limits",
             products.fits,
-            needs=["rates", "lightcurves", "spectra"],
+            needs=["rates", "spectra"],
             options=["model", "snr", "sigma", "index"],
         ),
         Step(
@@ -82,10 +84,10 @@ def _steps() -> list[Step]:
             "sources in the mosaics",
             products.mosaic_products,
             needs=["rates", "mosaics"],
-            options=["mosaic_response", "model"],
+            options=["mosaic_response", "model", "snr", "sigma", "index"],
             outside=lambda options: [Path(options["mosaic_response"])] if options["mosaic_response"] else [],
         ),
-        Step("figures", "figures", products.figures, needs=["lightcurves"], options=["time_axis"]),
+        Step("figures", "figures", products.figures, needs=["lightcurves"], options=["figures", "time_axis"]),
         Step(
             "report",
             "table of results",
@@ -112,11 +114,15 @@ def survey(
     nside: int | None = None,
     off_axis: str | os.PathLike[str] | None = None,
     mosaic_response: str | os.PathLike[str] | None = None,
+    figures: bool = True,
     time_axis: str = "mjd",
     parameters: Mapping[str, Any] | None = None,
     backend: str | None = None,
     workers: int | None = None,
     timeout: float | None = None,
+    data: str | os.PathLike[str] | None = None,
+    mirrors: Sequence[str] | None = None,
+    offline: bool = False,
 ) -> Pipeline:
     """Return the pipeline from survey observations to light curves, spectra, fits and mosaics of sources.
 
@@ -127,8 +133,9 @@ def survey(
     Parameters
     ----------
     *sources
-        Folders of observations with survey histograms (``bat/survey``), folders of many of these, or results
-        of batsurvey (``stats_point.fits``), which are taken as they are.
+        Folders of observations with survey histograms (``bat/survey``), folders of many of these, numbers of
+        observations (eleven digits), which are fetched, or results of batsurvey (``stats_point.fits``), which
+        are taken as they are.
     output
         Folder for the results.
     catalog
@@ -156,13 +163,18 @@ def survey(
     off_axis
         File of the off-axis correction of fluxes in each band, for mosaics.
     mosaic_response
-        Response for spectra of mosaics (that of the survey), with which they are fitted.
+        Response for spectra of mosaics; by default the one published with the survey
+        (`batx.survey_response`), which is for mosaics with `off_axis`.
+    figures
+        Whether light curves are drawn.
     time_axis
         Of the figures: ``"met"``, ``"utc"``, ``"mjd"`` or ``"relative"``.
     parameters
         Further parameters of batsurvey.
     backend, workers, timeout
         How batsurvey is run: see `batx.heasoft.run`; observations at a time; seconds for each.
+    data, mirrors, offline
+        For numbers of observations, as for `batx.fetch`.
 
     Returns
     -------
@@ -194,10 +206,14 @@ def survey(
         raise ValueRangeError(f"time_axis: found {time_axis!r}, expected one of {', '.join(_AXES)}")
     own = [(str(name), float(ra), float(dec)) for name, ra, dec in own_sources]
     if own:
-        survey_catalog(*map(list, zip(*own, strict=True)))
+        survey_catalog([name for name, _, _ in own], [ra for _, ra, _ in own], [dec for _, _, dec in own])
+    given = [_place(os.fspath(source)) for source in sources]
     folder = Path(output).expanduser().absolute()
     options = {
-        "sources": [str(existing(os.fspath(source))) for source in sources],
+        "sources": given,
+        "data": str(data_directory(data)) if any(map(is_id, given)) else None,
+        "mirrors": None if mirrors is None else list(mirrors),
+        "offline": bool(offline),
         "output": str(folder),
         "catalog": None if catalog is None else str(existing(os.fspath(catalog))),
         "own_sources": own,
@@ -211,10 +227,16 @@ def survey(
         "nside": nside,
         "off_axis": None if off_axis is None else str(existing(os.fspath(off_axis))),
         "mosaic_response": None if mosaic_response is None else str(existing(os.fspath(mosaic_response))),
+        "figures": bool(figures),
         "time_axis": time_axis,
-        "parameters": {key: value for key, value in (parameters or {}).items()},
+        "parameters": dict(parameters or {}),
         "backend": backend,
         "workers": workers,
         "timeout": timeout,
     }
     return Pipeline("survey", _steps(), folder, options)
+
+
+def _place(source: str) -> str:
+    """Return the absolute path of a folder, or the number of an observation that is no folder here."""
+    return source if is_id(source) and not Path(source).exists() else str(existing(source))

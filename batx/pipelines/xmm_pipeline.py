@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ def xmm(
     *,
     output: str | os.PathLike[str],
     cameras: Sequence[str] = ("pn",),
+    exposures: Sequence[str] = (),
+    chain: str = "epproc",
     merge: bool = True,
     min_exposure: float = 1000.0,
     thresholds: Mapping[str, float | None] = THRESHOLDS,
@@ -79,6 +83,10 @@ def xmm(
         As for `batx.pipelines.xrt_pipeline.xrt`.
     cameras
         ``"pn"``, ``"mos"`` (both of them).
+    exposures
+        Names of exposures (``"S003"``, ``"U002"``) to choose from; all if empty.
+    chain
+        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`.
     merge
         Whether exposures in the mode and filter of the longest one are merged with it.
     min_exposure
@@ -134,7 +142,8 @@ def xmm(
     ['unpack', 'calibrate', 'events', 'exposures']
     """
     require_source(ra, dec, energy, dt)
-    _require(cameras, pileup_rule, corrections, bands_by, bands, thresholds)
+    _require(cameras, chain, pileup_rule, corrections, bands_by, bands, thresholds)
+    _require_names(exposures)
     several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
     if not several:
         raise ValueRangeError("xmm: found no observations")
@@ -143,6 +152,8 @@ def xmm(
         "ra": float(ra),
         "dec": float(dec),
         "cameras": list(cameras),
+        "exposures": list(exposures),
+        "chain": chain,
         "merge": bool(merge),
         "min_exposure": float(min_exposure),
         "thresholds": dict(thresholds),
@@ -173,17 +184,26 @@ def xmm(
 
 
 def _require(
-    cameras: Sequence[str], rule: str, corrections: str, bands_by: str, bands: Any, thresholds: Mapping[str, Any]
+    cameras: Sequence[str],
+    chain: str,
+    rule: str,
+    corrections: str,
+    bands_by: str,
+    bands: Any,
+    thresholds: Mapping[str, Any],
 ) -> None:
     choices = (
         ("cameras", set(cameras) or {"none"}, ("pn", "mos")),
         ("pileup_rule", {rule}, tuple(PATTERN_RULES)),
+        ("chain", {chain}, ("epproc", "epchain")),
         ("corrections", {corrections}, ("absolute", "relative")),
         ("bands_by", {bands_by}, ("energy", "channel")),
     )
     for name, found, allowed in choices:
         if not found <= set(allowed):
-            raise ValueRangeError(f"{name}: found {', '.join(sorted(found))}, expected {' or '.join(allowed)}")
+            raise ValueRangeError(
+                f"{name}: found {', '.join(sorted(found))}, expected {' or '.join(allowed)}"
+            )
     for key, value in thresholds.items():
         camera, _, product = key.partition(".")
         if camera not in ("pn", "mos", "mos1", "mos2") or product not in ("", *early.PRODUCTS):
@@ -193,9 +213,17 @@ def _require(
     if isinstance(bands, Mapping):
         unknown = set(bands) - {"n", "spacing", "axis", "limits", "min_channels"}
         if unknown or "n" not in bands:
-            raise ValueRangeError(f"bands: found {dict(bands)}, expected n, and spacing, axis, limits, min_channels")
-    elif len(bands) < 2 or not all(low < high for low, high in zip(bands[:-1], bands[1:], strict=True)):
+            raise ValueRangeError(
+                f"bands: found {dict(bands)}, expected n, and spacing, axis, limits, min_channels"
+            )
+    elif len(bands) < 2 or not all(low < high for low, high in itertools.pairwise(bands)):
         raise ValueRangeError(f"bands: found {bands}, expected increasing edges")
+
+
+def _require_names(exposures: Sequence[str]) -> None:
+    for name in exposures:
+        if not re.fullmatch(r"[SU]\d{3}", name):
+            raise ValueRangeError(f"exposures: found {name!r}, expected for example 'S003'")
 
 
 def _steps(toolbox: Toolbox) -> list[Step]:
@@ -204,9 +232,21 @@ def _steps(toolbox: Toolbox) -> list[Step]:
     fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
     piled = ["pileup_sigma", "pileup_rule", "largest_core"]
     return [
-        Step("unpack", "observation data", early.unpack, options=["observations", "mirrors"], outside=early.archives),
+        Step(
+            "unpack",
+            "observation data",
+            early.unpack,
+            options=["observations", "mirrors"],
+            outside=early.archives,
+        ),
         Step("calibrate", "calibration index and summary", events.calibrate, needs=["unpack"]),
-        Step("events", "event lists", events.events, needs=["calibrate"], options=["cameras"]),
+        Step(
+            "events",
+            "event lists",
+            events.events,
+            needs=["calibrate"],
+            options=["cameras", "exposures", "chain"],
+        ),
         Step(
             "exposures",
             "choose and merge exposures",
@@ -230,7 +270,12 @@ def _steps(toolbox: Toolbox) -> list[Step]:
             outside=regions_given,
         ),
         Step("pileup", "pile-up", products.pileup, needs=["calibrate", "flares", "regions"], options=piled),
-        Step("spectra", "spectra and responses", products.spectra, needs=["calibrate", "flares", "regions", "pileup"]),
+        Step(
+            "spectra",
+            "spectra and responses",
+            products.spectra,
+            needs=["calibrate", "flares", "regions", "pileup"],
+        ),
         Step("group", "group spectra", late.group, needs=["spectra"], options=["energy", "min_counts"]),
         Step("fit", "fit all spectra together", late.fit, needs=["group"], options=fitted),
         Step("summary", "table of the spectra", late.summarise, needs=["group"], options=["min_exposure"]),

@@ -58,12 +58,14 @@ def xrt(
     output
         Folder for the results.
     region, background_region
-        Region files of ds9, for all observations; by default a circle of 47″ and an annulus from 120″ to 240″.
+        Region files of ds9, for all observations; by default a circle of 47″ and an annulus from 120″ to
+        240″.
     regions
         Folder of region files ``<obsid>_source.reg``, ``<obsid>_background.reg`` for single observations, as
         an earlier run, or ds9, left them.
     response
-        Redistribution, or a folder of such files; by default that of ``$CALDB`` that the effective area names.
+        Redistribution, or a folder of such files; by default that of ``$CALDB`` that the effective area
+        names.
     energy
         (low, high) keV of spectra, images and curves.
     dt
@@ -140,7 +142,7 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             needs=["select"],
             options=_REGIONS,
             outside=regions_given,
-        ),  # fmt: skip
+        ),
         Step(
             "pipeline",
             "cleaned events",
@@ -164,7 +166,7 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             needs=["products"],
             options=["response", "energy", "min_counts"],
             outside=steps.response_files,
-        ),  # fmt: skip
+        ),
         Step("fit", "fit all spectra together", steps.fit, needs=["group"], options=fitted),
         Step("curves", "light curves", steps.curves, needs=["pipeline", "regions"], options=["energy", "dt"]),
         Step("images", "images", steps.images, needs=["pipeline"], options=["energy", "ra", "dec"]),

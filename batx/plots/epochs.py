@@ -12,7 +12,7 @@ from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.imaging_telescopes import sky_of
 from batx.met import met_to_mjd
 from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes
-from batx.plots.celestial import Box, SkyPlane, circle, draw_graticule
+from batx.plots.celestial import Box, SkyPlane, draw_graticule
 from batx.regions import Region, as_regions, in_pixels
 from batx.schema import require_kind
 
@@ -31,6 +31,7 @@ def plot_epochs(
     ax: Any = None,
     *,
     regions: Sequence[Any] = (),
+    own_regions: Sequence[Sequence[Any]] = (),
     t0: Any = None,
     center: Any = None,
     radius: float = 5.0,
@@ -50,6 +51,8 @@ def plot_epochs(
     regions
         Regions to be drawn in each (what `batx.regions.circle` returns, or files of ds9): one for all, in
         colours of their own; excluded shapes are dashed.
+    own_regions
+        Such a list for each image, in place of `regions`.
     t0
         Day 0: MJD (UTC), a date, or a Time; by default the start of the first image.
     center
@@ -77,16 +80,21 @@ def plot_epochs(
     EmptySelectionError
         If there are none.
     ValueRangeError
-        If there are more than 36, or a number is out of range.
+        If there are more than 36, a number is out of range, or `own_regions` are not as many.
     """
     from matplotlib.colors import PowerNorm
 
     several = list(images)
     _require(several, columns, radius, smooth)
-    shapes = [as_regions(one) for one in regions]
+    if own_regions and len(own_regions) != len(several):
+        raise ValueRangeError(f"own_regions: found {len(own_regions)} lists for {len(several)} images")
+    shapes = [[as_regions(one) for one in of_one] for of_one in own_regions or [regions] * len(several)]
     days = _days(several, t0)
     panels = _panels(ax, len(several), columns)
-    shown = [_cut(image, _middle(image, shapes, center), radius, smooth) for image in several]
+    shown = [
+        _cut(image, _middle(image, held, center), radius, smooth)
+        for image, held in zip(several, shapes, strict=True)
+    ]
     high = max(float(values.max()) for values, _ in shown) or 1.0
     drawn = None
     for number, (panel, image, (values, box)) in enumerate(zip(panels, several, shown, strict=True)):
@@ -99,7 +107,7 @@ def plot_epochs(
             interpolation="nearest",
         )
         draw_graticule(panel, _plane(image), box, lines=3, apart=0.25)
-        for place, region in enumerate(shapes):
+        for place, region in enumerate(shapes[number]):
             _outline(panel, image, region, _COLOURS[place % len(_COLOURS)])
         panel.set_title(
             f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left"
@@ -126,8 +134,8 @@ def _require(images: list[xr.Dataset], columns: int, radius: float, smooth: floa
         raise EmptySelectionError("plot_epochs: found no images")
     if len(images) > _MOST or columns < 1 or not radius > 0 or not smooth >= 0:
         raise ValueRangeError(
-            f"plot_epochs: found {len(images)} images in {columns} columns, radius {radius}, smooth {smooth}; "
-            f"expected at most {_MOST} images, and positive numbers; draw the others in further figures"
+            f"plot_epochs: found {len(images)} images in {columns} columns, radius {radius}, smooth "
+            f"{smooth}; expected at most {_MOST} images, and positive numbers; draw the rest in more figures"
         )
 
 
@@ -228,8 +236,10 @@ def _cut(
     half = int(np.ceil(radius / 60.0 / float(np.mean(proj_plane_pixel_scales(sky_of(image))))))
     left, bottom = (int(np.floor(value)) - half for value in middle)
     full = np.zeros((2 * half + 1, 2 * half + 1))
-    rows, columns = (slice(max(low, 0), min(low + 2 * half + 1, size)) for low, size in
-                     ((bottom, values.shape[0]), (left, values.shape[1])))  # fmt: skip
+    rows, columns = (
+        slice(max(low, 0), min(low + 2 * half + 1, size))
+        for low, size in ((bottom, values.shape[0]), (left, values.shape[1]))
+    )
     if rows.start < rows.stop and columns.start < columns.stop:
         full[rows.start - bottom : rows.stop - bottom, columns.start - left : columns.stop - left] = values[
             rows, columns
@@ -260,18 +270,24 @@ def _outline(panel: Axes, image: xr.Dataset, region: list[Region], colour: str) 
 
     made: list[Any]
     for one in _to_image(image, region):
-        style = {"fill": False, "edgecolor": colour, "linewidth": 1.1, "zorder": 5,
-                 "linestyle": "-" if one.include else "--"}  # fmt: skip
+        style: dict[str, Any] = {
+            "fill": False,
+            "edgecolor": colour,
+            "linewidth": 1.1,
+            "zorder": 5,
+            "linestyle": "-" if one.include else "--",
+        }
         values = [value - 1.0 if place < 2 else value for place, value in enumerate(one.values)]
         if one.shape == "polygon":
             made = [Polygon(np.reshape(one.values, (-1, 2)) - 1.0, **style)]
         elif one.shape in ("circle", "annulus"):
-            made = [Circle(tuple(values[:2]), radius, **style) for radius in values[2:]]
+            made = [Circle((values[0], values[1]), radius, **style) for radius in values[2:]]
         elif one.shape == "ellipse":
-            made = [Ellipse(tuple(values[:2]), 2 * values[2], 2 * values[3], angle=values[4], **style)]
+            made = [Ellipse((values[0], values[1]), 2 * values[2], 2 * values[3], angle=values[4], **style)]
         else:
             corner = values[0] - values[2] / 2, values[1] - values[3] / 2
-            made = [Rectangle(corner, *values[2:4], angle=values[4], rotation_point="center", **style)]
+            width, height, angle = values[2:]
+            made = [Rectangle(corner, width, height, angle=angle, rotation_point="center", **style)]
         for patch in made:
             panel.add_patch(patch)
 
@@ -299,7 +315,7 @@ def plot_selection(
     Parameters
     ----------
     table
-        As of `batx.spectrum_table`: ``obs_id``, ``start_mjd``, ``exposure``, and, if it has it, ``used`` (bool).
+        As of `batx.spectrum_table`: ``obs_id``, ``start_mjd``, ``exposure``, and perhaps ``used`` (bool).
     ax
         `None` for a new figure, a Figure or Axes to draw in.
     t0
@@ -331,8 +347,16 @@ def plot_selection(
     zero = float(start.min()) if t0 is None else _mjd(t0)
     panel = make_axes(ax, 1, size=(6.4, 3.6))[0, 0]
     for chosen, face, label in ((used, PALETTE[1], "used"), (~used, "none", "left out")):
-        panel.plot((start - zero)[chosen], seconds[chosen] / 1e3, "o", markersize=5, color=PALETTE[1],
-                   markerfacecolor=face, label=f"{label} ({int(chosen.sum())})", zorder=3)  # fmt: skip
+        panel.plot(
+            (start - zero)[chosen],
+            seconds[chosen] / 1e3,
+            "o",
+            markersize=5,
+            color=PALETTE[1],
+            markerfacecolor=face,
+            label=f"{label} ({int(chosen.sum())})",
+            zorder=3,
+        )
     if min_exposure > 0:
         panel.axhline(min_exposure / 1e3, color=PALETTE[2], linewidth=0.9, linestyle="--", zorder=2)
         note(panel, f"at least {min_exposure / 1e3:g} ks")
@@ -358,8 +382,8 @@ def plot_rates(
     Parameters
     ----------
     table
-        With ``start_mjd``, ``stop_mjd``, ``rate``, ``rate_err``, as of `batx.spectrum_table`; a column ``name``
-        tells several series apart.
+        With ``start_mjd``, ``stop_mjd``, ``rate``, ``rate_err``, as of `batx.spectrum_table`; a column
+        ``name`` tells several series apart.
     ax
         `None` for a new figure, a Figure or Axes to draw in.
     t0
@@ -388,9 +412,16 @@ def plot_rates(
         edges = rows[["start_mjd", "stop_mjd"]].to_numpy(float) - zero
         middle = edges.mean(axis=1)
         panel.errorbar(
-            middle, rows["rate"], yerr=rows["rate_err"], xerr=np.abs(edges.T - middle), fmt="o", markersize=3.5,
-            color=PALETTE[1 + number % (len(PALETTE) - 1)], elinewidth=0.9, label=name,
-        )  # fmt: skip
+            middle,
+            rows["rate"],
+            yerr=rows["rate_err"],
+            xerr=np.abs(edges.T - middle),
+            fmt="o",
+            markersize=3.5,
+            color=PALETTE[1 + number % (len(PALETTE) - 1)],
+            elinewidth=0.9,
+            label=name,
+        )
     panel.axhline(0.0, color="#222222", linewidth=0.6, zorder=1)
     panel.set_xlabel(f"Days since MJD {zero:.2f}")
     panel.set_ylabel(label)

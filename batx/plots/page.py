@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
 from matplotlib.figure import Figure
 
 from batx.errors import ValueRangeError
@@ -29,7 +28,7 @@ class Page(Figure):
 
 
 def save(
-    ds: xr.Dataset,
+    ds: Any,
     path: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -42,7 +41,7 @@ def save(
     Parameters
     ----------
     ds, **options
-        As for `batx.plot`.
+        As for `batx.plot`, or for `draw`.
     path
         File; its suffix is the format: png, pdf, svg or another that matplotlib writes.
     overwrite

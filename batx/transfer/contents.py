@@ -13,7 +13,7 @@ HEAD = 512
 _GZIP = b"\x1f\x8b"
 _COMPRESS = b"\x1f\x9d"
 _FITS = re.compile(
-    r"\.(fits?|fts|evt|hk|lc|img|pha|pi|rsp|rmf|arf|dph|dpi|cat|gti|ds|ftz|orb|mkf|attorb|teldef)(\.gz)?",
+    r"\.(fits?|fts|evt|hk|lc|img|pha|rsp|rmf|arf|dph|dpi|ftz)(\.gz)?",
     re.IGNORECASE,
 )
 _PAGE = re.compile(

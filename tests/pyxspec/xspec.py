@@ -57,7 +57,7 @@ _FROZEN = {"Emin", "Emax", "pivotE"}
 def _misbehave(place):
     manner = _BAD.get(place)
     if manner == "flood":
-        for _ in range(30_000):
+        for _ in range(10_000):
             print("XSPEC says so much that nobody reads it " * 3)
     elif manner == "hang":
         while True:

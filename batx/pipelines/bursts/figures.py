@@ -12,6 +12,7 @@ from batx.errors import BatxError
 from batx.io.open import open_dataset
 from batx.pipelines.bursts.names import one, some
 from batx.pipelines.frame import SkippedError, Work
+from batx.plots.canvas import figure_title
 
 __all__ = ["figures"]
 
@@ -82,7 +83,9 @@ def _fits(work: Work, path: Path) -> list[str]:
             continue
         found = open_dataset(work.path("fits", f"*b_{name}_{model}.nc")).load()
         for kind, options in ((f"fit_{name}", {}), (f"fit_{name}_unfolded", {"unfolded": True})):
-            _save(found, path.with_name(f"{kind}.png"), title=f"{name}: {model}", **options)
+            _save(
+                found, path.with_name(f"{kind}.png"), title=figure_title(found, f"{name}: {model}"), **options
+            )
             drawn.append(kind)
     return drawn
 

@@ -70,10 +70,18 @@ _UNKNOWN = "00000000000"
 def place_of(options: Mapping[str, Any]) -> Path:
     """Return the directory or file of the observation; for an observation id where it would be."""
     if options["data"] is None:
-        return Path(options["source"])
+        return _observation_in(Path(options["source"]))
     folders = [("triggers",)] if options["failed"] else [(), ("quicklook",)]
     places = [Path(options["data"], *between, options["source"]) for between in folders]
     return next((place for place in places if place.is_dir()), places[0])
+
+
+def _observation_in(folder: Path) -> Path:
+    """Return the one observation in a folder that is none itself; otherwise the folder."""
+    if not folder.is_dir() or (folder / "bat").is_dir():
+        return folder
+    inner = [path for path in folder.iterdir() if (path / "bat").is_dir()]
+    return inner[0] if len(inner) == 1 else folder
 
 
 def files_of(options: Mapping[str, Any]) -> list[Path]:
@@ -141,7 +149,7 @@ def _fetched(work: Work) -> Path:
     """Return the place of the observation, fetched into the directory of data if it is given by its id."""
     options = work.options
     if options["data"] is None:
-        return Path(options["source"])
+        return place_of(options)
     from batx.archive import fetch as fetch_observation
     from batx.archive import fetch_trigger
 

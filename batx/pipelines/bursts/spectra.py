@@ -134,7 +134,8 @@ def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, 
     empty = made["stat_err"].values == 0
     if empty.any():
         made = made.assign(quality=("channel", np.where(empty, _EMPTY, 0)))
-        work.notes.append(f"'{name}': {empty.sum()} channels without events are left out of fits")
+        channels = "channel" if empty.sum() == 1 else "channels"
+        work.notes.append(f"'{name}': {empty.sum()} {channels} without events left out of the fit")
     snr = float(significance(made, FLUENCE)["snr"])
     facts: dict[str, Any] = {"snr": snr}
     if not snr >= least:

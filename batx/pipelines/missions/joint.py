@@ -25,7 +25,7 @@ from batx.plots.page import save
 from batx.spectral_models import spectral_model
 from batx.spectrum_sums import spectrum_table
 
-__all__ = ["Parts", "fit_jointly", "grouped", "summary"]
+__all__ = ["Parts", "fit_jointly", "grouped", "merged_bins", "summary"]
 
 #: names of parameters of absorption: the same for all observations of a source
 _ABSORPTION = ("nh",)
@@ -184,8 +184,9 @@ def fit_jointly(
     to_netcdf(found, work.output("fit/fit.nc"))
     work.output("fit/fit.txt").write_text(str(fit_table(found)) + "\n", encoding="utf-8")
     to_script(found, work.output("fit/fit.xcm"))
-    save(found, work.output("figures/fit.png"), draw=plot_fit)
-    save(found, work.output("figures/unfolded.png"), draw=plot_fit, unfolded=True)
+    shown = merged_bins(found)
+    save(shown, work.output("figures/fit.png"), draw=plot_fit)
+    save(shown, work.output("figures/unfolded.png"), draw=plot_fit, unfolded=True)
     return {
         "spectra": list(used),
         "statistic": float(found["statistic"]),
@@ -194,6 +195,50 @@ def fit_jointly(
         "values": _by_parameter(found, "value"),
         "errors": _by_parameter(found, "error"),
     }
+
+
+def merged_bins(found: xr.Dataset, snr: float = 4.0, widest: float = 0.15) -> xr.Dataset:
+    """Return a fit with its bins merged for pictures, until each is significant or wide; the fit is the same.
+
+    Parameters
+    ----------
+    found
+        Kind ``fit``.
+    snr
+        Signal-to-noise ratio at which a bin is full.
+    widest
+        Width, as a fraction of its energy, at which it is full even so.
+    """
+    keys, rate = found["bin_spectrum"].values, found["bin_rate"].values
+    variance, edges = found["bin_rate_err"].values ** 2, found["bin_energy_bnds"].values
+    first = 0
+    parts: list[slice] = []
+    for last in range(len(rate)):
+        ends = last + 1 == len(rate) or keys[last + 1] != keys[first]
+        full = rate[first : last + 1].sum() >= snr * np.sqrt(variance[first : last + 1].sum())
+        wide = edges[last, 1] - edges[first, 0] >= widest * edges[first, 0]
+        if full or wide or ends:
+            parts.append(slice(first, last + 1))
+            first = last + 1
+    bounds = np.array([[edges[part][0, 0], edges[part][-1, 1]] for part in parts])
+    sums = {
+        name: np.array([found[name].values[part].sum() for part in parts])
+        for name in ("bin_rate", "bin_model")
+    }
+    error = np.sqrt([variance[part].sum() for part in parts])
+    merged = {
+        "bin_spectrum": keys[[part.start for part in parts]],
+        "bin_energy": bounds.mean(axis=1),
+        "bin_energy_bnds": bounds,
+        "bin_rate": sums["bin_rate"],
+        "bin_rate_err": error,
+        "bin_model": sums["bin_model"],
+    }
+    bare = found.drop_vars(list(merged))
+    made = {name: (found[name].dims, values, found[name].attrs) for name, values in merged.items()}
+    coords = {name: entry for name, entry in made.items() if name in found.coords}
+    data = {name: entry for name, entry in made.items() if name not in coords}
+    return bare.assign_coords(coords).assign(data)
 
 
 def _by_parameter(found: xr.Dataset, name: str) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""Steps of the pipeline of NuSTAR: both telescopes of each observation to spectra fitted jointly, and pictures."""
+"""Steps of the pipeline of NuSTAR: both telescopes of each observation to a joint fit, and pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from batx.pipelines.frame import Work
 from batx.pipelines.missions import joint
 from batx.pipelines.missions.places import header_row, region_files, save_regions
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.toolbox import Toolbox, drawn, each, place, put
 from batx.plots.epochs import plot_epochs, plot_rates
 from batx.plots.page import save
 from batx.region_curves import region_lightcurve
@@ -49,7 +50,9 @@ def observations(options: Mapping[str, Any]) -> dict[str, Path]:
 def raw_files(options: Mapping[str, Any]) -> list[Path]:
     """Return the event lists of the archive of all observations; none if there is no observation."""
     with suppress(MissingFileError):
-        return [path for one in observations(options).values() for path in sorted(one.glob("event_uf/*.evt*"))]
+        return [
+            path for one in observations(options).values() for path in sorted(one.glob("event_uf/*.evt*"))
+        ]
     return []
 
 
@@ -92,7 +95,7 @@ class Nustar:
         found: dict[str, dict[str, str]] = {}
         for name, result in self.toolbox.run(work, calls).items():
             folder = result["outdir"]
-            for path in sorted(p for p in folder.rglob("*") if p.is_file() and ".batx" not in p.parts):
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 put(work, path, f"events/{name}/{path.relative_to(folder).as_posix()}")
             found[name] = {}
             for module, key in zip(MODULES, ("events_a", "events_b"), strict=True):
@@ -127,8 +130,8 @@ class Nustar:
                     bkgregionfile=background,
                     outdir=place(work, f"{name}{module}") / "out",
                     binsize=work.options["dt"],
-                    pilow=int(round((work.options["energy"][0] - 1.6) / 0.04)),
-                    pihigh=int(round((work.options["energy"][1] - 1.6) / 0.04)) - 1,
+                    pilow=round((work.options["energy"][0] - 1.6) / 0.04),
+                    pihigh=round((work.options["energy"][1] - 1.6) / 0.04) - 1,
                 )
         found = {}
         for name, result in self.toolbox.run(work, calls).items():
@@ -194,8 +197,10 @@ def curves(work: Work) -> dict[str, Any]:
         )
         to_fits(curve, work.output(f"lightcurves/{name}.lc"))
         center = work.options["ra"], work.options["dec"]
-        to_fits(count_image(events, energy=tuple(work.options["energy"]), center=center, size=400),
-                work.output(f"images/{name}.img"))  # fmt: skip
+        to_fits(
+            count_image(events, energy=tuple(work.options["energy"]), center=center, size=400),
+            work.output(f"images/{name}.img"),
+        )
         ends = met_to_mjd(curve["time_bnds"].values, attrs=events.attrs)
         rows.extend(
             {"name": f"FPM{name[-1]}", "start_mjd": low, "stop_mjd": high, "rate": rate, "rate_err": error}
@@ -211,12 +216,18 @@ def curves(work: Work) -> dict[str, Any]:
 
 def figures(work: Work) -> dict[str, Any]:
     """Draw images of all epochs and telescopes, and rates against days."""
+    return {"figures": drawn(work, {"rates": partial(_rates, work), "epochs": partial(_epochs, work)})}
+
+
+def _rates(work: Work) -> None:
     rates = pd.read_csv(work.path("curves", "rates.csv"))
     low, high = work.options["energy"]
-    t0 = work.options["t0"]
-    save(rates, work.output("figures/rates.png"), draw=plot_rates, t0=t0,
-         label=f"Rate {low:g}-{high:g} keV (count/s)")  # fmt: skip
-    opened = [open_dataset(path) for path in work.paths("curves", "images/*.img")]
+    label = f"Rate {low:g}-{high:g} keV (count/s)"
+    save(rates, work.output("figures/rates.png"), draw=plot_rates, t0=work.options["t0"], label=label)
+
+
+def _epochs(work: Work) -> None:
+    opened = [open_dataset(path) for path in work.paths("curves", "images/*.img")[:36]]
     shapes = [read_regions(path) for path in region_files(work, "regions", "all")]
-    save(opened[:36], work.output("figures/epochs.png"), draw=plot_epochs, regions=shapes, t0=t0, smooth=1.0)
-    return {}
+    t0 = work.options["t0"]
+    save(opened, work.output("figures/epochs.png"), draw=plot_epochs, regions=shapes, t0=t0, smooth=1.0)

@@ -1,4 +1,4 @@
-"""What the tasks of XMM-Newton's SAS are asked: expressions that select events, and which exposures are used."""
+"""What the tasks of XMM-Newton's SAS are asked: expressions that select events, and the exposures used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Any
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.regions import Region
 
-__all__ = ["PIXELS_PER_ARCSEC", "choose_exposures", "expression", "flag_of", "in_time", "pi_range", "shape_expression"]
+__all__ = [
+    "PIXELS_PER_ARCSEC",
+    "choose_exposures",
+    "expression",
+    "flag_of",
+    "in_time",
+    "pi_range",
+    "shape_expression",
+]
 
 #: pixels of X and Y of EPIC event lists: 0.05 arcsec
 PIXELS_PER_ARCSEC = 20.0
@@ -19,7 +27,11 @@ INSTRUMENTS = {"EPN": "pn", "EMOS1": "mos1", "EMOS2": "mos2"}
 _CLOSED = ("CLOSED", "CALCLOSED", "CALTHIN1", "CALTHICK", "CALMEDIUM", "UNDEFINED")
 #: good events for spectra, for images and curves, and for the flares of each camera
 _FLAGS = {
-    "pn": ("FLAG==0 && PATTERN<=4", "#XMMEA_EP && PATTERN<=4", "#XMMEA_EP && PI in [10000:12000] && PATTERN==0"),
+    "pn": (
+        "FLAG==0 && PATTERN<=4",
+        "#XMMEA_EP && PATTERN<=4",
+        "#XMMEA_EP && PI in [10000:12000] && PATTERN==0",
+    ),
     "mos": ("#XMMEA_EM && PATTERN<=12", "#XMMEA_EM && PATTERN<=12", "#XMMEA_EM && PI>10000 && PATTERN==0"),
 }
 
@@ -86,7 +98,9 @@ def in_time(path: Path) -> str:
     """
     text = str(path)
     if any(letter in text for letter in "(),' \"&|"):
-        raise ValueRangeError(f"found the path {text!r}, which an expression of SAS cannot hold; use another folder")
+        raise ValueRangeError(
+            f"found the path {text!r}, which an expression of SAS cannot hold; use another folder"
+        )
     return f"gti({text},TIME)"
 
 
@@ -101,13 +115,16 @@ def expression(*parts: str) -> str:
     return " && ".join(f"({part})" for part in parts if part)
 
 
-def choose_exposures(rows: Iterable[Mapping[str, Any]], *, min_exposure: float = 0.0, merge: bool = True) -> list[Any]:
+def choose_exposures(
+    rows: Iterable[Mapping[str, Any]], *, min_exposure: float = 0.0, merge: bool = True
+) -> list[Any]:
     """Return the exposures of one camera that are used.
 
     Parameters
     ----------
     rows
-        Of each exposure: ``name`` (S003, U002), ``mode`` (DATAMODE), ``submode``, ``filter``, ``exposure`` (s).
+        Of each exposure: ``name`` (S003, U002), ``mode`` (DATAMODE), ``submode``, ``filter``, ``exposure``
+        (s).
     min_exposure
         Shorter ones (s) are left out.
     merge
@@ -141,10 +158,18 @@ def choose_exposures(rows: Iterable[Mapping[str, Any]], *, min_exposure: float =
         and row["exposure"] > 0
     ]
     if not usable:
-        seen = "; ".join(f"{r['name']} {r['mode']} {r['filter']} {r['exposure']:.0f} s" for r in several) or "none"
+        seen = (
+            "; ".join(f"{r['name']} {r['mode']} {r['filter']} {r['exposure']:.0f} s" for r in several)
+            or "none"
+        )
         raise EmptySelectionError(
-            f"found no exposure in an imaging mode through an open filter of at least {min_exposure:g} s: {seen}"
+            f"found no exposure in an imaging mode through an open filter of at least "
+            f"{min_exposure:g} s: {seen}"
         )
     usable.sort(key=lambda row: (-row["exposure"], str(row["name"])))
-    alike = [row for row in usable if (row["submode"], row["filter"]) == (usable[0]["submode"], usable[0]["filter"])]
+    alike = [
+        row
+        for row in usable
+        if (row["submode"], row["filter"]) == (usable[0]["submode"], usable[0]["filter"])
+    ]
     return alike if merge else alike[:1]

@@ -15,7 +15,7 @@ from batx.heasoft.crowd import run_all
 from batx.heasoft.running import perform
 from batx.pipelines.frame import Work
 
-__all__ = ["Toolbox", "each", "keep_going", "place", "put"]
+__all__ = ["Toolbox", "drawn", "each", "keep_going", "place", "put"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,20 @@ def each(work: Work, items: Mapping[str, Any], make: Callable[[str, Any], Any]) 
         except BatxError as error:
             outcomes[name] = error
     return keep_going(work, outcomes)
+
+
+def drawn(work: Work, pictures: Mapping[str, Callable[[], Any]]) -> list[str]:
+    """Draw pictures, by name; what cannot be drawn becomes a note. Return the names of those that were."""
+    made = []
+    for name, draw in pictures.items():
+        work.progress(f"drawing {name}")
+        try:
+            draw()
+        except BatxError as error:
+            work.notes.append(f"no picture '{name}': {error}")
+        else:
+            made.append(name)
+    return made
 
 
 def put(work: Work, path: Path, name: str) -> Path:

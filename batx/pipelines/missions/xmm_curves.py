@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,14 @@ import xarray as xr
 
 from batx.channel_groups import channel_bins
 from batx.count_images import count_image
-from batx.errors import BatxError, EmptySelectionError
+from batx.errors import EmptySelectionError
 from batx.io.open import open_dataset
 from batx.io.store import to_netcdf
 from batx.io.write import to_fits
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.toolbox import Toolbox, drawn, each, place, put
 from batx.pipelines.missions.xmm_events import environment
 from batx.pipelines.missions.xmm_products import lists_of, shapes
 from batx.plots.epochs import plot_epochs, plot_selection
@@ -49,7 +51,9 @@ def bands(work: Work) -> dict[str, Any]:
     of_axis = given.get("axis", "energy")
     if of_axis == "energy":
         spectra = [_with_energies(one) for one in spectra]
-    limits = given.get("limits") or (options["energy"] if of_axis == "energy" else [e * 1000 / _CHANNEL for e in options["energy"]])
+    limits = given.get("limits") or options["energy"]
+    if of_axis == "channel" and not given.get("limits"):
+        limits = [1000.0 * edge / _CHANNEL for edge in limits]
     edges = channel_bins(
         spectra,
         int(given["n"]),
@@ -63,13 +67,15 @@ def bands(work: Work) -> dict[str, Any]:
 
 def _with_energies(spectrum: xr.Dataset) -> xr.Dataset:
     response = response_of(spectrum)
-    return spectrum.assign_coords(energy_bnds=(("channel", "bnds"), response["energy_bnds"].values, {"units": "keV"}))
+    return spectrum.assign_coords(
+        energy_bnds=(("channel", "bnds"), response["energy_bnds"].values, {"units": "keV"})
+    )
 
 
 def _pi_edges(edges: Any, axis: str) -> list[int]:
     """Return edges in PI (eV) from edges in keV or in channels of the spectra."""
     factor = 1000.0 if axis == "energy" else float(_CHANNEL)
-    return [int(round(float(edge) * factor)) for edge in edges]
+    return [round(float(edge) * factor) for edge in edges]
 
 
 class Curves:
@@ -85,13 +91,13 @@ class Curves:
         self.toolbox = toolbox
 
     def curves(self, work: Work) -> dict[str, Any]:
-        """Make corrected light curves: one job for each band of each event list; then one file for each list."""
+        """Make corrected light curves: a job for each band of each list; then a file for each list."""
         edges = work.before["bands"].facts["edges"]
         lists = lists_of(work, "curve")
         jobs = {
-            f"{key} {low}-{high - 1} eV": lambda key=key, low=low, high=high: self._band(work, key, lists[key], low, high)
+            f"{key} {low}-{high - 1} eV": partial(self._band, work, key, lists[key], low, high)
             for key in lists
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in itertools.pairwise(edges)
         }
         found = self.toolbox.chains(work, jobs)
         made: dict[str, list[Path]] = {}
@@ -114,16 +120,31 @@ class Curves:
                 sas.flag_of(instrument, "curve"), sas.pi_range(low, high - 1), sas.shape_expression(region)
             )
             result = self.toolbox.one(
-                work, f"{key}/{band}", tool("evselect"), table=path, withrateset=True,
-                rateset=place(work, f"{key}/{band}") / f"{kind}.lc", timebinsize=work.options["dt"],
-                maketimecolumn=True, makeratecolumn=True, expression=condition, environment=env,
-            )  # fmt: skip
+                work,
+                f"{key}/{band}",
+                tool("evselect"),
+                table=path,
+                withrateset=True,
+                rateset=place(work, f"{key}/{band}") / f"{kind}.lc",
+                timebinsize=work.options["dt"],
+                maketimecolumn=True,
+                makeratecolumn=True,
+                expression=condition,
+                environment=env,
+            )
             made.append(result["rateset"])
         corrected = self.toolbox.one(
-            work, f"{key}/{band}", tool("epiclccorr"), srctslist=made[0], eventlist=path,
-            outset=place(work, f"{key}/{band}") / "corrected.lc", withbkgset=True, bkgtslist=made[1],
-            applyabsolutecorrections=work.options["corrections"] == "absolute", environment=env,
-        )["outset"]  # fmt: skip
+            work,
+            f"{key}/{band}",
+            tool("epiclccorr"),
+            srctslist=made[0],
+            eventlist=path,
+            outset=place(work, f"{key}/{band}") / "corrected.lc",
+            withbkgset=True,
+            bkgtslist=made[1],
+            applyabsolutecorrections=work.options["corrections"] == "absolute",
+            environment=env,
+        )["outset"]
         target = Path(f"lightcurves/{key}/{key}_{band}.lc")
         put(work, corrected, target.as_posix())
         return target
@@ -132,30 +153,36 @@ class Curves:
 def _together(curves: list[xr.Dataset], edges: list[tuple[float, float]]) -> xr.Dataset:
     """Return light curves of bands (keV) as one, on the bins that all have."""
     bounds = [curve["time_bnds"].values.reshape(-1, 2) for curve in curves]
-    shared = bounds[0][np.all([np.isin(np.round(bounds[0][:, 0], 3), np.round(one[:, 0], 3)) for one in bounds], axis=0)]
+    starts = [np.round(one[:, 0], 3) for one in bounds]
+    first = np.all([np.isin(starts[0], one) for one in starts], axis=0)
+    shared = bounds[0][first]
     if not len(shared):
         raise EmptySelectionError("curves: the bands have no time bins in common")
     columns: dict[str, list[np.ndarray]] = {"rate": [], "rate_err": []}
-    for curve, own in zip(curves, bounds, strict=True):
-        rows = np.isin(np.round(own[:, 0], 3), np.round(shared[:, 0], 3))
+    for curve, own in zip(curves, starts, strict=True):
+        rows = np.isin(own, starts[0][first])
         rate, error = _rates(curve)
         columns["rate"].append(rate[rows])
         columns["rate_err"].append(error[rows])
-    first = np.isin(np.round(bounds[0][:, 0], 3), np.round(shared[:, 0], 3))
     variables = {
         "time": shared.mean(axis=1),
         "time_bnds": (("time", "bnds"), shared),
         "energy": np.mean(edges, axis=1),
         "energy_bnds": (("energy", "bnds"), np.array(edges)),
         **{
-            name: (("time", "energy"), np.stack(values, axis=1), {"units": "count/s"}) for name, values in columns.items()
+            name: (("time", "energy"), np.stack(values, axis=1), {"units": "count/s"})
+            for name, values in columns.items()
         },
         "exposure": curves[0]["exposure"].values[first],
         "fracexp": curves[0]["fracexp"].values[first],
     }
     kept = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale")
     attrs = {name: curves[0].attrs[name] for name in kept if name in curves[0].attrs}
-    attrs |= {"statistic": "gaussian", "weighting": "none", "history": f"batx: {len(curves)} bands of epiclccorr"}
+    attrs |= {
+        "statistic": "gaussian",
+        "weighting": "none",
+        "history": f"batx: {len(curves)} bands of epiclccorr",
+    }
     return build("lightcurve", variables, attrs)
 
 
@@ -183,31 +210,56 @@ def images(work: Work) -> dict[str, Any]:
 
 
 def figures(work: Work) -> dict[str, Any]:
-    """Draw images with regions, light curves, flares and thresholds, and which observations are used."""
-    made: list[str] = []
-    t0 = work.options["t0"]
+    """Draw images with regions, light curves, flares, and which observations are used."""
+    pictures: dict[str, Callable[[], Any]] = {}
     if work.before["images"].state == "done":
-        paths = work.paths("images", "images/*.img")
-        opened = [open_dataset(path) for path in paths]
-        both = shapes(work, paths[0].stem)
-        save(opened[:36], work.output("figures/epochs.png"), draw=plot_epochs, regions=both, t0=t0, smooth=0.8)
-        made.append("epochs")
+        pictures["epochs"] = partial(_epochs, work)
     if work.before["summary"].state == "done":
-        table = pd.read_csv(work.path("summary", "summary.csv"), dtype={"obs_id": str})
-        save(table, work.output("figures/selection.png"), draw=plot_selection, t0=t0,
-             min_exposure=work.options["min_exposure"])  # fmt: skip
-        made.append("selection")
-    for step, pattern, prefix in (("curves", "lightcurves/*.nc", "lightcurve"), ("flares", "flares/*.lc", "flares")):
-        for path in work.paths(step, pattern) if work.before[step].state == "done" else ():
-            made += _curve(work, path, prefix)
-    return {"figures": made}
+        pictures["selection"] = partial(_selection, work)
+    for path in work.paths("curves", "lightcurves/*.nc"):
+        pictures[f"lightcurve_{path.stem}"] = partial(_curve, work, path)
+    for path in work.paths("flares", "flares/*.lc"):
+        pictures[f"flares_{path.stem}"] = partial(_flares, work, path)
+    return {"figures": drawn(work, pictures)}
 
 
-def _curve(work: Work, path: Path, prefix: str) -> list[str]:
-    name = f"{prefix}_{path.stem}"
-    try:
-        save(open_dataset(path), work.output(f"figures/{name}.png"))
-    except BatxError as error:
-        work.notes.append(f"no picture of {path.name}: {error}")
-        return []
-    return [name]
+def _epochs(work: Work) -> None:
+    paths = work.paths("images", "images/*.img")[:36]
+    save(
+        [open_dataset(path) for path in paths],
+        work.output("figures/epochs.png"),
+        draw=plot_epochs,
+        own_regions=[shapes(work, path.stem) for path in paths],
+        t0=work.options["t0"],
+        radius=3.0,
+        smooth=0.8,
+    )
+
+
+def _selection(work: Work) -> None:
+    table = pd.read_csv(work.path("summary", "summary.csv"), dtype={"obs_id": str})
+    save(
+        table,
+        work.output("figures/selection.png"),
+        draw=plot_selection,
+        t0=work.options["t0"],
+        min_exposure=work.options["min_exposure"],
+    )
+
+
+def _curve(work: Work, path: Path) -> None:
+    save(open_dataset(path), work.output(f"figures/lightcurve_{path.stem}.png"))
+
+
+def _flares(work: Work, path: Path) -> None:
+    """Draw the light curve of flares with the thresholds."""
+    from batx.plots.lightcurve import plot_lightcurve
+
+    limits = work.before["flares"].facts["lists"][path.stem]["thresholds"]
+
+    def draw(curve: xr.Dataset, page: Any) -> None:
+        panel = np.atleast_1d(np.asarray(plot_lightcurve(curve, page), object))[0]
+        for limit in limits:
+            panel.axhline(float(limit), color="#D55E00", linewidth=0.9, linestyle="--")
+
+    save(open_dataset(path), work.output(f"figures/flares_{path.stem}.png"), draw=draw)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def archives(options: Mapping[str, Any]) -> list[Path]:
 
 
 def unpack(work: Work) -> dict[str, Any]:
-    """Unpack, or download and unpack, what is no folder; find the folder with the files of each observation."""
+    """Unpack, or download and unpack, what is no folder; find where the files of each observation are."""
     found: dict[str, str] = {}
     for name in work.options["observations"]:
         path = Path(name)
@@ -61,8 +62,8 @@ def _download(work: Work, name: str) -> Path:
     obs_id = Path(name).name
     if not (obs_id.isdigit() and len(obs_id) == 10):
         raise MissingFileError(
-            f"there is no {name}; expected a folder, an archive ({', '.join(_ARCHIVES)}), or an observation id of ten "
-            "digits"
+            f"there is no {name}; expected a folder, an archive ({', '.join(_ARCHIVES)}), or an "
+            "observation id of ten digits"
         )
     work.progress(f"download {obs_id}")
     urls = [mirror.format(obs_id=obs_id) for mirror in work.options["mirrors"]]
@@ -82,11 +83,13 @@ def _unpack_all(path: Path, folder: Path, depth: int = 0) -> None:
 
 
 def _odf_folder(folder: Path) -> Path:
-    """Return the folder that holds the observation data files: itself, ``ODF`` or ``odf`` below, or one deeper."""
+    """Return the folder that holds the observation data files: itself, or one below."""
     for one in (folder, folder / "ODF", folder / "odf", *sorted(p for p in folder.iterdir() if p.is_dir())):
         if one.is_dir() and any(_is_odf(path.name) for path in one.iterdir()):
             return one
-    raise MissingFileError(f"{folder}: found no observation data files of XMM-Newton (*.SAS, *_OBX*.FIT, *_*.ASC)")
+    raise MissingFileError(
+        f"{folder}: found no observation data files of XMM-Newton (*.SAS, *_OBX*.FIT, *_*.ASC)"
+    )
 
 
 def _is_odf(name: str) -> bool:
@@ -141,30 +144,36 @@ class Events:
             return {"index": f"calibration/{name}/ccf.cif", "summary": f"calibration/{name}/{made.name}"}
 
         folders = {name: work.root / path for name, path in work.before["unpack"].facts["folders"].items()}
-        jobs = {name: lambda name=name, folder=folder: one(name, folder) for name, folder in folders.items()}
+        jobs = {name: partial(one, name, folder) for name, folder in folders.items()}
         return {"files": self.toolbox.chains(work, jobs)}
 
     def events(self, work: Work) -> dict[str, Any]:
-        """Run epproc and emproc for each observation; take down what each exposure is."""
+        """Run epproc (or epchain) and emproc for each observation; take down what each exposure is."""
+        wanted = work.options["exposures"]
         calls = {
-            f"{name}_{camera}": self.toolbox.request(
+            f"{name}_{camera}{number}": self.toolbox.request(
                 work,
-                f"{name}_{camera}",
-                tool(_CHAINS[camera]),
-                into=place(work, f"{name}_{camera}/out"),
+                f"{name}_{camera}{number}",
+                tool(chain),
+                into=place(work, f"{name}_{camera}{number}/out"),
                 environment=environment(work, name),
+                **parameters,
             )
             for name in work.before["calibrate"].facts["files"]
             for camera in work.options["cameras"]
+            for number, (chain, parameters) in enumerate(_chains(camera, work.options["chain"], wanted))
         }
         rows = []
         for key, result in self.toolbox.run(work, calls).items():
             name = key.partition("_")[0]
             for path in result.products["events"]:
                 put(work, path, f"events/{name}/{path.name}")
-                rows.append(_exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name})
+                row = _exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name}
+                if not wanted or row["name"] in wanted:
+                    rows.append(row)
         if not rows:
-            raise EmptySelectionError("epproc and emproc made no event lists of imaging modes")
+            asked = f", of {', '.join(wanted)}" if wanted else ""
+            raise EmptySelectionError(f"found no event lists of imaging modes{asked}")
         return {"exposures": rows}
 
     def exposures(self, work: Work) -> dict[str, Any]:
@@ -179,9 +188,14 @@ class Events:
             path = work.root / chosen[0]["path"]
             for number, row in enumerate(chosen[1:], 1):
                 path = self.toolbox.one(
-                    work, key, tool("merge"), set1=path, set2=work.root / row["path"],
-                    outset=place(work, key) / f"merged_{number}.evt", environment=environment(work, rows[0]["obs_id"]),
-                )["outset"]  # fmt: skip
+                    work,
+                    key,
+                    tool("merge"),
+                    set1=path,
+                    set2=work.root / row["path"],
+                    outset=place(work, key) / f"merged_{number}.evt",
+                    environment=environment(work, rows[0]["obs_id"]),
+                )["outset"]
             if len(chosen) == 1:
                 return str(chosen[0]["path"])
             put(work, path, f"events/{key}_merged.evt")
@@ -191,16 +205,18 @@ class Events:
         return {"events": each(work, groups, one)}
 
     def flares(self, work: Work) -> dict[str, Any]:
-        """Filter each event list by the rate above 10 keV: one list for each threshold that products ask for."""
+        """Filter each event list by the rate above 10 keV: a list for each threshold asked for."""
         jobs = {
-            key: lambda key=key, path=path: self._filtered(work, key, path)
+            key: partial(self._filtered, work, key, path)
             for key, path in work.before["exposures"].facts["events"].items()
         }
         return {"lists": self.toolbox.chains(work, jobs)}
 
     def _filtered(self, work: Work, key: str, path: str) -> dict[str, Any]:
         name, _, instrument = key.partition("_")
-        limits = {product: threshold_of(work.options["thresholds"], instrument, product) for product in PRODUCTS}
+        limits = {
+            product: threshold_of(work.options["thresholds"], instrument, product) for product in PRODUCTS
+        }
         made: dict[Any, str] = {None: path}
         facts: dict[str, Any] = {}
         curve = self._flare_curve(work, key, work.root / path, environment(work, name))
@@ -210,11 +226,17 @@ class Events:
             file = to_fits(gti, place(work, key) / f"good_{limit:g}.gti", overwrite=True)
             good = put(work, file, f"flares/{key}_{limit:g}.gti")
             result = self.toolbox.one(
-                work, key, tool("evselect"), table=work.root / path, withfilteredset=True, destruct=True,
-                keepfilteroutput=True, filteredset=place(work, key) / f"filtered_{limit:g}.evt",
+                work,
+                key,
+                tool("evselect"),
+                table=work.root / path,
+                withfilteredset=True,
+                destruct=True,
+                keepfilteroutput=True,
+                filteredset=place(work, key) / f"filtered_{limit:g}.evt",
                 expression=sas.expression(sas.flag_of(instrument, "curve"), sas.in_time(file)),
                 environment=environment(work, name),
-            )  # fmt: skip
+            )
             made[limit] = f"events/{key}_{limit:g}.evt"
             put(work, result["filteredset"], made[limit])
             facts[f"{limit:g}"] = {"kept": gti.attrs["exposure"], "lost": gti.attrs["lost"], "gti": good.name}
@@ -223,15 +245,27 @@ class Events:
     def _flare_curve(self, work: Work, key: str, path: Path, env: Mapping[str, str]) -> xr.Dataset:
         instrument = key.partition("_")[2]
         result: Result = self.toolbox.one(
-            work, key, tool("evselect"), table=path, withrateset=True, rateset=place(work, key) / "flares.lc",
-            timebinsize=work.options["flare_dt"], maketimecolumn=True, makeratecolumn=True,
-            expression=sas.flag_of(instrument, "flares"), environment=dict(env),
-        )  # fmt: skip
-        return result.open("rateset").load()
+            work,
+            key,
+            tool("evselect"),
+            table=path,
+            withrateset=True,
+            rateset=place(work, key) / "flares.lc",
+            timebinsize=work.options["flare_dt"],
+            maketimecolumn=True,
+            makeratecolumn=True,
+            expression=sas.flag_of(instrument, "flares"),
+            environment=dict(env),
+        )
+        curve = result.open("rateset").load()
+        return curve.assign_coords(
+            energy=("energy", [11.0], {"units": "keV"}),
+            energy_bnds=(("energy", "bnds"), [[10.0, 12.0]], {"units": "keV"}),
+        )
 
 
 def threshold_of(thresholds: Mapping[str, float | None], instrument: str, product: str) -> float | None:
-    """Return the threshold of a product of a camera: the closest of ``mos1.curve``, ``mos1``, ``mos.curve``, ``mos``.
+    """Return the threshold of a product: of ``mos1.curve``, ``mos1``, ``mos.curve``, ``mos`` the first.
 
     Examples
     --------
@@ -240,9 +274,24 @@ def threshold_of(thresholds: Mapping[str, float | None], instrument: str, produc
     """
     camera = instrument.rstrip("12")
     for key in (f"{instrument}.{product}", instrument, f"{camera}.{product}", camera):
-        if key in thresholds and not (key == instrument == camera and f"{camera}.{product}" in thresholds):
+        if key in thresholds:
             return thresholds[key]
     return None
+
+
+def _chains(camera: str, chain: str, wanted: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tasks that make the event lists of a camera, with parameters: epchain takes one exposure.
+
+    Examples
+    --------
+    >>> _chains("pn", "epchain", ["S003"])
+    [('epchain', {'schedule': 'S', 'exposure': 3})]
+    """
+    if camera != "pn" or chain == "epproc":
+        return [(_CHAINS[camera], {})]
+    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in wanted] or [
+        ("epchain", {})
+    ]
 
 
 def _exposure_row(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ SOURCE_RADIUS, BACKGROUND_RADII = 30.0, (60.0, 100.0)
 
 
 def lists_of(work: Work, product: str) -> dict[str, Path]:
-    """Return the event list of each camera of each observation for ``"spectrum"``, ``"curve"`` or ``"image"``."""
+    """Return the event list of each camera and observation for ``"spectrum"``, ``"curve"`` or ``"image"``."""
     found = work.before["flares"].facts["lists"]
     return {key: work.root / held["lists"][product] for key, held in found.items()}
 
@@ -49,7 +50,7 @@ def regions(work: Work) -> dict[str, Any]:
 
 
 def shapes(work: Work, key: str, *, core: bool = True) -> tuple[list[Region], list[Region]]:
-    """Return the regions of source and background in physical pixels; the piled-up core left out if `core`."""
+    """Return the regions of source and background in physical pixels, without the piled-up core if `core`."""
     both = [
         read_regions(work.path("regions", f"regions/{key}_{kind}_physical.reg"))
         for kind in ("source", "background")
@@ -90,8 +91,7 @@ class Products:
     def pileup(self, work: Work) -> dict[str, Any]:
         """Find for each event list the inner radius outside which patterns are as in the model."""
         jobs = {
-            key: lambda key=key, path=path: self._excised(work, key, path)
-            for key, path in lists_of(work, "spectrum").items()
+            key: partial(self._excised, work, key, path) for key, path in lists_of(work, "spectrum").items()
         }
         found = self.toolbox.chains(work, jobs)
         rows = [row | {"name": key} for key, rows in found.items() for row in rows["tried"]]
@@ -99,7 +99,9 @@ class Products:
         pd.DataFrame(rows, columns=columns).to_csv(work.output("pileup.csv"), index=False)
         for key, held in found.items():
             if not held["clean"]:
-                work.notes.append(f"{key}: patterns depart from the model even outside {held['radius']:g} arcsec")
+                work.notes.append(
+                    f"{key}: patterns depart from the model even outside {held['radius']:g} arcsec"
+                )
         return {"radii": {key: held["radius"] for key, held in found.items()}}
 
     def _excised(self, work: Work, key: str, path: Path) -> dict[str, Any]:
@@ -113,13 +115,22 @@ class Products:
             )
             name = place(work, key) / f"patterns_{radius:g}.evt"
             result = self.toolbox.one(
-                work, key, tool("epatplot"), set=chosen, outputs={"set": name}, useplotfile=True,
-                plotfile=place(work, key) / f"patterns_{radius:g}.ps", environment=env,
-            )  # fmt: skip
+                work,
+                key,
+                tool("epatplot"),
+                set=chosen,
+                outputs={"set": name},
+                useplotfile=True,
+                plotfile=place(work, key) / f"patterns_{radius:g}.ps",
+                environment=env,
+            )
             return pattern_fractions(open_dataset(result["set"]))
 
         found = excise_core(
-            measure, largest=options["largest_core"], sigma=options["pileup_sigma"], rule=options["pileup_rule"]
+            measure,
+            largest=options["largest_core"],
+            sigma=options["pileup_sigma"],
+            rule=options["pileup_rule"],
         )
         tried = [{"radius": radius, **vars(fractions)} for radius, fractions in found.tried]
         return {"radius": found.radius, "clean": found.clean, "tried": tried}
@@ -128,9 +139,17 @@ class Products:
         self, work: Work, key: str, path: Path, name: str, condition: str, env: Mapping[str, str]
     ) -> Path:
         result: Result = self.toolbox.one(
-            work, key, tool("evselect"), table=path, withfilteredset=True, destruct=True, keepfilteroutput=True,
-            filteredset=place(work, key) / f"{name}.evt", expression=condition, environment=dict(env),
-        )  # fmt: skip
+            work,
+            key,
+            tool("evselect"),
+            table=path,
+            withfilteredset=True,
+            destruct=True,
+            keepfilteroutput=True,
+            filteredset=place(work, key) / f"{name}.evt",
+            expression=condition,
+            environment=dict(env),
+        )
         return result["filteredset"]
 
     # --- spectra -------------------------------------------------------------------------------------------
@@ -138,8 +157,7 @@ class Products:
     def spectra(self, work: Work) -> dict[str, Any]:
         """Make spectrum, background, redistribution and area of each event list."""
         jobs = {
-            key: lambda key=key, path=path: self._spectrum(work, key, path)
-            for key, path in lists_of(work, "spectrum").items()
+            key: partial(self._spectrum, work, key, path) for key, path in lists_of(work, "spectrum").items()
         }
         return {"products": self.toolbox.chains(work, jobs)}
 
@@ -151,21 +169,49 @@ class Products:
         for kind, region in zip(("spectrum", "background"), shapes(work, key), strict=True):
             condition = sas.expression(sas.flag_of(instrument, "spectrum"), sas.shape_expression(region))
             raw = self.toolbox.one(
-                work, key, tool("evselect"), table=path, withspectrumset=True, spectrumset=folder / f"{kind}_raw.pha",
-                energycolumn="PI", spectralbinsize=5, withspecranges=True, specchannelmin=0, specchannelmax=highest,
-                expression=condition, environment=env,
-            )["spectrumset"]  # fmt: skip
+                work,
+                key,
+                tool("evselect"),
+                table=path,
+                withspectrumset=True,
+                spectrumset=folder / f"{kind}_raw.pha",
+                energycolumn="PI",
+                spectralbinsize=5,
+                withspecranges=True,
+                specchannelmin=0,
+                specchannelmax=highest,
+                expression=condition,
+                environment=env,
+            )["spectrumset"]
             made[kind] = self.toolbox.one(
-                work, key, tool("backscale"), spectrumset=raw, badpixlocation=path,
-                outputs={"spectrumset": folder / f"{kind}.pha"}, environment=env,
-            )["spectrumset"]  # fmt: skip
+                work,
+                key,
+                tool("backscale"),
+                spectrumset=raw,
+                badpixlocation=path,
+                outputs={"spectrumset": folder / f"{kind}.pha"},
+                environment=env,
+            )["spectrumset"]
         made["redistribution"] = self.toolbox.one(
-            work, key, tool("rmfgen"), spectrumset=made["spectrum"], rmfset=folder / "spectrum.rmf", environment=env
+            work,
+            key,
+            tool("rmfgen"),
+            spectrumset=made["spectrum"],
+            rmfset=folder / "spectrum.rmf",
+            environment=env,
         )["rmfset"]
         made["area"] = self.toolbox.one(
-            work, key, tool("arfgen"), spectrumset=made["spectrum"], arfset=folder / "spectrum.arf", withrmfset=True,
-            rmfset=made["redistribution"], badpixlocation=path, detmaptype="psf", environment=env,
-        )["arfset"]  # fmt: skip
+            work,
+            key,
+            tool("arfgen"),
+            spectrumset=made["spectrum"],
+            arfset=folder / "spectrum.arf",
+            withrmfset=True,
+            rmfset=made["redistribution"],
+            badpixlocation=path,
+            detmaptype="psf",
+            environment=env,
+        )["arfset"]
         return {
             kind: str(put(work, file, f"products/{key}/{file.name}").relative_to(work.folder))
             for kind, file in made.items()
@@ -179,11 +225,18 @@ class Products:
             raise SkippedError("RGS was not asked for")
         calls = {
             name: self.toolbox.request(
-                work, name, tool("rgsproc"), into=place(work, f"{name}/out"), withsrc=True, srclabel="SOURCE",
-                srcra=work.options["ra"], srcdec=work.options["dec"], environment=environment(work, name),
+                work,
+                name,
+                tool("rgsproc"),
+                into=place(work, f"{name}/out"),
+                withsrc=True,
+                srclabel="SOURCE",
+                srcra=work.options["ra"],
+                srcdec=work.options["dec"],
+                environment=environment(work, name),
             )
             for name in work.before["calibrate"].facts["files"]
-        }  # fmt: skip
+        }
         sets: dict[int, list[dict[str, Path]]] = {1: [], 2: []}
         for name, result in self.toolbox.run(work, calls).items():
             for order, found in _by_order(result.products).items():
@@ -201,14 +254,20 @@ class Products:
         env = environment(work, next(iter(work.before["calibrate"].facts["files"])))
         name, folder = f"rgs_order{order}", place(work, f"order{order}")
         result = self.toolbox.one(
-            work, name, tool("rgscombine"),
-            pha=[one["spectrum"] for one in files], bkg=[one["background"] for one in files],
-            rmf=[one["response"] for one in files], filepha=folder / "sum.pha", filebkg=folder / "sum_bkg.pha",
-            filermf=folder / "sum.rmf", environment=env,
-        )  # fmt: skip
+            work,
+            name,
+            tool("rgscombine"),
+            pha=[one["spectrum"] for one in files],
+            bkg=[one["background"] for one in files],
+            rmf=[one["response"] for one in files],
+            filepha=folder / "sum.pha",
+            filebkg=folder / "sum_bkg.pha",
+            filermf=folder / "sum.rmf",
+            environment=env,
+        )
         put(work, result["filebkg"], f"rgs/{name}_bkg.pha")
         put(work, result["filermf"], f"rgs/{name}.rsp")
-        links = {"backfile": f"{name}_bkg.pha", "respfile": f"{name}.rsp", "ancrfile": None}
+        links: dict[str, Any] = {"backfile": f"{name}_bkg.pha", "respfile": f"{name}.rsp", "ancrfile": None}
         write_links(result["filepha"], work.output(f"rgs/{name}.pha"), **links)
         return f"rgs/{name}.pha"
 
@@ -267,4 +326,3 @@ def summarise(work: Work) -> dict[str, Any]:
     """Write the table of the spectra that are exposed for long enough."""
     table = joint.summary(work, work.paths("group", "spectra/*.pi"), work.options["min_exposure"])
     return {"spectra": table["file"].tolist()}
-

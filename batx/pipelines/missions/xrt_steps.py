@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import xarray as xr
 
 from batx.count_images import count_image
-from batx.errors import BatxError, EmptySelectionError, MissingFileError
+from batx.errors import EmptySelectionError, MissingFileError
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.met import met_to_mjd
@@ -20,7 +20,7 @@ from batx.pipelines.frame import Work
 from batx.pipelines.missions import joint
 from batx.pipelines.missions.places import header_row, newest, only, region_files, save_regions
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.toolbox import Toolbox, drawn, each, place, put
 from batx.plots.epochs import plot_epochs, plot_rates, plot_selection
 from batx.plots.page import save
 from batx.region_curves import region_lightcurve
@@ -43,6 +43,10 @@ __all__ = [
 
 #: arcsec: 20 pixels, which hold 90 % of a point source at 1.5 keV; the background around it
 SOURCE_RADIUS, BACKGROUND_RADII = 47.0, (120.0, 240.0)
+#: bins of light curves with a smaller fraction of good time are left out
+_LEAST_FRACTION = 0.1
+#: images on a page
+_PANELS = 20
 _LISTS = ("xrt/event/*xpc*po_cl.evt*", "xrt/event/*xpc*po_uf.evt*")
 
 
@@ -67,7 +71,9 @@ def observations(options: Mapping[str, Any]) -> dict[str, Path]:
 def event_lists(options: Mapping[str, Any]) -> list[Path]:
     """Return the event lists of the archive of all observations; none if there is no observation."""
     with suppress(MissingFileError):
-        return [path for one in observations(options).values() for path in sorted(one.glob("xrt/event/*.evt*"))]
+        return [
+            path for one in observations(options).values() for path in sorted(one.glob("xrt/event/*.evt*"))
+        ]
     return []
 
 
@@ -77,8 +83,16 @@ def select(work: Work) -> dict[str, Any]:
     for name, folder in observations(work.options).items():
         path = next((path for path in (newest(folder, one) for one in _LISTS) if path is not None), None)
         if path is None:
-            rows.append({"obs_id": name, "object": "", "start_mjd": float("nan"), "stop_mjd": float("nan"),
-                         "exposure": 0.0, "reason": "no events in photon-counting mode"})  # fmt: skip
+            rows.append(
+                {
+                    "obs_id": name,
+                    "object": "",
+                    "start_mjd": float("nan"),
+                    "stop_mjd": float("nan"),
+                    "exposure": 0.0,
+                    "reason": "no events in photon-counting mode",
+                }
+            )
             continue
         row = header_row(path) | {"obs_id": name}
         short = row["exposure"] < work.options["min_exposure"]
@@ -89,8 +103,8 @@ def select(work: Work) -> dict[str, Any]:
     table.to_csv(work.output("observations.csv"), index=False)
     if not table["used"].any():
         raise EmptySelectionError(
-            f"none of {len(table)} observations is exposed for {work.options['min_exposure']:g} s in photon-counting "
-            f"mode; the longest is for {table['exposure'].max():g} s"
+            f"none of {len(table)} observations is exposed for {work.options['min_exposure']:g} s in "
+            f"photon-counting mode; the longest is for {table['exposure'].max():g} s"
         )
     return {"used": table["obs_id"][table["used"]].tolist(), "of": len(table)}
 
@@ -246,7 +260,8 @@ def _redistribution(options: Mapping[str, Any], area: Path | None) -> Path:
             if name and (folder / f"{name}{ending}").is_file():
                 return folder / f"{name}{ending}"
     raise MissingFileError(
-        f"the redistribution {name or 'of the spectrum'} is not in {', '.join(map(str, places)) or '$CALDB (not set)'}; "
+        f"the redistribution {name or 'of the spectrum'} is not in "
+        f"{', '.join(map(str, places)) or '$CALDB (not set)'}; "
         "give response=, the file or a folder of such files (swxpc*.rmf, calibration database of Swift-XRT)"
     )
 
@@ -275,9 +290,12 @@ def curves(work: Work) -> dict[str, Any]:
     def one(name: str, path: Path) -> dict[str, Any]:
         source, background = (read_regions(file) for file in region_files(work, "regions", name))
         events = open_dataset(path)
-        how = {"energy": tuple(work.options["energy"]), "min_fracexp": 0.0}
+        how: dict[str, Any] = {"energy": tuple(work.options["energy"]), "min_fracexp": 0.0}
         curve = region_lightcurve(events, source, background, dt=work.options["dt"], **how)
-        to_fits(curve.isel(time=curve["exposure"].values > 0), work.output(f"lightcurves/{name}.lc"))
+        exposed = curve["fracexp"].values > _LEAST_FRACTION
+        to_fits(
+            curve.isel(time=exposed if exposed.any() else slice(None)), work.output(f"lightcurves/{name}.lc")
+        )
         ends = float(curve["gti_start"].min()), float(curve["gti_stop"].max())
         whole = region_lightcurve(events, source, background, time=[ends], **how)
         days = met_to_mjd(ends, attrs=events.attrs)
@@ -310,51 +328,47 @@ def images(work: Work) -> dict[str, Any]:
 
 
 def figures(work: Work) -> dict[str, Any]:
-    """Draw images on a grid of epochs, exposure against days, rates against days."""
-    t0 = work.options["t0"]
-    table = pd.read_csv(work.path("select", "observations.csv"), dtype={"obs_id": str})
-    save(table, work.output("figures/selection.png"), draw=plot_selection, t0=t0,
-         min_exposure=work.options["min_exposure"])  # fmt: skip
-    made = ["selection"]
-    if work.before["images"].state == "done":
-        made += _epochs(work, t0)
+    """Draw images on a grid of epochs, exposure against days, rates against days, light curves."""
+    pictures: dict[str, Callable[[], Any]] = {"selection": partial(_selection, work)}
+    for page, paths in _pages(work).items():
+        pictures[page] = partial(_epochs, work, paths, page)
     if work.before["curves"].state == "done":
-        rates = pd.read_csv(work.path("curves", "rates.csv"), dtype={"obs_id": str})
-        low, high = work.options["energy"]
-        label = f"Rate {low:g}-{high:g} keV (count/s)"
-        save(rates, work.output("figures/rates.png"), draw=plot_rates, t0=t0, label=label)
-        made.append("rates")
-        for path in work.paths("curves", "lightcurves/*.lc"):
-            made += _curve(work, path)
-    return {"figures": made}
+        pictures["rates"] = partial(_rates, work)
+    for path in work.paths("curves", "lightcurves/*.lc"):
+        pictures[f"lightcurve_{path.stem}"] = partial(_curve, work, path)
+    return {"figures": drawn(work, pictures)}
 
 
-def _epochs(work: Work, t0: Any, most: int = 20) -> list[str]:
-    """Draw the images on pages of a grid."""
-    opened = [open_dataset(path) for path in work.paths("images", "images/*.img")]
-    opened.sort(key=lambda image: float(image.attrs["tstart"]))
-    t0 = t0 if t0 is not None else float(met_to_mjd(opened[0].attrs["tstart"], attrs=opened[0].attrs))
+def _selection(work: Work) -> None:
+    table = pd.read_csv(work.path("select", "observations.csv"), dtype={"obs_id": str})
+    how = {"t0": work.options["t0"], "min_exposure": work.options["min_exposure"]}
+    save(table, work.output("figures/selection.png"), draw=plot_selection, **how)
+
+
+def _rates(work: Work) -> None:
+    rates = pd.read_csv(work.path("curves", "rates.csv"), dtype={"obs_id": str})
+    low, high = work.options["energy"]
+    label = f"Rate {low:g}-{high:g} keV (count/s)"
+    save(rates, work.output("figures/rates.png"), draw=plot_rates, t0=work.options["t0"], label=label)
+
+
+def _pages(work: Work) -> dict[str, list[Path]]:
+    """Return the images of each page of a grid, in the order of their time."""
+    start = {path: float(open_dataset(path).attrs["tstart"]) for path in work.paths("images", "images/*.img")}
+    ordered = sorted(start, key=start.__getitem__)
+    pages = [ordered[first : first + _PANELS] for first in range(0, len(ordered), _PANELS)]
+    return {"epochs" if len(pages) == 1 else f"epochs_{page}": paths for page, paths in enumerate(pages, 1)}
+
+
+def _epochs(work: Work, paths: list[Path], name: str) -> None:
+    t0 = work.options["t0"]
+    if t0 is None:
+        table = pd.read_csv(work.path("select", "observations.csv"))
+        t0 = float(table["start_mjd"][table["used"]].min())
     shapes = [read_regions(path) for path in region_files(work, "regions", "all")]
-    made = []
-    for page, first in enumerate(range(0, len(opened), most), 1):
-        name = "epochs" if len(opened) <= most else f"epochs_{page}"
-        save(
-            opened[first : first + most],
-            work.output(f"figures/{name}.png"),
-            draw=plot_epochs,
-            regions=shapes,
-            t0=t0,
-        )
-        made.append(name)
-    return made
+    images = [open_dataset(path) for path in paths]
+    save(images, work.output(f"figures/{name}.png"), draw=plot_epochs, regions=shapes, t0=t0)
 
 
-def _curve(work: Work, path: Path) -> list[str]:
-    name = f"lightcurve_{path.stem}"
-    curve: xr.Dataset = open_dataset(path)
-    try:
-        save(curve, work.output(f"figures/{name}.png"))
-    except BatxError as error:
-        work.notes.append(f"no picture of {path.name}: {error}")
-        return []
-    return [name]
+def _curve(work: Work, path: Path) -> None:
+    save(open_dataset(path), work.output(f"figures/lightcurve_{path.stem}.png"))

@@ -15,7 +15,9 @@ from batx.pipelines.frame import Work
 
 __all__ = [
     "BAND",
+    "existing",
     "file_names",
+    "is_id",
     "is_observation",
     "is_result",
     "loaded",
@@ -28,6 +30,11 @@ __all__ = [
 BAND = (14.0, 195.0)
 #: folder of what batsurvey makes, below that of the results
 PROCESSED = "batsurvey"
+
+
+def is_id(source: str) -> bool:
+    """Whether a source is the number of an observation."""
+    return re.fullmatch(r"\d{11}", source) is not None
 
 
 def is_result(folder: Path) -> bool:
@@ -49,7 +56,7 @@ def observation_folders(place: Path) -> list[Path]:
 
 def result_places(options: Mapping[str, Any]) -> list[Path]:
     """Return the folders with results of batsurvey: those given, and those made here."""
-    given = [Path(source) for source in options["sources"]]
+    given = [Path(source) for source in options["sources"] if not is_id(source)]
     found = [place for place in given if place.is_dir() and is_result(place)]
     made = Path(options["output"]) / PROCESSED
     if made.is_dir():

@@ -10,12 +10,13 @@ import pandas as pd
 import xarray as xr
 
 from batx.errors import BatxError, MissingFileError, ValueRangeError
-from batx.heasoft import Task, request, run_many
+from batx.heasoft import request, run_many
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.pipelines.frame import SkippedError, Work
 from batx.pipelines.surveys.names import (
     PROCESSED,
+    is_id,
     is_result,
     observation_folders,
     result_files,
@@ -26,33 +27,8 @@ from batx.survey_catalogs import survey_catalog
 from batx.survey_folders import open_survey
 from batx.survey_spectra import SURVEY_EDGES
 
-__all__ = ["BATSURVEY", "catalog", "inputs", "pointings", "process"]
+__all__ = ["catalog", "inputs", "pointings", "process"]
 
-#: batsurvey as it is called here
-BATSURVEY = Task(
-    "batsurvey",
-    "images and rates of sources from the survey histograms of an observation",
-    inputs=(
-        "indir",
-        "incatalog",
-        "aperture",
-        "mask_edge_aperture",
-        "pulserfile",
-        "fltpulserfile",
-        "residfile",
-        "alignfile",
-        "gtifile",
-        "global_pattern_map",
-        "global_pattern_mask",
-        "distmap",
-        "badpixmap",
-        "globalgtifile",
-    ),
-    outputs={"outdir": "folder"},
-    products={"stats": ("outdir/stats_point.fits*",)},
-    absolute=True,
-    timeout=4 * 3600.0,
-)
 #: channels of a whole histogram, and of one that was cut short
 _CHANNELS, _CUT = 80, 20
 
@@ -70,7 +46,7 @@ def inputs(work: Work) -> dict[str, Any]:
     observations: dict[str, str] = {}
     results: list[str] = []
     cut: dict[str, list[str]] = {}
-    for source in map(Path, work.options["sources"]):
+    for source in _sources(work):
         if is_result(source):
             results.append(str(source))
             continue
@@ -90,6 +66,29 @@ def inputs(work: Work) -> dict[str, Any]:
                 cut[folder.name] = short
                 work.notes.append(_about_cut(folder.name, short, len(histograms(folder))))
     return {"observations": observations, "results": results, "cut_short": cut}
+
+
+def _sources(work: Work) -> list[Path]:
+    """Return the folders that are given; observations given by their id are fetched."""
+    options = work.options
+    ids = [source for source in options["sources"] if is_id(source)]
+    if not ids:
+        return list(map(Path, options["sources"]))
+    from batx.archive import fetch
+
+    def announce(name: str, done: int, size: int | None) -> None:
+        work.progress(f"{name}: {done / 1e6:.1f}{f' of {size / 1e6:.1f}' if size else ''} MB")
+
+    folders = fetch(
+        ids,
+        instruments=("bat", "auxil"),
+        data=options["data"],
+        mirrors=options["mirrors"],
+        offline=options["offline"],
+        progress=announce,
+    )
+    found = dict(zip(ids, folders, strict=True))
+    return [found.get(source) or Path(source) for source in options["sources"]]
 
 
 def histograms(folder: Path) -> list[Path]:
@@ -127,7 +126,7 @@ def catalog(work: Work) -> dict[str, Any]:
     base, own = work.options["catalog"], work.options["own_sources"]
     if base is None and not own:
         raise MissingFileError(
-            "batsurvey needs a catalogue of sources: give catalog=, sources of your own (own_sources=), or both"
+            "batsurvey needs a catalogue of sources: give catalog=, own sources (own_sources=), or both"
         )
     if own:
         names, ra, dec = zip(*own, strict=True)
@@ -154,7 +153,7 @@ def process(work: Work) -> dict[str, Any]:
     given = dict(options["parameters"])
     calls = [
         request(
-            BATSURVEY,
+            "batsurvey",
             {"indir": folder, "incatalog": str(work.path("catalog")), **given, "outdir": str(home / name)},
             backend=options["backend"],
             timeout=options["timeout"],
@@ -213,7 +212,7 @@ def pointings(work: Work) -> dict[str, Any]:
     if (empty & good[:, None]).any():
         work.notes.append(
             f"{int((empty.any(axis=1) & good).sum())} of {int(good.sum())} good pointing(s) have empty bands "
-            f"({_bands(empty[good].any(axis=0))}): their histograms were cut short; these bands have no values"
+            f"({_bands(empty[good].any(axis=0))}): their histograms were cut short, these have no values"
         )
     bad = [
         f"{obs} {image}: {why}"

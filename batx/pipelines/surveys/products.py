@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import xarray as xr
 
 from batx.errors import BatxError
 from batx.io.open import open_dataset, open_datatree
-from batx.io.store import to_netcdf
+from batx.io.store import to_netcdf, to_zarr
 from batx.io.write import to_fits
 from batx.limits import upper_limit
 from batx.met import met_to_mjd, met_to_utc
@@ -68,7 +69,7 @@ def _measured_band(work: Work, made: xr.Dataset) -> tuple[float, float]:
     partly = filled.any(axis=(0, 2)) & ~filled[:, :, :last].all(axis=2).any(axis=0)
     if partly.any():
         work.notes.append(
-            f"{int(partly.sum())} pointing(s) lack bands in {band[0]:g}-{band[1]:g} keV and are not in the sum"
+            f"{int(partly.sum())} pointing(s) lack bands in {band[0]:g}-{band[1]:g} keV and are in no sum"
         )
     return band
 
@@ -176,67 +177,71 @@ def _write_pair(work: Work, spectrum: xr.Dataset, matrix: xr.Dataset, name: str)
 
 def fits(work: Work) -> dict[str, Any]:
     """Fit the spectra of detected sources; limit the flux of the others."""
-    options = work.options
-    made, label = [], work.before["spectra"].facts["label"]
+    made: list[str] = []
+    label = work.before["spectra"].facts["label"]
     for source, name in work.before["rates"].facts["sources"].items():
         if not work.paths("spectra", f"spectra/{name}_{label}.nc"):
             continue
         work.progress(source)
         spectrum = loaded(work, "spectra", f"spectra/{name}_{label}.nc")
         matrix = loaded(work, "spectra", f"spectra/{name}_{label}_response.nc")
-        if not work.paths("lightcurves", f"lightcurves/{name}_{label}_sum.nc"):
-            continue
-        total = loaded(work, "lightcurves", f"lightcurves/{name}_{label}_sum.nc")
-        seen = _significant(spectrum, total, options["snr"])
-        if seen.any():
-            made += _tried(
-                work, source, name, "fit", lambda s=spectrum, m=matrix, n=seen: _fit(s, m, n, options)
-            )
-        if not seen.all():
-            made += _tried(
-                work, source, name, "limit", lambda s=spectrum, m=matrix, n=~seen: _limit(s, m, n, options)
-            )
+        made += _fit_or_limit(work, source, f"fits/{name}", spectrum, matrix)
     return {"made": made}
 
 
-def _significant(spectrum: xr.Dataset, total: xr.Dataset, least: float) -> np.ndarray:
-    """Return which spectra are of a source that is detected: by the sum of the bands, where it has all."""
-    ratio = dict(zip(map(tuple, total["time_bnds"].values.tolist()), total["snr"].values[:, 0], strict=True))
-    spans = map(tuple, spectrum["time_bnds"].values.tolist())
-    return np.array([ratio.get(span, np.nan) >= least for span in spans])
+def _fit_or_limit(work: Work, source: str, stem: str, spectrum: xr.Dataset, matrix: xr.Dataset) -> list[str]:
+    """Write fits of the spectra in which the source is detected by the sum of channels, limits of others."""
+    good = spectrum["quality"] == 0 if "quality" in spectrum.variables else True
+    total = spectrum["rate"].where(good, 0.0).sum("channel")
+    noise = np.sqrt((spectrum["stat_err"].where(good, 0.0) ** 2).sum("channel"))
+    seen = (total / noise).values >= work.options["snr"]
+    made = []
+    for what, make, which in (("fit", _fit, seen), ("limit", _limit, ~seen)):
+        if which.any():
+            made += _tried(
+                work, source, f"{stem}_{what}", partial(make, spectrum, matrix, which, work.options)
+            )
+    return made
 
 
-def _tried(work: Work, source: str, name: str, what: str, make: Callable[[], xr.Dataset]) -> list[str]:
+def _tried(work: Work, source: str, name: str, make: Callable[[], xr.Dataset]) -> list[str]:
     try:
         found = make()
     except BatxError as error:
-        work.notes.append(f"{source}: no {what}: {error}")
+        work.notes.append(f"{source}: no {Path(name).name}: {error}")
         return []
-    to_netcdf(found, work.output(f"fits/{name}_{what}.nc"))
-    return [f"{name}_{what}"]
+    to_netcdf(found, work.output(f"{name}.nc"))
+    return [name]
 
 
 def _fit(spectrum: xr.Dataset, matrix: xr.Dataset, which: np.ndarray, options: Any) -> xr.Dataset:
     rows = np.flatnonzero(which)
-    return fit_series(
-        spectrum.isel(time=rows), options["model"], response=matrix.isel(time=rows), flux=list(BAND)
-    )
+    response = matrix.isel(time=rows) if "time" in matrix.dims else matrix
+    return fit_series(spectrum.isel(time=rows), options["model"], response=response, flux=list(BAND))
 
 
 def _limit(spectrum: xr.Dataset, matrix: xr.Dataset, which: np.ndarray, options: Any) -> xr.Dataset:
-    made = [
-        upper_limit(
+    rows = np.flatnonzero(which)
+    made = []
+    for number in rows:
+        limit: Any = upper_limit(
             spectrum.isel(time=number).drop_vars("group"),
             index=options["index"],
             sigma=options["sigma"],
             flux=list(BAND),
-            response=matrix.isel(time=number, drop=True).drop_vars(["time", "time_bnds"], errors="ignore"),
-        ).drop_vars(["time", "time_bnds"], errors="ignore")
-        for number in np.flatnonzero(which)
-    ]
+            response=_at(matrix, int(number)),
+        )
+        made.append(limit.drop_vars(["time", "time_bnds"], errors="ignore"))
     together = xr.concat(made, "time", combine_attrs="override")
-    times = {name: spectrum[name].isel(time=np.flatnonzero(which)) for name in ("time", "time_bnds")}
+    times = {name: spectrum[name].isel(time=rows) for name in ("time", "time_bnds")}
     return together.assign_coords(times)
+
+
+def _at(matrix: xr.Dataset, number: int) -> xr.Dataset:
+    """Return the response of one of several spectra."""
+    if "time" not in matrix.dims:
+        return matrix
+    return matrix.isel(time=number).drop_vars(["time", "time_bnds"])
 
 
 def mosaics(work: Work) -> dict[str, Any]:
@@ -252,7 +257,8 @@ def mosaics(work: Work) -> dict[str, Any]:
     off_axis = None if correction is None else open_dataset(correction).load()
     made = mosaic(images, nside, off_axis=off_axis, time_bins=work.options["time_bins"])
     work.progress(f"{len(images)} images")
-    to_netcdf(made, work.output("mosaic.nc"))
+    # chunks are files of their own, so that the order in which they are finished leaves no trace
+    to_zarr(made, work.output("mosaic.zarr"))
     if correction is None:
         work.notes.append("mosaics without the off-axis correction: fluxes off axis are too low (off_axis=)")
     return {"images": len(images)}
@@ -260,7 +266,7 @@ def mosaics(work: Work) -> dict[str, Any]:
 
 def mosaic_products(work: Work) -> dict[str, Any]:
     """Write light curves and spectra of the sources in the mosaics, and fit these."""
-    tree = open_datatree(work.path("mosaics", "mosaic.nc"))
+    tree = open_datatree(work.root / "mosaic.zarr")
     sources = loaded(work, "rates", "rates.nc")
     places = build("catalog", {"name": sources["name"], "ra": sources["ra"], "dec": sources["dec"]})
     total = tree["total"].to_dataset() if "total" in tree.children else tree.to_dataset()
@@ -269,7 +275,7 @@ def mosaic_products(work: Work) -> dict[str, Any]:
         found["groups"] = mosaic_rates(tree["groups"].to_dataset().load(), places)
     tree.close()
     matrix = work.options["mosaic_response"]
-    response = None if matrix is None else open_dataset(matrix).load()
+    response = survey_response() if matrix is None else open_dataset(matrix).load()
     made: list[str] = []
     for label, rates in found.items():
         to_netcdf(rates, work.output(f"mosaics/{label}_rates.nc"))
@@ -277,14 +283,10 @@ def mosaic_products(work: Work) -> dict[str, Any]:
             work.progress(f"{source}, {label}")
             stem = f"mosaics/{name}_{label}"
             made += _of_mosaic(work, one_source(rates, source, "mosaics"), source, stem, response)
-    if response is None:
-        work.notes.append(
-            "spectra of mosaics are not fitted: give the response of the survey (mosaic_response=)"
-        )
     return {"made": made}
 
 
-def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr.Dataset | None) -> list[str]:
+def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr.Dataset) -> list[str]:
     """Write light curve, spectra and fits of a source in mosaics; say what there is."""
     curve = _exposed(one)
     if curve is None:
@@ -295,22 +297,15 @@ def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr
     spectrum = survey_spectrum(curve, systematics=None).assign_attrs(object=source)
     to_netcdf(spectrum, work.output(f"{stem}.nc"))
     to_fits(spectrum.drop_vars("group"), work.output(f"{stem}.pha"))
-    made = [stem]
-    if response is not None:
-        try:
-            fitted = fit_series(spectrum, work.options["model"], response=response, flux=list(BAND))
-        except BatxError as error:
-            work.notes.append(f"{source}: no fit to the mosaic: {error}")
-            return made
-        to_netcdf(fitted, work.output(f"{stem}_fit.nc"))
-        made.append(f"{stem}_fit")
-    return made
+    return [stem, *_fit_or_limit(work, source, stem, spectrum, response)]
 
 
 def figures(work: Work) -> dict[str, Any]:
     """Draw the light curves of the sum of bands, in the time asked for."""
     from batx.plots.page import save
 
+    if not work.options["figures"]:
+        raise SkippedError("no figures are asked for (figures=False)")
     drawn = []
     for path in work.paths("lightcurves", "lightcurves/*_sum.nc"):
         work.progress(path.stem)
@@ -340,8 +335,9 @@ def report(work: Work) -> dict[str, Any]:
     about, band = work.before["pointings"].facts, work.before["rates"].facts["band"]
     head = (
         f"{about['used']} of {about['pointings']} pointings, {about['exposure']:.0f} s; rates in "
-        f"{band[0]:g}-{band[1]:g} keV per fully illuminated detector; detected from SNR {work.options['snr']:g}; "
-        f"limits of {work.options['sigma']:g} sigma for index {work.options['index']:g}\n"
+        f"{band[0]:g}-{band[1]:g} keV per fully illuminated detector; "
+        f"detected from SNR {work.options['snr']:g}; limits of {work.options['sigma']:g} sigma "
+        f"for index {work.options['index']:g}\n"
     )
     left = [f"left out: {line}" for line in about["left_out"]]
     work.output("results.txt").write_text(

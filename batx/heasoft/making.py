@@ -129,9 +129,9 @@ class Making:
 
     def _fault(self, call: Call, ending: Ending, before: dict[Path, tuple[int, ...]]) -> str:
         """Return why a run is no success, empty if it is one."""
-        if changed := [
-            str(path) for path, state in state_of(self._files()).items() if before.get(path) != state
-        ]:
+        after = state_of(self._files())
+        changed = [str(path) for path in {**before, **after} if before.get(path) != after.get(path)]
+        if changed:
             return f"changed its input {', '.join(changed[:3])}, which batx does not permit"
         if ending.reason == "timeout":
             return f"did not end within {self.call.timeout:g} s and was ended"
@@ -300,7 +300,7 @@ def _workshop(home: Path) -> Iterator[Path]:
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
     with FileLock(home / f"{name}.lock"):
-        folder.mkdir(mode=0o700)
+        _make_private(folder)
         try:
             if is_plain(folder):
                 yield folder

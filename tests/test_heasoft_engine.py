@@ -176,6 +176,31 @@ def test_responses():
     same(made, native, "matrix", "energy_in_bnds", rtol=2e-4)
 
 
+def test_groups(tmp_path: Path):
+    with np.load(REFERENCE / "groups.npz") as stored:
+        counts, grouping, quality = (
+            stored[f"xrt_min20/{name}"] for name in ("counts", "grouping", "quality")
+        )
+    spectrum = batx.build(
+        "spectrum",
+        {"channel": np.arange(counts.size), "counts": counts, "exposure": ((), 1000.0)},
+        {"statistic": "poisson", "weighting": "none"},
+    )
+    # what grppha 3.0.1 wrote, in a file again
+    columns = {
+        "grouping": ("channel", grouping.astype(np.int16), {"units": "1", "fits_name": "GROUPING"}),
+        "quality": ("channel", quality.astype(np.int16), {"units": "1", "fits_name": "QUALITY"}),
+    }
+    tape = batx.to_fits(spectrum.assign(columns), tmp_path / "out.pha")
+    engine = replayed("grppha", {"comm": "group min 20 & exit"}, outfile=tape)
+    made = batx.group(spectrum, min_counts=20, engine=engine)
+    same(made, batx.group(spectrum, min_counts=20), "grouping", "quality", "counts", rtol=0)
+    with pytest.raises(ValueRangeError, match="one of min_counts"):
+        batx.group(spectrum, min_counts=20, min_snr=3, engine=engine)
+    with pytest.raises(ToolError, match="no recording of ftgrouppha"):
+        batx.group(spectrum, min_snr=3, engine=engine)
+
+
 def test_weights(heasoft: Path, events: xr.Dataset):
     inputs = {
         "attitude": batx.open_dataset(heasoft / "inputs/attitude.fits.gz"),

@@ -330,6 +330,32 @@ def test_recorded_calls_are_given_again(headas: Path, infile: Path, tmp_path: Pa
         run(TASKS["goodtool"], infile=infile, outfile=tmp_path / "4.fits", mark=2, backend=replay)
 
 
+def test_backends_of_others(monkeypatch: pytest.MonkeyPatch):
+    from importlib import metadata
+
+    class Mine(DryRun):
+        name = "mine"
+
+    class Entry:
+        name = "mine"
+
+        def __init__(self, made: object) -> None:
+            self.made = made
+
+        def load(self):
+            return lambda: self.made
+
+    def announced(made: object) -> None:
+        found = {"batx.backends": [Entry(made)]}
+        monkeypatch.setattr(metadata, "entry_points", lambda group: found.get(group, []))
+
+    announced(Mine())
+    assert run(Task("x"), backend="mine").backend == "mine"
+    announced(object())
+    with pytest.raises(ParameterError, match="entry point 'mine'"):
+        run(Task("x"), backend="mine")
+
+
 def test_backends_by_name():
     with pytest.raises(ParameterError, match="did you mean subprocess"):
         run(Task("x"), backend="subproces")

@@ -55,7 +55,7 @@ def test_200_parallel_calls_do_not_cross(headas: Path, infile: Path, tmp_path: P
 
 def test_processes(headas: Path, infile: Path, tmp_path: Path):
     calls = runs("goodtool", infile, tmp_path / "out", 4)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         results = run_many(calls, executor=pool)
     assert [mark_of(result["outfile"]) for result in results] == [0, 1, 2, 3]
 
@@ -226,7 +226,7 @@ def test_a_cluster(headas: Path, infile: Path, tmp_path: Path):
     from distributed import Client
 
     calls = runs("goodtool", infile, tmp_path / "out", 4)
-    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as client:
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as client:
         results = run_many(calls, executor=client)
     assert [mark_of(result["outfile"]) for result in results] == [0, 1, 2, 3]
 

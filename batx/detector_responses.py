@@ -15,7 +15,7 @@ from batx.errors import MissingKeywordError, MissingVariableError, PositionError
 from batx.grids import energy_bounds, warn
 from batx.instrument.response_grid import GRID_FIELD, coding_efficiency, response_grid
 from batx.kernels.redistribution import DepthTable, detector_response
-from batx.provenance import with_calibration
+from batx.provenance import calibration_of, with_calibration
 from batx.reduction import compat_of
 from batx.response_places import Places, places
 from batx.schema import build
@@ -24,6 +24,8 @@ __all__ = ["response"]
 
 #: how far in tangent units beyond the table a response is taken without a word
 _MARGIN = 0.05
+#: what the provenance calls the table that comes with batx
+_PACKAGED = "packaged table of responses"
 #: edges in keV closer to each other than this are the same
 _SAME_EDGE = 0.011
 #: how far in keV beyond the last edge that the table resolves (194.9) its cumulative response is continued,
@@ -317,4 +319,5 @@ def _labelled(
         attrs |= {f"bat_{axis}obj": float(value) for axis, value in zip("xyz", way.place[0], strict=True)}
     line = f"batx.response: {origin}, {len(way.place)} direction(s)"
     attrs = {"telescope": "SWIFT", "instrument": "BAT", "history": line} | attrs
+    served = calibration_of(kept) | (served or {"response": {"file": _PACKAGED}})
     return build("response", variables, with_calibration(attrs, served))

@@ -5,11 +5,31 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from batx.errors import MissingKeywordError
+from batx.caldb.finding import load
+from batx.errors import KindError, MissingKeywordError
 from batx.instrument.distortion import DistortionMap
 from batx.schema import require_kind
 
-__all__ = ["distortion_map"]
+__all__ = ["distortion_map", "named_distortion"]
+
+
+def named_distortion(
+    distortion: xr.Dataset | DistortionMap | str | None, time: float | None = None
+) -> xr.Dataset | DistortionMap | None:
+    """Return a distortion as it is, or that of the calibration database for ``"caldb"``.
+
+    Raises
+    ------
+    CalibrationError
+        If the database has none.
+    KindError
+        For any other text.
+    """
+    if not isinstance(distortion, str):
+        return distortion
+    if distortion.lower() != "caldb":
+        raise KindError(f"distortion: found {distortion!r}, expected an image, or 'caldb'")
+    return load("distortion", time)
 
 
 def distortion_map(distortion: xr.Dataset | DistortionMap | None) -> DistortionMap | None:

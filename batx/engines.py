@@ -46,7 +46,10 @@ def by_engine(function: Callable[..., _R]) -> Callable[..., _R]:
         given = own.bind(*arguments, **keywords)
         return call_engine(engine, function.__name__, *given.args, **given.kwargs)
 
-    chosen.__signature__ = own.replace(parameters=[*own.parameters.values(), engine])  # type: ignore[attr-defined]
+    others = list(own.parameters.values())
+    last = len(others) - (others[-1:] != [] and others[-1].kind is inspect.Parameter.VAR_KEYWORD)
+    shown = own.replace(parameters=[*others[:last], engine, *others[last:]])
+    chosen.__signature__ = shown  # type: ignore[attr-defined]
     return chosen
 
 

@@ -88,6 +88,8 @@ def _end_of_many(problem: Problem, minimum: Minimum, place: int, sign: float, de
             return End(value + (x - value) * math.sqrt(delta / rise), True, False, False)
         inside, outside = (x, outside) if rise < delta else (inside, x)
         factor = math.sqrt(delta / rise) if rise > 0 else 3.0
+        if abs(outside - inside) < 0.005 * abs(x - value):  # the profile jumps over the level
+            return End(0.5 * (inside + outside), True, False, False)
         x = value + (x - value) * min(max(factor, 0.3), 3.0)
         if not sign * inside < sign * x < sign * outside:
             x = 0.5 * (inside + outside)
@@ -133,7 +135,8 @@ def _profile_end(problem: Problem, search: Search, place: int, bound: float, del
         """Compute it from the point that is known nearest to x."""
         nearest = min(known, key=lambda other: abs(other - x))
         if problem.free.size > _MANY:
-            known[x], _ = approach(problem.held(place), _with(known[nearest], int(problem.free[place]), x))
+            trial = _with(known[nearest], int(problem.free[place]), x)
+            known[x], _ = approach(problem.held(place), trial)
             return problem.statistic(known[x]) - best - delta
         profile = problem.search(known[nearest], search.steps)
         lowest = _held(problem, profile, {place: x})

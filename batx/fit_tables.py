@@ -115,7 +115,7 @@ def _numbers(row: dict[str, Any]) -> list[str]:
     both = [error for error in (low, high) if np.isfinite(error) and error > 0]
     errors = both or [error for error in (row["error"],) if np.isfinite(error) and error > 0]
     scale = max(abs(row["value"]), *errors) if errors else abs(row["value"])
-    power = int(np.floor(np.log10(scale))) if scale > 0 else 0
+    power = int(np.floor(np.log10(1.002 * scale))) if scale > 0 else 0  # 9.999 is 10
     power = power if abs(power) > 3 else 0
     digits = 2 if not errors else max(0, 1 - int(np.floor(np.log10(min(errors)))) + power)
     suffix = f"e{power:+03d}" if power else ""

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.provenance import united, with_calibration
 from batx.schema import build
 from batx.sky_grids import HealpixGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, sky_views
@@ -294,4 +295,4 @@ def map_attrs(template: xr.Dataset, views: Sequence[SkyView]) -> dict[str, Any]:
     starts, stops = (np.array([getattr(view, name) for view in views]) for name in ("start", "stop"))
     if np.isfinite(starts).any() and np.isfinite(stops).any():
         attrs |= {"tstart": float(np.nanmin(starts)), "tstop": float(np.nanmax(stops))}
-    return attrs
+    return with_calibration(attrs, united(view.image.attrs for view in views))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import GtiError, KindError, MissingVariableError, ValueRangeError
 from batx.kernels import gti as kernel
 from batx.met import to_met
@@ -310,6 +311,7 @@ def exposure(gti: Any) -> float:
     return float(np.sum(stop - start))
 
 
+@by_engine
 def gti_from_housekeeping(
     ds: xr.Dataset, condition: Condition, prefr: float = 0.5, postfr: float = 0.5
 ) -> xr.Dataset:
@@ -328,6 +330,8 @@ def gti_from_housekeeping(
         must all hold. A value may be a ``Quantity``. Comparisons with NaN are false.
     prefr, postfr
         Fractions, 0 to 1.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool maketime, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import GtiError, OrbitError, ValueRangeError
 from batx.grids import warn
 from batx.instrument.sky import radec_to_vector
@@ -24,6 +25,7 @@ __all__ = ["occultation"]
 _COORDINATES = ("ra", "dec", "roll")
 
 
+@by_engine
 def occultation(
     image: xr.Dataset,
     orbit: Any,
@@ -63,6 +65,8 @@ def occultation(
     compat
         ``"heasoft"``: an interval with a single row weighs as the whole exposure, and a tolerance below 1 is
         10 s or 3 arcmin.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batoccultmap, or a `batx.heasoft.Engine`.
 
     Returns
     -------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import xarray as xr
 
-__all__ = ["calibration_of", "file_record", "with_calibration"]
+__all__ = ["calibration_of", "file_record", "united", "with_calibration"]
 
 
 def _parsed(attrs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -56,6 +56,37 @@ def calibration_of(obj: xr.Dataset | xr.DataTree | Mapping[str, Any]) -> dict[st
     attrs: Mapping[Any, Any] = obj.attrs if isinstance(obj, (xr.Dataset, xr.DataTree)) else obj
     found = _parsed(attrs).get("calibration", {})
     return found if isinstance(found, dict) else {}
+
+
+def united(all_attrs: Iterable[Mapping[Any, Any]]) -> dict[str, dict[str, Any]]:
+    """Return which files served the parts that something is made of.
+
+    Parameters
+    ----------
+    all_attrs
+        Attributes of each part.
+
+    Returns
+    -------
+    dict
+        Purpose to the record of the file, or to ``{"files": [names]}`` where several served.
+
+    Examples
+    --------
+    >>> parts = [with_calibration({}, {"aperture": {"file": name}}) for name in ("a.fits", "b.fits")]
+    >>> united(parts), united(parts[:1])
+    ({'aperture': {'files': ['a.fits', 'b.fits']}}, {'aperture': {'file': 'a.fits'}})
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for text in {str(attrs["provenance"]) for attrs in all_attrs if attrs.get("provenance")}:
+        for purpose, record in calibration_of({"provenance": text}).items():
+            names = record.get("files") or [str(record.get("file", ""))]
+            found.setdefault(purpose, {}).update({name: record for name in names if name})
+    return {
+        purpose: next(iter(records.values())) if len(records) == 1 else {"files": sorted(records)}
+        for purpose, records in found.items()
+        if records
+    }
 
 
 def file_record(ds: Any, **further: Any) -> dict[str, Any] | None:

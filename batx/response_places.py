@@ -105,7 +105,7 @@ def _of_spectrum(spectrum: xr.Dataset) -> Places:
     if missing:
         raise MissingKeywordError(
             f"response: the spectrum does not say where its source was ({', '.join(missing)}); give imx and "
-            "imy, or the ray trace of the source (trace=)"
+            "imy, or the ray trace of the source (trace=); sums of the survey have batx.survey_response()"
         )
     values = [np.atleast_1d(np.asarray(held[name], np.float64)) for name in names if name in held]
     return _each(np.stack(values[:3], axis=-1), values[3] if len(values) > 3 else None, dims, coords)

@@ -24,6 +24,7 @@ from batx.instrument import sky
 from batx.kernels import windows
 from batx.kernels.sampled import Sampled
 from batx.map_peaks import mask_profile, some_of
+from batx.provenance import calibration_of, with_calibration
 from batx.sky_coords import axis_direction
 from batx.sky_grids import HealpixGrid, cells_in_view, frame_to_icrs
 from batx.sky_images import sky_image
@@ -401,7 +402,8 @@ class SlewImages:
     def attrs(self) -> dict[str, Any]:
         """Return the attributes of results: those of the mission, and the span that was searched."""
         start, stop = self.steps.span((0, len(self.steps)))
-        return map_attrs(self.template, []) | {"tstart": start, "tstop": stop}
+        attrs = map_attrs(self.template, []) | {"tstart": start, "tstop": stop}
+        return with_calibration(attrs, calibration_of(self.template))
 
     def mosaic(self, sums: np.ndarray, window: tuple[int, int]) -> xr.Dataset:
         """Return the sums over a window as kind ``mosaic``, with the exposure of its cells."""

@@ -9,6 +9,7 @@ import xarray as xr
 
 from batx.errors import KindError
 from batx.positions import designation
+from batx.provenance import calibration_of, with_calibration
 from batx.schema import build
 from batx.source_fields import Field, Targets
 
@@ -104,4 +105,4 @@ def joined(parts: list[xr.Dataset], image: xr.Dataset, line: str) -> xr.Dataset:
              "trigger_time", "tstart", "tstop")  # fmt: skip
     kept = {name: image.attrs[name] for name in names if name in image.attrs}
     history = "\n".join(filter(None, [str(image.attrs.get("history", "")), f"batx.{line}"]))
-    return catalog.assign_attrs(kept | {"history": history})
+    return catalog.assign_attrs(with_calibration(kept | {"history": history}, calibration_of(image)))

@@ -185,6 +185,7 @@ def detect(
     return joined(parts, image, f"detect: snr {snr:g}")
 
 
+@by_engine
 def photometry(
     image: xr.Dataset,
     ra: Any,
@@ -232,6 +233,8 @@ def photometry(
         As for `detect`.
     source_radius, distortion, oversampling, compat
         As for `detect`.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batcelldetect, or a `batx.heasoft.Engine`.
 
     Returns
     -------

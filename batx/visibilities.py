@@ -10,6 +10,7 @@ import xarray as xr
 
 from batx.attitudes import field_position
 from batx.calibration_inputs import aperture_for
+from batx.engines import by_engine
 from batx.errors import AttitudeError, OrbitError, ValueRangeError
 from batx.instrument.sky import NOMINAL_ALIGNMENT, radec_to_vector
 from batx.intervals import gti_from_housekeeping
@@ -33,7 +34,7 @@ def visibility(
     times: Any = None,
     *,
     orbit: Any = None,
-    attitude: xr.Dataset | None = None,
+    attitude: xr.Dataset | tuple[float, float, float] | None = None,
     alignment: Any = None,
     aperture: xr.Dataset | None = None,
     detector_mask: Any = None,
@@ -56,7 +57,9 @@ def visibility(
         built-in almanac (Sun 0.01, Moon 0.01 degrees; without an orbit seen from the centre of the Earth,
         which displaces the Moon by up to 1 degree).
     attitude
-        Kind ``attitude``; that of the orbit table (its quaternions, or RA, DEC, ROLL) if not given.
+        Kind ``attitude``, or a pointing that is kept: right ascension and declination of spacecraft X and
+        roll, degrees, as keywords RA_PNT, DEC_PNT, PA_PNT; that of the orbit table (its quaternions, or RA,
+        DEC, ROLL) if not given.
     alignment
         As for `batx.field_position`; the nominal axes if not given, which are off by some arcminutes.
     aperture, detector_mask
@@ -102,7 +105,7 @@ def visibility(
     --------
     >>> sun = visibility([100.0, 280.0], -20.0, times=[6e8], constraints="sun", utcf=-22.5)
     >>> sun.sun_angle.values.round(0).ravel().tolist()
-    [174.0, 6.0]
+    [137.0, 7.0]
     """
     wanted = constraints_of(constraints, _ALL)
     bodies = [name for name in wanted if name in BODIES]
@@ -110,7 +113,10 @@ def visibility(
     held = None if orbit is None else opened_orbit(orbit)
     if attitude is None and held is not None:
         attitude = attitude_of_orbit(held)
-    met, attrs = _times(times, held, attitude)
+    path = None if isinstance(attitude, tuple) else attitude
+    met, attrs = _times(times, held, path)
+    if isinstance(attitude, tuple):
+        path = _kept_pointing(attitude, met, attrs)
     if utcf is not None and "utcf" not in attrs:
         attrs["utcf"] = utcf
     direction = radec_to_vector(lon, lat)
@@ -130,16 +136,16 @@ def visibility(
         "hidden by a body",
     )
     in_field = np.ones_like(visible)
-    if attitude is not None:
+    if path is not None:
         place = field_position(
-            attitude, lon, lat, met, alignment=NOMINAL_ALIGNMENT if alignment is None else alignment
+            path, lon, lat, met, alignment=NOMINAL_ALIGNMENT if alignment is None else alignment
         )
         made |= {name: place[name].variable for name in ("imx", "imy", "theta", "phi", "front")}
         in_field &= place["front"].values
     if pcode_min and aperture is None:
         aperture = aperture_for(None, xr.Dataset(attrs={"tstart": float(met[0])}), "visibility")
     if aperture is not None:
-        pcode = _coded(attitude, lon, lat, met, alignment, aperture, detector_mask)
+        pcode = _coded(path, lon, lat, met, alignment, aperture, detector_mask)
         made["pcode"] = (dims, pcode, {"units": "1", "long_name": "partial coding fraction"})
         in_field &= (pcode > 0) & (pcode >= pcode_min)
     if "field" in wanted:
@@ -152,6 +158,21 @@ def visibility(
     else:
         coords |= {"ra": ((), float(lon), {"units": "deg"}), "dec": ((), float(lat), {"units": "deg"})}
     return xr.Dataset(made, coords, {key: value for key, value in attrs.items() if key in kept})
+
+
+def _kept_pointing(pointing: tuple[float, ...], met: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
+    """Return the attitude of a pointing that is kept over some times."""
+    if len(pointing) != 3 or not np.isfinite(np.asarray(pointing, np.float64)).all():
+        raise AttitudeError(f"attitude: found {pointing!r}, expected right ascension, declination and roll")
+    first, last = float(met.min()), float(met.max())
+    columns = {
+        name: ("time", [float(angle)] * 2)
+        for name, angle in zip(("ra", "dec", "roll"), pointing, strict=True)
+    }
+    table = xr.Dataset(columns, {"time": [first - 1.0, last + 1.0]}, attrs)
+    attitude = attitude_of_orbit(table)
+    assert attitude is not None
+    return attitude
 
 
 def constraints_of(constraints: str | Iterable[str], known: tuple[str, ...] = BODIES) -> tuple[str, ...]:
@@ -257,6 +278,7 @@ def _coded(
     return np.nan_to_num(traced["pcode"].values.reshape((*lon.shape, met.size)))
 
 
+@by_engine
 def visibility_gti(
     ra: Any,
     dec: Any = None,
@@ -274,6 +296,8 @@ def visibility_gti(
     ----------
     ra, dec, times, orbit, **options
         As for `visibility`, for one position.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batoccultgti, or a `batx.heasoft.Engine`.
 
     Returns
     -------

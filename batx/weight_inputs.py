@@ -105,7 +105,9 @@ class WeightInputs:
                 aperture = aperture_for(None, self.target, "mask")
             except KindError as error:
                 advice = str(error.__cause__)
-        alignment = alignment_for(self.alignment, self.attitude if moving else None, self.target)
+        if not moving:
+            return replace(self, aperture=aperture, alignment=None, advice=advice)
+        alignment = alignment_for(self.alignment, self.attitude, self.target)
         return replace(self, aperture=aperture, alignment=alignment, advice=advice)
 
     @property

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import AttitudePath, Coverage
+from batx.calibration_inputs import records
+from batx.distortions import named_distortion
 from batx.engines import by_engine
 from batx.errors import BatxWarning, EmptySelectionError, PositionError, ValueRangeError
 from batx.instrument.detector import DETID
@@ -60,7 +62,7 @@ def mask_weight(
     pcode_min: float = 0.0,
     gain: float = MASK_WEIGHT_GAIN,
     normalisation: str = "tool",
-    distortion: xr.Dataset | DistortionMap | None = None,
+    distortion: xr.Dataset | DistortionMap | str | None = None,
     extrapolate: bool = False,
     compat: str | None = None,
 ) -> xr.Dataset:
@@ -91,7 +93,8 @@ def mask_weight(
     detector_mask
         Dataset of kind `detector_mask` or a bool array ``(173, 286)``, true = good; all if not given.
     alignment
-        Dataset of kind `alignment` or a matrix ``(3, 3)``; nominal axes with a warning if not given.
+        Dataset of kind `alignment` or a matrix ``(3, 3)``. Alignment and aperture come from the calibration
+        database (`batx.caldb`) if not given; without an alignment there, nominal axes with a warning.
     frame
         ``"sky"`` (ICRS), ``"tangent"``, ``"thetaphi"`` (flight software azimuth and off-axis angle) or
         ``"cartesian"``.
@@ -118,7 +121,8 @@ def mask_weight(
         on the place in the field; ``"geometry"`` what this mask makes of a source at this place on these
         detectors, which recovers the counts without bias.
     distortion
-        Distortion map of the tangent plane; the shadow is then traced at the apparent place.
+        Distortion map of the tangent plane, or ``"caldb"`` for that of the calibration database; the shadow
+        is then traced at the apparent place.
     extrapolate
         Take the attitude as constant before its first and after its last row, instead of an error.
     compat
@@ -168,10 +172,11 @@ def mask_weight(
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
     inputs = inputs.completed(positions.moving)
+    distorted = named_distortion(distortion, inputs.attrs.get("tstart"))
     inputs.require_all(positions.moving)
     requested = trace_times(times, events.attrs)
     chosen = parse_corrections(corrections)
-    tracer = inputs.tracer(chosen, rebalance, gain, pcode_min, distortion, normalisation)
+    tracer = inputs.tracer(chosen, rebalance, gain, pcode_min, distorted, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, tolerance, requested, compat)
     extrapolate = extrapolate or compat is not None
     columns = event_columns(events)
@@ -188,7 +193,7 @@ def mask_weight(
     variable = ("source", "event") if positions.several else ("event",)
     result = result.assign(mask_weight=(variable, data if positions.several else data[0], attrs))
     result = result.drop_dims("trace", errors="ignore").assign(_carried(traces, positions.several))
-    result.attrs = with_calibration(result.attrs, inputs.records)
+    result.attrs = with_calibration(result.attrs, inputs.records | records(distortion=distorted))
     return _with_summary(result, positions, traces, ends, step)
 
 
@@ -209,7 +214,7 @@ def mask_weight_image(
     rebalance: bool = True,
     gain: float = MASK_WEIGHT_GAIN,
     normalisation: str = "tool",
-    distortion: xr.Dataset | DistortionMap | None = None,
+    distortion: xr.Dataset | DistortionMap | str | None = None,
     extrapolate: bool = False,
     compat: str | None = None,
 ) -> xr.Dataset:
@@ -259,9 +264,10 @@ def mask_weight_image(
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
     inputs = inputs.completed(positions.moving)
+    distorted = named_distortion(distortion, inputs.attrs.get("tstart"))
     inputs.require_all(positions.moving)
     chosen = parse_corrections(corrections)
-    tracer = inputs.tracer(chosen, rebalance, gain, 0.0, distortion, normalisation)
+    tracer = inputs.tracer(chosen, rebalance, gain, 0.0, distorted, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, TOLERANCE, None, compat)
     met = _image_time(time, inputs.attrs, needed=path is not None)
     if path is not None:
@@ -278,7 +284,7 @@ def mask_weight_image(
         if np.isfinite(met)
         else _inherited(inputs.attrs),
     )
-    image.attrs = with_calibration(image.attrs, inputs.records)
+    image.attrs = with_calibration(image.attrs, inputs.records | records(distortion=distorted))
     step = _step("mask_weight_image", positions, chosen, rebalance, normalisation)
     return _with_summary(image, positions, traces, [trace.place for _, trace in made], step)
 
@@ -301,7 +307,7 @@ def ray_trace(
     times: Any = None,
     gain: float = MASK_WEIGHT_GAIN,
     normalisation: str = "tool",
-    distortion: xr.Dataset | DistortionMap | None = None,
+    distortion: xr.Dataset | DistortionMap | str | None = None,
     extrapolate: bool = False,
     compat: str | None = None,
 ) -> xr.Dataset:
@@ -356,11 +362,12 @@ def ray_trace(
     check_compat(compat)
     positions = source_positions(ra, dec, frame, distance)
     inputs = inputs.completed(positions.moving)
+    distorted = named_distortion(distortion, inputs.attrs.get("tstart"))
     inputs.require_all(positions.moving)
-    tracer = inputs.tracer(parse_corrections(corrections), rebalance, gain, 0.0, distortion, normalisation)
+    tracer = inputs.tracer(parse_corrections(corrections), rebalance, gain, 0.0, distorted, normalisation)
     weigher, path = make_weigher(tracer, inputs, positions, tolerance, None, compat)
     extrapolate = extrapolate or compat is not None
-    attrs = with_calibration(_inherited(inputs.attrs), inputs.records)
+    attrs = with_calibration(_inherited(inputs.attrs), inputs.records | records(distortion=distorted))
     if times is None and inputs.kind == "attitude":
         times = inputs.target["time"].values
     if times is None:

@@ -546,3 +546,19 @@ def test_xmm_from_esa(site: Site, tmp_path: Path):
         archive.fetch_xmm("0123700102", **options)
     with pytest.raises(MissingFileError, match="offline"):
         archive.fetch_xmm("0123700102", offline=True, **options)
+
+
+def test_files_that_differ_are_kept_or_replaced(site: Site, tmp_path: Path):
+    table = {"obsid": [OBS], "start_time": [59560.0]}
+    options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK, "instruments": "auxil"}
+    (folder,) = batx.fetch(table, **options)
+    path = folder / f"auxil/sw{OBS}sat.fits"
+    path.write_bytes(FITS[:-1])
+    assert not archive.plan(table, **options).left, "one byte is within the rounding of a page"
+    path.write_bytes(b"my own")
+    with pytest.warns(BatxWarning, match="another size than in the archive and are kept"):
+        batx.fetch(table, **options)
+    assert path.read_bytes() == b"my own"
+    assert len(archive.plan(table, overwrite=True, **options).left) == 1
+    batx.fetch(table, overwrite=True, **options)
+    assert path.read_bytes() == FITS

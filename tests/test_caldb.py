@@ -315,6 +315,7 @@ def test_an_observation_takes_its_calibration_from_the_database(observation: Pat
     assert record["file"] == "aperture.fits"
     assert record["codename"] == "CODED_MASK"
     assert len(record["sha256"]) == 64
+    assert "alignment" not in calibration_of(weighted), "positions in the field need none"
     curve = weighted.bat.lightcurve(dt=5.0)
     assert calibration_of(curve)["aperture"]["file"] == "aperture.fits"
     calibrated = obs.bat.calibrate_energy()
@@ -333,6 +334,11 @@ def test_what_is_missing_in_a_call_comes_from_the_database(observation: Path, mo
     plane = batx.detector_plane(events, energy=[15, 150])
     image = plane.bat.sky_image()
     assert calibration_of(image)["aperture"]["file"] == "aperture.fits"
+    assert calibration_of(image.bat.detect(snr=6))["aperture"]["file"] == "aperture.fits"
+    response = weighted.bat.spectrum().bat.response()
+    assert set(calibration_of(response)) == {"aperture", "response"}
+    with pytest.raises(CalibrationError, match="DET_POSCOR"):
+        events.bat.mask_weight(0.2, 0.1, frame="tangent", distortion="caldb")
     attitude = batx.open_dataset(next((observation / "auxil").glob("*sat*")))
     traced = events.bat.ray_trace(160.0, 25.0, attitude=attitude)
     assert set(calibration_of(traced)) == {"aperture", "alignment"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import energy_inputs
 import numpy as np
 import pytest
 import xarray as xr
@@ -175,6 +176,31 @@ def test_responses():
     same(made, native, "matrix", "energy_in_bnds", rtol=2e-4)
 
 
+def test_groups(tmp_path: Path):
+    with np.load(REFERENCE / "groups.npz") as stored:
+        counts, grouping, quality = (
+            stored[f"xrt_min20/{name}"] for name in ("counts", "grouping", "quality")
+        )
+    spectrum = batx.build(
+        "spectrum",
+        {"channel": np.arange(counts.size), "counts": counts, "exposure": ((), 1000.0)},
+        {"statistic": "poisson", "weighting": "none"},
+    )
+    # what grppha 3.0.1 wrote, in a file again
+    columns = {
+        "grouping": ("channel", grouping.astype(np.int16), {"units": "1", "fits_name": "GROUPING"}),
+        "quality": ("channel", quality.astype(np.int16), {"units": "1", "fits_name": "QUALITY"}),
+    }
+    tape = batx.to_fits(spectrum.assign(columns), tmp_path / "out.pha")
+    engine = replayed("grppha", {"comm": "group min 20 & exit"}, outfile=tape)
+    made = batx.group(spectrum, min_counts=20, engine=engine)
+    same(made, batx.group(spectrum, min_counts=20), "grouping", "quality", "counts", rtol=0)
+    with pytest.raises(ValueRangeError, match="one of min_counts"):
+        batx.group(spectrum, min_counts=20, min_snr=3, engine=engine)
+    with pytest.raises(ToolError, match="no recording of ftgrouppha"):
+        batx.group(spectrum, min_snr=3, engine=engine)
+
+
 def test_weights(heasoft: Path, events: xr.Dataset):
     inputs = {
         "attitude": batx.open_dataset(heasoft / "inputs/attitude.fits.gz"),
@@ -281,3 +307,91 @@ def test_errors_and_positions(shared: Path):
         np.testing.assert_allclose(made[name].values, native[name].values, rtol=1e-6)
     with pytest.raises(KindError, match="works on kind ray_trace"):
         batx.add_position(bare, bare, engine=replayed("batupdatephakw", infile=path))
+
+
+def test_local_background(heasoft: Path):
+    image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
+    pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()
+    image = image.assign(pcode=pcode["pcode"].squeeze(["time", "energy"], drop=True))
+    files = {"bkgmap": "bkg", "bkgvarmap": "var", "signifmap": "snr"}
+    outputs = {name: heasoft / f"det/cat_allbits.{end}.gz" for name, end in files.items()}
+    engine = replayed(
+        "batcelldetect", {"snrthresh": "4.5"}, outfile=heasoft / "det/cat_allbits.fits.gz", **outputs
+    )
+    made = batx.background_maps(image, snr=4.5, engine=engine)
+    native = batx.background_maps(image, snr=4.5, compat="heasoft")
+    assert made["noise"].dims == native["noise"].dims and made["noise"].attrs["units"] == "count/s"
+    well = native["pcode"].values > 0.1
+    scale = float(np.median(native["noise"].values[..., well]))
+    for name, limit in (("background", 1e-3), ("noise", 1e-3)):
+        difference = made[name].values[..., well] - native[name].values[..., well]
+        assert np.abs(difference).max() < limit * scale, name
+    difference = made["snr"].values[..., well] - native["snr"].values[..., well]
+    assert np.abs(difference).max() < 2e-3
+
+
+def test_photometry(heasoft: Path):
+    image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
+    pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()
+    image = image.assign(pcode=pcode["pcode"].squeeze(["time", "energy"], drop=True))
+    asked = {"srcdetect": "NO", "posfit": "NO", "niter": "1", "distfile": "NONE"}
+    engine = replayed("batcelldetect", asked, outfile=heasoft / "det/cat_forced.fits.gz")
+    catalog = batx.open_dataset(heasoft / "det/incat.fits.gz")
+    made = batx.photometry(image, catalog, passes=1, engine=engine)
+    native = batx.photometry(image, catalog, passes=1, compat="heasoft")
+    assert made.sizes["source"] == native.sizes["source"]
+    limit = 1e-4 * float(np.abs(native["rate"]).max())
+    for name in ("rate", "noise", "background"):
+        np.testing.assert_allclose(made[name].values.ravel(), native[name].values.ravel(), atol=limit, rtol=0)
+    asked = {"niter": "1", "incatalog": "in/1/catalog.fits"}
+    engine = replayed("batcelldetect", asked, outfile=heasoft / "det/cat_forced.fits.gz")
+    assert batx.photometry(image, [1.0, 2.0], [3.0, 4.0], passes=1, engine=engine).sizes["source"] == 3
+
+
+def test_energies(heasoft: Path):
+    folder = heasoft / "econv"
+    events = batx.open_dataset(folder / "events_noenergy.fits.gz")
+    engine = replayed("bateconvert", {"calmode": "FIXEDDAC"}, infile=folder / "energy.fits.gz")
+    maps = {
+        name: folder / f"{file}.fits.gz"
+        for name, file in (
+            ("pulser", "pulser"),
+            ("flight_pulser", "fltpulser"),
+            ("gain_offset", "gain_offset"),
+        )
+    }
+    maps["residual"] = energy_inputs.reference_maps()["residual"]
+    made = batx.calibrate_energy(events, **maps, method="fixeddac", engine=engine)
+    native = batx.calibrate_energy(events, **maps, method="fixeddac")
+    assert batx.identify(made) == "events" and made["pi"].dims == native["pi"].dims
+    difference = made["pi"].values.astype(int) - native["pi"].values
+    assert (difference == 0).mean() >= 0.999 and np.abs(difference).max() <= 1
+    same_channel = (difference == 0) & (native["pi"].values >= 0)
+    assert np.array_equal(made["energy"].values[same_channel], native["energy"].values[same_channel])
+
+
+def test_what_hides_a_source(shared: Path):
+    folder = shared / "reference" / "survey" / "batoccultgti"
+    engine = replayed("batoccultgti", {"ra": "185", "dec": "10"}, outfile=folder / "unocc.gti")
+    options = {"orbit": folder / "sao.fits", "constraints": "earth,moon,sun"}
+    made = batx.visibility_gti(185.0, 10.0, **options, engine=engine)
+    native = batx.visibility_gti(185.0, 10.0, **options)
+    same(made, native, "start", "stop", rtol=0)
+    folder = shared / "reference" / "survey" / "batoccultmap"
+    asked = {"method": "POSITION", "timesegtol": "5", "constraints": "EARTH", "occultation": "fraction"}
+    engine = replayed("batoccultmap", asked, outfile=folder / "image_pos.occ")
+    image = batx.open_dataset(folder / "sky.img")
+    options = {"constraints": "earth", "method": "position", "tolerance": 5}
+    made = batx.occultation(image, folder / "sao.fits", **options, engine=engine)
+    native = batx.occultation(image, folder / "sao.fits", **options)
+    assert made.dims == native.dims and made.name == native.name
+    shown = np.isfinite(made.values)
+    assert shown.mean() > 0.9
+    np.testing.assert_allclose(made.values[shown], native.values[shown], atol=3e-8)
+    folder = shared / "reference" / "survey" / "maketime"
+    hk = batx.open_dataset(folder / "in.fits")
+    engine = replayed("maketime", {"prefr": "0", "postfr": "1"}, outfile=folder / "g_0_1.gti")
+    name = next(str(one) for one in hk.data_vars if hk[one].dims == ("time",))
+    made = batx.gti_from_housekeeping(hk, (name, "==", 1), 0.0, 1.0, engine=engine)
+    native = batx.gti_from_housekeeping(hk, (name, "==", 1), 0.0, 1.0)
+    same(made, native, "start", "stop", rtol=0)

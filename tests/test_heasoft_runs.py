@@ -7,10 +7,18 @@ import time
 from pathlib import Path
 
 import pytest
+import stand_ins
 from stand_ins import TASKS, mark_of, template
 
-from batx.errors import MissingFileError, ParameterError, ToolError, ToolMissingError, WriteError
-from batx.heasoft import Result, run
+from batx.errors import (
+    FileFormatError,
+    MissingFileError,
+    ParameterError,
+    ToolError,
+    ToolMissingError,
+    WriteError,
+)
+from batx.heasoft import Result, Task, run
 
 
 @pytest.fixture
@@ -132,6 +140,78 @@ def test_wrong_parameters_are_refused_before_the_run(headas: Path, infile: Path,
     with pytest.raises(MissingFileError, match="create it first"):
         go("goodtool", infile, tmp_path / "nowhere" / "out.fits")
     assert not (tmp_path / "out.fits").exists()
+
+
+def test_odd_requests_are_refused(headas: Path, infile: Path, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    out = tmp_path / "out.fits"
+    for error, words, wrong in (
+        (FileFormatError, "neither a file nor a folder", {"infile": tmp_path / "pipe"}),
+        (FileFormatError, "neither a file nor a folder", {"infile": "/dev/null"}),
+        (ParameterError, "name of a file", {"outfile": "a\nb.fits"}),
+        (ParameterError, "name of a file", {"outfile": "!"}),
+        (ParameterError, "timeout", {"timeout": "soon"}),
+        (ParameterError, "timeout", {"timeout": 0}),
+        (ParameterError, "timeout", {"timeout": float("nan")}),
+        (ParameterError, "log_limit", {"log_limit": -1}),
+        (ParameterError, "environment", {"environment": {"A": 1}}),
+        (ParameterError, "environment", {"environment": {"A=B": "1"}}),
+        (ParameterError, "does not change out in place", {"outputs": {"out": "a"}}),
+        (ParameterError, "into= has no meaning", {"into": tmp_path}),
+        (ParameterError, "one file for infile", {"infile": [infile, infile]}),
+        (MissingFileError, "no list of files", {"infile": "@nowhere.lis"}),
+        (WriteError, "inputs are never changed", {"outfile": infile}),
+    ):
+        with pytest.raises(error, match=words):
+            run(TASKS["goodtool"], **{"infile": infile, "outfile": out, **wrong})
+    assert not out.exists()
+
+
+def test_lists_of_files(headas: Path, infile: Path, tmp_path: Path):
+    task = Task("listtool", inputs=("infile",), lists=("infile",), outputs={"outfile": "fits"})
+    stand_ins.add_tool(headas, "listtool", stand_ins.IN_OUT, 'cat "${infile#@}"; fits "$outfile"\n')
+    (tmp_path / "some.lis").write_text(f"# files\n{infile}[1]\n\n{infile}\n")
+    for files in ([infile, infile], f"@{tmp_path / 'some.lis'}"):
+        result = run(task, infile=files, outfile=tmp_path / "out.fits", overwrite=True)
+        assert result.log.count("in__1___odd_name.fits") == 2, result.log
+    assert "[1]" in result.log
+
+
+def test_folders_whose_names_tools_cannot_read(headas: Path, infile: Path, tmp_path: Path):
+    folder = tmp_path / "a b; c:d [e]"
+    folder.mkdir()
+    result = go("goodtool", infile, folder / "out (1), of+many.fits", mark=12)
+    assert mark_of(folder / "out (1), of+many.fits") == 12
+    assert result.values["outfile"] == "out__1___of_many.fits"
+    assert go("goodtool", infile, folder / "out (1), of+many.fits", mark=12).cached
+    assert not list(folder.glob(".batx/calls/work/*"))
+
+
+def test_a_tool_that_removes_its_input_fails(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "thieftool", stand_ins.IN_OUT, 'fits "$outfile"; rm "$(readlink "$infile")"\n')
+    with pytest.raises(ToolError, match="changed its input"):
+        run(
+            Task("thieftool", inputs=("infile",), outputs={"outfile": "fits"}),
+            infile=infile,
+            outfile=tmp_path / "o",
+        )
+
+
+def test_a_file_without_end_is_limited(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "bigtool", stand_ins.IN_OUT, 'cat /dev/zero > "$outfile"; exit 5\n')
+    task = Task("bigtool", inputs=("infile",), outputs={"outfile": "fits"})
+    with pytest.raises(ToolError, match="return code 5"):
+        run(task, infile=infile, outfile=tmp_path / "o", file_limit=100000, timeout=30)
+
+
+def test_a_link_is_no_output(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "linktool", stand_ins.IN_OUT, 'ln -s /etc/hostname "$outfile"\n')
+    with pytest.raises(ToolError, match="only a link"):
+        run(
+            Task("linktool", inputs=("infile",), outputs={"outfile": "any"}),
+            infile=infile,
+            outfile=tmp_path / "o",
+        )
 
 
 def test_without_the_software(infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from matplotlib.figure import Figure
 from mission_inputs import DEC, RA, event_list
 
 import batx
@@ -181,6 +183,14 @@ def test_image_is_written_with_its_sky(events, tmp_path):
     assert sky_of(lost).wcs.compare(sky_of(events).wcs, tolerance=1e-12)
 
 
+def test_centre_in_any_form(events):
+    one, other, third = (
+        batx.count_image(events, center=center, size=20)
+        for center in ((RA, DEC), [RA * units.deg, DEC * units.deg], SkyCoord(RA, DEC, unit="deg"))
+    )
+    assert one.identical(other) and one.identical(third)
+
+
 def test_images_that_cannot_be(events):
     with pytest.raises(ValueRangeError, match="bin"):
         batx.count_image(events, bin=0)
@@ -190,6 +200,14 @@ def test_images_that_cannot_be(events):
         batx.count_image(events, center=(RA, DEC))
     with pytest.raises(EmptySelectionError):
         batx.count_image(events, channels=(5000, 6000))
+    for wrong in (
+        {"channels": 5},
+        {"channels": (9, 3)},
+        {"energy": [1, 2, 3]},
+        {"energy": (1, 2), "channels": (1, 2)},
+    ):
+        with pytest.raises(ValueRangeError, match="count_image"):
+            batx.count_image(events, **wrong)
     with pytest.raises(MissingVariableError):
         batx.count_image(events.drop_vars("x"))
     with pytest.raises(KindError):
@@ -374,3 +392,64 @@ def test_thresholds_by_product():
     assert threshold_of(limits, "mos1", "curve") == 0.5
     assert threshold_of(limits, "mos2", "curve") == 0.35
     assert threshold_of({}, "pn", "image") is None
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
+
+
+def test_grid_of_epochs(events):
+    images = [
+        batx.count_image(event_list(XRT, 1, start=3e8 + day * 86400), bin=2, center=(RA, DEC), size=200)
+        for day in (0, 12, 40)
+    ]
+    source = circle(RA, DEC, 47 / 3600)
+    page = Figure()
+    panels = batx.plot_epochs(images, page, regions=[source], columns=2)
+    titles = [panel.get_title(loc="left") for panel in panels]
+    assert titles == ["day 0.0, 1.8 ks", "day 12.0, 1.8 ks", "day 40.0, 1.8 ks"]
+    for panel in panels:
+        (patch,) = panel.patches
+        x, y = patch.center
+        left, right = panel.get_xlim()
+        assert (x, y) == pytest.approx((99.5, 99.5), abs=0.6)
+        assert patch.radius == pytest.approx(47 / 4.714, rel=1e-3)
+        assert left < x < right
+    later = batx.plot_epochs(
+        images[:1], Figure(), t0=float(batx.met.met_to_mjd(3e8 - 86400.0, attrs=XRT_TIME))
+    )
+    assert later[0].get_title(loc="left").startswith("day 1.0")
+
+
+XRT_TIME = {"mjdref_int": 51910, "mjdref_frac": 0.00074287037, "utcf": -6.0, "telescope": "SWIFT"}
+
+
+def test_grids_that_cannot_be(events):
+    image = batx.count_image(events, bin=4, center=(RA, DEC), size=50)
+    with pytest.raises(EmptySelectionError):
+        batx.plot_epochs([])
+    with pytest.raises(KindError, match="coordinates of the sky"):
+        batx.plot_epochs([image.drop_vars("wcs")])
+    with pytest.raises(ValueRangeError, match="37 images"):
+        batx.plot_epochs([image] * 37)
+    with pytest.raises(ValueRangeError, match="own_regions"):
+        batx.plot_epochs([image], own_regions=[[], []])
+    with pytest.raises(ValueRangeError, match="t0"):
+        batx.plot_epochs([image], Figure(), t0="soon")
+
+
+def test_selection(events):
+    table = pd.DataFrame(
+        {"obs_id": ["a", "b", "c"], "start_mjd": [5e4, 5e4 + 3, np.nan], "exposure": [2e3, 50.0, 1.0]}
+    )
+    panel = batx.plot_selection(table, Figure(), min_exposure=100)
+    assert panel.get_title(loc="left") == "1 of 2 observations, 2.0 ks"
+    rates = table.assign(
+        stop_mjd=table.start_mjd + 1, rate=[1.0, 2.0, 3.0], rate_err=0.1, name=["A", "B", "A"]
+    )
+    assert len(batx.plot_rates(rates, Figure()).containers) == 2
+    with pytest.raises(ValueRangeError, match="exposure"):
+        batx.plot_selection(table.drop(columns="exposure"), Figure())
+    with pytest.raises(EmptySelectionError):
+        batx.plot_selection(table[2:], Figure())
+    with pytest.raises(EmptySelectionError):
+        batx.plot_rates(rates[2:], Figure())

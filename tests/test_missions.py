@@ -151,6 +151,41 @@ def test_real_missions_open_and_fit(shared):
     assert table["start_mjd"].iloc[0] == pytest.approx(58606.868, abs=0.01)
 
 
+def test_two_components_of_a_real_spectrum(shared):
+    """The start decides: from most black bodies the fit ends without any, 211 higher."""
+    folder = shared / "data/xmm"
+    how = {"energy": (0.3, 10), "errors": "covariance"}
+    free = batx.fit(folder / "PN_spectrum_grp20.fits", "tbabs*(bbody+powerlaw)", **how)
+    assert free.converged
+    assert float(free.statistic) == pytest.approx(129.02, abs=0.05)
+    assert float(free.sel(parameter="kt").value) == pytest.approx(0.779, abs=0.01)
+    near = batx.fit(
+        folder / "PN_spectrum_grp20.fits", "tbabs*(bbody+powerlaw)", parameters={"kt": 0.7}, **how
+    )
+    np.testing.assert_allclose(free.value, near.value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_are_found_from_nothing(seed):
+    """No fit of simulated counts ends higher than one that starts from the truth."""
+    rng = np.random.default_rng(seed)
+    _, _, response = epochs(1)
+    low, high = response.energy_in_bnds.values.T
+    model = batx.spectral_model("tbabs*(bbody+bremss)")
+    truth = [10 ** rng.uniform(-2, 0.3), 10 ** rng.uniform(-1, 0.5), 1e-3, 10 ** rng.uniform(0, 1), 0.05]
+    photons = model.density(0.5 * (low + high), np.array(truth)) * (high - low)
+    drawn = rng.poisson(photons @ response.matrix.values * 3000.0)
+    one = build(
+        "spectrum",
+        {"channel": np.arange(97), "counts": drawn, "exposure": ((), 3000.0)},
+        {"statistic": "poisson", "weighting": "none"},
+    )
+    how = {"response": response, "energy": (0.4, 9), "errors": "covariance"}
+    start = dict(zip(model.names, truth, strict=True))
+    found, known = one.bat.fit(model, **how), one.bat.fit(model, parameters=start, **how)
+    assert float(found.statistic) < float(known.statistic) + 0.1
+
+
 # --- sums and tables ---------------------------------------------------------------------------------------
 
 

@@ -112,6 +112,10 @@ def test_response_of_a_place(tmp_path):
     made = batx.open_dataset(out)
     np.testing.assert_allclose(made.matrix, batx.response(imx=0.5, imy=0.2).matrix, rtol=1e-6, atol=1e-12)
     assert run("response", "-o", tmp_path / "none.rsp").exit_code != 0
+    done = run("response", "--survey", "-o", tmp_path / "survey.rsp")
+    assert done.exit_code == 0, done.output
+    assert batx.open_dataset(tmp_path / "survey.rsp").sizes["channel"] == 8
+    assert run("response", "--survey", "--place", 0, 0, "-o", tmp_path / "no.rsp").exit_code == 2
 
 
 # --- pictures ----------------------------------------------------------------------------------------------

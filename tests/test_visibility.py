@@ -172,6 +172,19 @@ def test_the_coded_fraction_is_that_of_the_trace() -> None:
     assert np.isnan(behind["imx"]).all()
 
 
+def test_a_pointing_that_is_kept_is_an_attitude() -> None:
+    times = [T0, T0 + 500.0]
+    options = {"times": times, "constraints": "field", "utcf": -22.5}
+    seen = batx.visibility(150.0, 30.0, attitude=(150.0, 30.0, 40.0), **options)
+    np.testing.assert_allclose(seen["theta"], 0.0, atol=1e-6)
+    off = batx.visibility(150.0, 40.0, attitude=(150.0, 30.0, 0.0), aperture=simulate.aperture(), **options)
+    np.testing.assert_allclose(off["theta"], 10.0, atol=1e-9)
+    np.testing.assert_allclose(off["imy"], np.tan(np.deg2rad(10.0)), atol=1e-12)
+    assert bool((off["pcode"] == 1).all())
+    with pytest.raises(AttitudeError, match="right ascension, declination and roll"):
+        batx.visibility(150.0, 30.0, attitude=(150.0, 30.0), **options)
+
+
 def test_the_pointing_of_an_orbit_table_is_its_attitude() -> None:
     angles = {"ra": [10.0, 200.0, np.nan], "dec": [-80.0, 30.0, 0.0], "roll": [5.0, 300.0, 0.0]}
     table = orbit([0.0, 1.0, 2.0], **angles)

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 from fit_inputs import counts, expected, rates, response
 from test_sessions import is_gone
 from xspec_inputs import CASES, ranges, reference
 
 import batx
+from batx.cli import main
 from batx.errors import EngineError, EngineTimeoutError, MissingPackageError, ModelError, ValueRangeError
 from batx.xspec import Xspec, probe
 
@@ -415,6 +417,30 @@ def test_wrong_settings_are_refused() -> None:
             fitted("xspec", SPECTRUM, **how)
     with pytest.raises(ValueRangeError, match="timeout"):
         Xspec(timeout=0.0)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batx.to_fits(SPECTRUM, tmp_path / "a.pha")
+    batx.to_fits(response(), tmp_path / "r.rsp")
+    words = [
+        "fit",
+        tmp_path / "a.pha",
+        "--response",
+        tmp_path / "r.rsp",
+        "--energy",
+        15,
+        150,
+        "--engine",
+        "xspec",
+    ]
+    made = CliRunner().invoke(main, [str(word) for word in [*words, "-o", tmp_path / "fit.nc"]])
+    assert made.exit_code == 0, made.output
+    assert "flux 15-150 keV" in made.output
+    assert batx.open_dataset(tmp_path / "fit.nc").attrs["engine"].startswith("XSPEC")
+    monkeypatch.delenv("PYTHONPATH")
+    refused = CliRunner().invoke(main, [str(word) for word in words])
+    assert refused.exit_code != 0
+    assert "has no module xspec" in refused.output + str(refused.exception)
 
 
 # ---------------------------------------------------------------- finding it

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batx.archive.layouts import Mission, mirror_list, mission_of, obs_id_text
-from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError
+from batx.errors import BatxWarning, DownloadError, MissingFileError, QueryError, ValueRangeError
 from batx.transfer import Entry, Item, Limits, Progress, data_directory, download_all, entries
 from batx.transfer.limits import shown
 from batx.transfer.listings import joined
@@ -41,6 +41,8 @@ class Planned:
         Whether `size` is exact; the pages of web servers round it.
     there
         Whether it is on disk.
+    differs
+        Whether the one on disk has another size than that in the archive.
     """
 
     obs_id: str
@@ -49,6 +51,7 @@ class Planned:
     size: int | None
     exact: bool
     there: bool
+    differs: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Plan:
     quicklook
         Observations of which there are only quick-look data as yet; these are kept apart, in
         ``<data>/quicklook``.
+    limits
+        What the transfers may take.
+    overwrite
+        Whether files that differ from those in the archive are replaced.
     """
 
     data: Path
@@ -73,11 +80,12 @@ class Plan:
     folders: dict[str, Path]
     quicklook: tuple[str, ...] = ()
     limits: Limits | None = field(default=None, repr=False)
+    overwrite: bool = False
 
     @property
     def left(self) -> tuple[Planned, ...]:
         """The files that are to be fetched."""
-        return tuple(file for file in self.files if not file.there)
+        return tuple(file for file in self.files if not file.there or (self.overwrite and file.differs))
 
     @property
     def size(self) -> int:
@@ -93,14 +101,19 @@ class Plan:
             As `batx.transfer.download_all`.
         """
         items = [Item(file.name, file.urls, file.size if file.exact else None) for file in self.left]
-        download_all(items, self.data, limits=self.limits, progress=progress)
+        kept = [file.name for file in self.files if file.differs and not self.overwrite]
+        if kept:
+            few = ", ".join(kept[:3]) + (", ..." if len(kept) > 3 else "")
+            text = f"{len(kept)} file(s) on disk have another size than in the archive and are kept: {few}"
+            warnings.warn(f"{text}; fetch them anew with overwrite=True", BatxWarning, stacklevel=2)
+        download_all(items, self.data, overwrite=self.overwrite, limits=self.limits, progress=progress)
         return list(self.folders.values())
 
     def __str__(self) -> str:
         lines = []
         for obs_id, folder in self.folders.items():
             files = [file for file in self.files if file.obs_id == obs_id]
-            left = [file for file in files if not file.there]
+            left = [file for file in self.left if file.obs_id == obs_id]
             size = sum(file.size or 0 for file in left) / 1e6
             kind = " (quick-look)" if obs_id in self.quicklook else ""
             lines.append(f"{obs_id}{kind}: {len(left)} of {len(files)} files, {size:.1f} MB, to {folder}")
@@ -118,6 +131,7 @@ def fetch(
     mirrors: str | os.PathLike[str] | Sequence[str] | None = None,
     quicklook: bool = True,
     offline: bool = False,
+    overwrite: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
@@ -147,6 +161,9 @@ def fetch(
         Whether to look for Swift quick-look data of observations that the archive does not have.
     offline
         Use what is there, and do not look anywhere else.
+    overwrite
+        Whether to replace files on disk that have another size than those in the archive, which processes
+        data anew from time to time.
     limits, progress
         As for `batx.transfer.download`.
 
@@ -168,7 +185,8 @@ def fetch(
     Warns
     -----
     BatxWarning
-        If no mirror can be reached and what is there is used; if there are only quick-look data.
+        If no mirror can be reached and what is there is used; if there are only quick-look data; if files
+        on disk differ from those in the archive and are kept.
 
     Examples
     --------
@@ -188,6 +206,7 @@ def fetch(
         mirrors=mirrors,
         quicklook=quicklook,
         offline=offline,
+        overwrite=overwrite,
         limits=limits,
     )
     return made.fetch(progress)
@@ -203,6 +222,7 @@ def plan(
     mirrors: str | os.PathLike[str] | Sequence[str] | None = None,
     quicklook: bool = True,
     offline: bool = False,
+    overwrite: bool = False,
     limits: Limits | None = None,
     step: Callable[[str], None] | None = None,
 ) -> Plan:
@@ -248,7 +268,7 @@ def plan(
         files += found.files
         if found.quicklook:
             early.append(obs_id)
-    return Plan(request.data, tuple(files), folders, tuple(early), limits)
+    return Plan(request.data, tuple(files), folders, tuple(early), limits, overwrite)
 
 
 @dataclass(frozen=True)
@@ -339,9 +359,10 @@ def _months(
 
         try:
             known |= start_times(unknown, limits=request.limits)
-        except (DownloadError, OSError) as error:
+        except QueryError as error:
             if not all(_on_disk(obs_id, request) for obs_id in unknown):
-                raise
+                hint = "a table with the columns obsid and start_time (MJD) does without this question"
+                raise QueryError(f"{error}; {hint}") from None
             warnings.warn(f"{error}; what is on disk is used", BatxWarning, stacklevel=4)
     return {obs_id: month_names(time) for obs_id, time in known.items() if time is not None}
 
@@ -460,7 +481,7 @@ def planned_files(
             tuple(joined(place, below) for place in places),
             entry.size,
             entry.exact,
-            _is_there(data, f"{name}/{below}", entry),
+            *_state(data, f"{name}/{below}", entry),
         )
         for below, entry in _walk(top, folder, limits, 1)
         if takes(below)
@@ -483,12 +504,19 @@ def _walk(url: str, path: str, limits: Limits | None, depth: int) -> list[tuple[
     return found
 
 
-def _is_there(data: Path, name: str, entry: Entry) -> bool:
-    """Return whether a file is on disk, also if it was unzipped; a file of another size is not this one."""
+#: directory pages give two digits of a size, or three
+_ROUNDING = 0.06
+
+
+def _state(data: Path, name: str, entry: Entry) -> tuple[bool, bool]:
+    """Return whether a file is on disk, also if it was unzipped, and whether it has another size."""
     path = inside(data, name)
-    if path.is_file():
-        return not entry.exact or path.stat().st_size == entry.size
-    return path.suffix == ".gz" and path.with_suffix("").is_file()
+    if not path.is_file():
+        return path.suffix == ".gz" and path.with_suffix("").is_file(), False
+    if entry.size is None:
+        return True, False
+    allowed = 0.0 if entry.exact or entry.size < 1000 else _ROUNDING * entry.size
+    return True, abs(path.stat().st_size - entry.size) > allowed
 
 
 def _quicklook(obs_id: str, request: _Request) -> _Found | None:

@@ -52,6 +52,7 @@ _MISSIONS = ("swift", "nustar", "xmm")
     "--quicklook/--no-quicklook", default=True, help="Look for quick-look data of new observations."
 )
 @click.option("--offline", is_flag=True, help="Only see whether the data are there.")
+@click.option("--overwrite", is_flag=True, help="Replace files that differ from those in the archive.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched.")
 @click.option(
     "--connections", type=click.IntRange(1, 16), default=4, show_default=True, help="Files at a time."
@@ -66,6 +67,7 @@ def fetch(
     trigger: bool,
     quicklook: bool,
     offline: bool,
+    overwrite: bool,
     dry_run: bool,
     connections: int,
 ) -> None:
@@ -94,15 +96,15 @@ def fetch(
                 instruments=instruments or None,
                 match=match or None,
                 offline=offline,
+                overwrite=overwrite,
                 step=step,
                 **common,
             )
     _show(made)
     if dry_run:
         return
-    if made.left:
-        with _bar(made) as advance:
-            made.fetch(advance)
+    with _bar(made) as advance:
+        made.fetch(advance)
     folders = list(dict.fromkeys(made.folders.values()))
     if trigger:
         with progress() as step:
@@ -118,7 +120,7 @@ def _show(made: Plan) -> None:
     rows = []
     for obs_id, folder in made.folders.items():
         files = [file for file in made.files if file.obs_id == obs_id]
-        left = [file for file in files if not file.there]
+        left = [file for file in made.left if file.obs_id == obs_id]
         kind = "quick-look" if obs_id in made.quicklook else ""
         size = sum(file.size or 0 for file in left)
         rows.append([obs_id, kind, str(len(files)), str(len(left)), f"{size / 1e6:.1f} MB", str(folder)])

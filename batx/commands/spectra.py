@@ -202,6 +202,7 @@ def limit(
 @click.command(cls=Command)
 @click.argument("spectrum", type=EXISTING, required=False)
 @click.option("--place", type=(float, float), help="IMX and IMY, in place of those of the spectrum.")
+@click.option("--survey", is_flag=True, help="That of sums of the survey, in its eight bands.")
 @click.option("--channels", type=Edges(), help="Edges of the channels, keV.")
 @click.option("--parameters", type=EXISTING, help="Parameter file of the calibration (with --depth).")
 @click.option("--depth", type=EXISTING, help="Depth file of the calibration: the response is computed.")
@@ -211,6 +212,7 @@ def limit(
 def response(
     spectrum: Path | None,
     place: tuple[float, float] | None,
+    survey: bool,
     channels: list[float] | None,
     parameters: Path | None,
     depth: Path | None,
@@ -220,17 +222,22 @@ def response(
     """Write the response of BAT for a spectrum, or for a place in the field."""
     import batx
 
+    if survey and any(given is not None for given in (spectrum, place, channels, parameters, depth)):
+        raise click.UsageError("--survey says all; give nothing else with it")
     refuse_existing(overwrite, output)
     with progress() as step:
         step("computing")
         imx, imy = place if place else (None, None)
-        made = batx.response(
-            batx.open_dataset(spectrum) if spectrum else None,
-            imx=imx,
-            imy=imy,
-            channels=channels,
-            parameters=parameters,
-            depth=depth,
-        )
+        if survey:
+            made = batx.survey_response()
+        else:
+            made = batx.response(
+                batx.open_dataset(spectrum) if spectrum else None,
+                imx=imx,
+                imy=imy,
+                channels=channels,
+                parameters=parameters,
+                depth=depth,
+            )
         path = write(made, output, overwrite)
     click.echo(f"wrote {path}")

@@ -26,6 +26,8 @@ def fault_of(path: Path, kind: str) -> str:
     >>> fault_of(Path("/nowhere/a.fits"), "fits")
     'is not there'
     """
+    if path.is_symlink():
+        return "is only a link"
     if not path.exists():
         return "is not there"
     if kind == "folder":

@@ -11,12 +11,13 @@ import xarray as xr
 
 from batx.errors import KindError, ValueRangeError
 from batx.heasoft.engine import Bench, joined, number, squeezed, yes
-from batx.schema import require_kind
+from batx.schema import build, require_kind
+from batx.units import to_value
 
 if TYPE_CHECKING:
     from batx.heasoft.engine import Engine
 
-__all__ = ["background_maps", "clean", "detect", "hot_pixels", "sky_image"]
+__all__ = ["background_maps", "clean", "detect", "hot_pixels", "photometry", "sky_image"]
 
 _VERSIONS = ("cleaned", "bkgcleaned", "srccleaned", "fit", "bkgfit", "srcfit")
 _BALANCE = {"short_edges": "ShortEdges", "long_edges": "LongEdges", "in_out": "InOut"}
@@ -227,7 +228,7 @@ def _searched(
         "infile": bench.write(plain, "sky.img"),
         "outfile": bench.path("sources.fits"),
         "snrthresh": take("snr", 6.0),
-        "incatalog": bench.write_optional(catalog, "catalog.fits"),
+        "incatalog": _known(bench, catalog),
         "pcodethresh": take("pcode_min", None),
         "bkgpcodethresh": take("bkg_pcode_min", None),
         "bkgwindowtype": take("window", None),
@@ -246,6 +247,55 @@ def _searched(
     return parameters | more, coded
 
 
+def _known(bench: Bench, catalog: xr.Dataset | None) -> Path | None:
+    """Write a catalogue of known sources, with the numbers that the tool asks for."""
+    if catalog is None:
+        return None
+    if "catnum" not in catalog:
+        numbers = np.arange(1, catalog.sizes["source"] + 1, dtype=np.int32)
+        catalog = catalog.assign(catnum=("source", numbers, {"units": "1", "fits_name": "CATNUM"}))
+    return bench.write(catalog, "catalog.fits")
+
+
+def photometry(
+    engine: Engine,
+    image: xr.Dataset,
+    ra: Any,
+    dec: Any = None,
+    *,
+    frame: str = "sky",
+    fit_background: bool | None = None,
+    psf: str | None = None,
+    fwhm: Any = None,
+    psf_top: Any = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Return rates that batcelldetect fits at given places; arguments as for `batx.photometry`.
+
+    Places that the tool leaves out (not coded) are not in the result.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.photometry(batx.schema.build("events", {"time": [0.0]}), 1.0, 2.0, engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    if frame != "sky":
+        raise ValueRangeError("photometry: the engine heasoft takes places on the sky")
+    require_kind(image, "sky_image", operation="photometry by the engine heasoft")
+    if isinstance(ra, xr.Dataset):
+        catalog = ra
+    else:
+        if hasattr(ra, "icrs"):
+            ra, dec = ra.icrs.ra.deg, ra.icrs.dec.deg
+        places = [np.atleast_1d(to_value(one, "deg", name)) for one, name in ((ra, "ra"), (dec, "dec"))]
+        names = [f"source_{i}" for i in range(1, places[0].size + 1)]
+        catalog = build("catalog", {"name": names, "ra": places[0], "dec": places[1]})
+    given = {"fit_background": fit_background, "psf": psf, "fwhm": fwhm, "psf_top": psf_top}
+    return detect(engine, image, catalog=catalog, search=False, verb="photometry", **given, **options)
+
+
 def detect(
     engine: Engine,
     image: xr.Dataset,
@@ -259,11 +309,14 @@ def detect(
     min_pixels: int | None = None,
     edges: bool | None = None,
     distortion: Any = None,
+    search: bool = True,
+    verb: str = "detect",
     **options: Any,
 ) -> xr.Dataset:
     """Return the sources that batcelldetect finds; arguments as for `batx.detect`.
 
     Columns that `batx.detect` has too have its names and units; the others stay as the tool writes them.
+    Without `search` only known sources are fitted.
 
     Examples
     --------
@@ -280,10 +333,11 @@ def detect(
         text: str | None = f"{width or 0.37413:g}:FIT"
     else:
         text = None if width is None else f"{width:g}"
-    with engine.bench("detect") as bench:
+    with engine.bench(verb) as bench:
         options.pop("oversampling", None)
         held = fit_positions is False or fit_positions is None
         more = {
+            "srcdetect": None if search else "NO",
             "posfit": yes(not held),
             "posfitwindow": None if held or fit_positions is True else number(fit_positions, "deg", "posfit"),
             "psfshape": shapes[psf] if psf else None,

@@ -40,11 +40,15 @@ _VERBS = {
     "clean": "counterparts_images",
     "sky_image": "counterparts_images",
     "detect": "counterparts_images",
+    "photometry": "counterparts_images",
     "background_maps": "counterparts_images",
     "response": "counterparts_spectra",
     "add_systematics": "counterparts_spectra",
     "add_position": "counterparts_spectra",
     "group": "counterparts_spectra",
+    "visibility_gti": "counterparts_orbit",
+    "occultation": "counterparts_orbit",
+    "gti_from_housekeeping": "counterparts_orbit",
 }
 
 

@@ -68,7 +68,7 @@ class Heasoftpy(Subprocess):
             settings = {**os.environ, **({} if self.place is None else {"HEADAS": str(self.place)})}
             found = probe(self._python, module="heasoftpy", variable=_VARIABLE, environment=settings)
             if found.python is None:
-                raise ToolMissingError(f"backend 'heasoftpy': {found.problem}. {found.remedy}")
+                raise ToolMissingError(f"backend 'heasoftpy': {found.problem}; {found.remedy}")
             self._found = found.python
         return self._found
 

@@ -24,7 +24,7 @@ from batx.heasoft.processes import Ending
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan, publish, stage
+from batx.heasoft.staging import Plan, is_plain, publish, stage
 
 __all__ = ["Making"]
 
@@ -129,9 +129,9 @@ class Making:
 
     def _fault(self, call: Call, ending: Ending, before: dict[Path, tuple[int, ...]]) -> str:
         """Return why a run is no success, empty if it is one."""
-        if changed := [
-            str(path) for path, state in state_of(self._files()).items() if before.get(path) != state
-        ]:
+        after = state_of(self._files())
+        changed = [str(path) for path in {**before, **after} if before.get(path) != after.get(path)]
+        if changed:
             return f"changed its input {', '.join(changed[:3])}, which batx does not permit"
         if ending.reason == "timeout":
             return f"did not end within {self.call.timeout:g} s and was ended"
@@ -300,8 +300,15 @@ def _workshop(home: Path) -> Iterator[Path]:
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
     with FileLock(home / f"{name}.lock"):
-        folder.mkdir(mode=0o700)
+        _make_private(folder)
         try:
-            yield folder
+            if is_plain(folder):
+                yield folder
+                return
+            # tools separate lists of folders by blanks and colons, and cut long names
+            with tempfile.TemporaryDirectory(prefix="batx-") as short:
+                seen = Path(short) / "work"
+                seen.symlink_to(folder)
+                yield seen
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,10 +7,11 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batx.errors import MissingFileError, WriteError
+from batx.errors import FileFormatError, MissingFileError, WriteError
 
 __all__ = ["Checksums", "read_record", "unchanged", "write_private", "write_record"]
 
@@ -44,6 +45,8 @@ class Checksums:
             return self._known[place]
         except FileNotFoundError as error:
             raise MissingFileError(f"{path} is gone") from error
+        except OSError as error:
+            raise FileFormatError(f"cannot read {path}: {error.strerror or error}") from error
 
     def _folder(self, path: Path) -> str:
         total = hashlib.sha256()
@@ -65,7 +68,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def state_of(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
-    """Return size, time of change and number of every file; folders are looked into.
+    """Return size, time of change and number of every file that is there; folders are looked into.
 
     Examples
     --------
@@ -73,7 +76,11 @@ def state_of(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
     {}
     """
     files = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    return {file: _state(file) for file in files}
+    found = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            found[file] = _state(file)
+    return found
 
 
 def _digest(path: Path) -> str:

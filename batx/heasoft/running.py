@@ -56,9 +56,11 @@ def request(
     spec = known_task(task) if isinstance(task, str) else task
     if twice := sorted(set(parameters or {}) & set(more)):
         raise ParameterError(f"{spec.name}: {', '.join(twice)} is given twice")
-    limit = spec.timeout if timeout is None else float(timeout)
-    if not limit > 0:
-        raise ParameterError(f"found timeout = {timeout!r}, expected seconds above 0 (inf for no limit)")
+    limit = _positive("timeout", spec.timeout if timeout is None else timeout)
+    settings = dict(environment or {})
+    for name, value in settings.items():
+        if not (isinstance(name, str) and isinstance(value, str)) or not name or "=" in name:
+            raise ParameterError(f"environment: found {name!r}, expected names and values that are text")
     return Request(
         spec,
         {**dict(parameters or {}), **more},
@@ -69,11 +71,22 @@ def request(
         timeout=limit,
         overwrite=overwrite,
         again=again,
-        options=tuple(options),
-        environment=dict(environment or {}),
-        log_limit=log_limit,
-        file_limit=file_limit,
+        options=tuple(map(str, options)),
+        environment=settings,
+        log_limit=int(_positive("log_limit", log_limit)),
+        file_limit=int(_positive("file_limit", file_limit) if file_limit else 0),
     )
+
+
+def _positive(name: str, value: Any) -> float:
+    """Return a number of seconds or bytes above 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not number > 0:
+        raise ParameterError(f"found {name} = {value!r}, expected a number above 0 (inf for no time limit)")
+    return number
 
 
 def run(task: str | Task, parameters: Mapping[str, Any] | None = None, /, **options: Any) -> Result:

@@ -15,14 +15,14 @@ from typing import Any
 from batx.errors import FileFormatError, MissingFileError, ParameterError, ToolError, WriteError
 from batx.heasoft.specs import Task
 
-__all__ = ["Plan", "plan_files", "publish", "stage"]
+__all__ = ["Plan", "is_plain", "plan_files", "publish", "stage"]
 
 #: what stands in place of a file's name
 _WORD = re.compile(r"\s*(none|-|infile|default|indef|auto|caldb.*|remote.*|append.*|https?://.*|)\s*", re.I)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 #: a full name that every tool can read
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,200}")
-_SUFFIX = re.compile(r"(.+?)(\[.*\]|\+\d+|:[A-Za-z_]\w*(?::\w+)?)$", re.DOTALL)
+_SUFFIX = re.compile(r"(\+\d+)?(\[.*\])?|:[A-Za-z_]\w*(:\w+)?", re.DOTALL)
 
 
 @dataclass
@@ -150,6 +150,8 @@ def _edited(task: Task, name: str, outputs: dict[str, Any]) -> Path:
 
 def _target(value: str | os.PathLike[str], name: str) -> Path:
     text = os.fspath(value).removeprefix("!")
+    if not text or any(ord(letter) < 32 for letter in text):
+        raise ParameterError(f"found {text!r} for {name}, expected the name of a file to be written")
     target = Path(text).expanduser().absolute()
     _folder(target.parent, name)
     return target
@@ -188,7 +190,7 @@ def _plan_input(task: Task, plan: Plan, name: str, value: Any) -> None:
     text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     found = _split(text)
     if found:
-        plan.inputs[name] = [found]
+        plan.inputs[name] = [_ordinary(task, name, found)]
     elif either:
         plan.texts[name] = value
     elif _WORD.fullmatch(text):
@@ -215,12 +217,11 @@ def _split(text: str) -> tuple[Path, str] | None:
     path = Path(text).expanduser()
     if path.exists():
         return path.absolute(), ""
-    found = _SUFFIX.fullmatch(text)
-    while found:
-        path = Path(found[1]).expanduser()
-        if path.exists():
-            return path.absolute(), text[len(found[1]) :]
-        found = _SUFFIX.fullmatch(found[1])
+    # brackets and signs may be in the name, too: the longest name that exists is meant
+    for place in sorted((found.start() for found in re.finditer(r"[\[+:]", text)), reverse=True):
+        path = Path(text[:place]).expanduser()
+        if _SUFFIX.fullmatch(text[place:]) and path.exists():
+            return path.absolute(), text[place:]
     return None
 
 
@@ -229,6 +230,13 @@ def _source(task: Task, name: str, value: Any) -> tuple[Path, str]:
     found = _split(text)
     if found is None:
         raise MissingFileError(f"{task.name}: there is no file {text!r} for {name}")
+    return _ordinary(task, name, found)
+
+
+def _ordinary(task: Task, name: str, found: tuple[Path, str]) -> tuple[Path, str]:
+    """Return a file or folder; refuse pipes and devices, which would be waited for without end."""
+    if not (found[0].is_file() or found[0].is_dir()):
+        raise FileFormatError(f"{task.name}: {found[0]} for {name} is neither a file nor a folder")
     return found
 
 
@@ -276,7 +284,7 @@ def stage(task: Task, plan: Plan, folder: Path) -> tuple[dict[str, str], dict[st
             for path, suffix in files:
                 link = _link(path, folder, len(originals))
                 originals[link] = path
-                own = task.absolute and _PLAIN.fullmatch(str(path))
+                own = task.absolute and is_plain(path)
                 names.append((str(path) if own else _seen(task, folder, link)) + suffix)
             parameters[name] = names[0] if name not in plan.lists else _list_of(task, folder, name, names)
         outputs: dict[str, str] = {}
@@ -320,6 +328,17 @@ def _free_name(name: str, taken: set[str]) -> str:
         number += 1
         place = f"{number}_{safe}"
     return place
+
+
+def is_plain(path: Path) -> bool:
+    """Whether every tool can read the name of a file: no letters with a meaning of their own, not too long.
+
+    Examples
+    --------
+    >>> is_plain(Path("/data/a.fits")), is_plain(Path("/my data/a.fits"))
+    (True, False)
+    """
+    return _PLAIN.fullmatch(str(path)) is not None
 
 
 def _list_of(task: Task, folder: Path, name: str, names: list[str]) -> str:

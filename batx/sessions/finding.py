@@ -20,7 +20,7 @@ spec = importlib.util.find_spec({module!r})
 print("\\n" + json.dumps([sys.executable, None if spec is None else str(spec.origin)]))
 """
 _REMEDY = (
-    "it comes with HEASoft: source its set-up script (headas-init), or name the interpreter that has the "
+    "source the set-up script of HEASoft (headas-init), which has it, or name the interpreter that has the "
     "module {module} with ${variable}"
 )
 

@@ -77,18 +77,18 @@ def session_with(wires: Wires) -> Any:
     pools = optional("urllib3.connectionpool", "archive", "a download")
 
     def known(base: Any) -> Any:
-        class Known(base):
+        class _Known(base):
             def connect(self) -> None:
                 super().connect()
                 wires.connections.add(self)
 
-        return Known
+        return _Known
 
     classes = {}
     for scheme, pool in (("http", pools.HTTPConnectionPool), ("https", pools.HTTPSConnectionPool)):
         classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": known(pool.ConnectionCls)})
 
-    class Adapter(requests.adapters.HTTPAdapter):  # type: ignore[name-defined]
+    class _Adapter(requests.adapters.HTTPAdapter):  # type: ignore[name-defined]
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, **options)
             self.poolmanager.pool_classes_by_scheme = classes
@@ -101,7 +101,7 @@ def session_with(wires: Wires) -> Any:
     session = requests.Session()
     session.headers["User-Agent"] = "batx"
     for scheme in classes:
-        session.mount(f"{scheme}://", Adapter())
+        session.mount(f"{scheme}://", _Adapter())
     # requests would read the whole body of a redirect, however large; they are followed elsewhere
     session.get_redirect_target = lambda response: None
     return session

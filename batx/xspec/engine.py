@@ -154,7 +154,7 @@ class Xspec:
         if self._session is None:
             found = probe(self.python)
             if found.python is None:
-                raise MissingPackageError(f"engine 'xspec': {found.problem}. {found.remedy}")
+                raise MissingPackageError(f"engine 'xspec': {found.problem}; {found.remedy}")
             self._session = Session(
                 "xspec_worker",
                 python=found.python,

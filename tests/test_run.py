@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
+import caldb_tree
 import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
+from astropy.time import Time
 from click.testing import CliRunner
 
 import batx
@@ -22,6 +25,7 @@ from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines import Pipeline, Status, Work, events
 from batx.pipelines.bursts import figures, report
+from batx.provenance import calibration_of
 
 RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
 NAME = "sw00044444000b"
@@ -638,6 +642,61 @@ def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path)
 def test_bad_arguments_are_refused(observed: Path, tmp_path: Path, options: dict[str, Any], said: str):
     with pytest.raises(ValueRangeError, match=said):
         events(observed, tmp_path / "out", **options)
+
+
+def test_a_date_in_any_form_is_the_same_trigger(observed: Path, tmp_path: Path):
+    with fits.open(next((observed / "bat" / "event").iterdir())) as hdus:
+        attrs = {"utcf": hdus["EVENTS"].header["UTCFINIT"]}
+    date = str(batx.met.met_to_utc(START + 12.5, attrs=attrs))
+    forms = [
+        START + 12.5,
+        date,
+        np.datetime64(date),
+        Time(date, scale="utc").tt,
+        np.float32(12.5) * u.s + START * u.s,
+    ]
+    found = [events(observed, tmp_path / "out", trigger=form).run("fetch")[0].facts for form in forms]
+    assert [one["trigger"]["time"] for one in found] == pytest.approx([START + 12.5] * len(forms), abs=1e-3)
+    made = events(
+        observed, tmp_path / "out", foreground=(1 * u.min, np.datetime64(date) + np.timedelta64(1, "D"))
+    )
+    assert made.options["foreground"][0] == 60.0 and isinstance(made.options["foreground"][1], str)
+
+
+def test_an_event_file_takes_mask_and_alignment_of_the_calibration(observed: Path, tmp_path: Path):
+    single = next((observed / "bat" / "event").iterdir())
+    attitude = next((observed / "auxil").glob("*sat*"))
+    made = events(single, tmp_path / "out", calibration=observed / "caldb", attitude=attitude, ra=RA, dec=DEC)
+    made.run("fetch")
+    assert (made.folder / "auxil" / f"{NAME}_aperture.fits").is_file()
+    assert (made.folder / "auxil" / f"{NAME}_teldef.fits").is_file()
+
+
+def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.move(copied / "caldb", tmp_path / "caldb")
+    made = events(copied, tmp_path / "out")
+    assert "found no aperture" in " ".join(made.run("fetch")[0].notes)
+    database = caldb_tree.caldb(tmp_path / "database", [caldb_tree.row("bad.fits", "BADPIX")])
+    folder = database / caldb_tree.BAT / "bcf"
+    rows = [caldb_tree.row("bad.fits", "BADPIX")]
+    for path in sorted((tmp_path / "caldb").iterdir()):
+        name = {"aperture": "CODED_MASK", "alignment": "TELDEF"}.get(batx.open_dataset(path).batx_kind)
+        if name is not None:
+            shutil.copy(path, folder / path.name)
+            limits = ['APERTYPE("FLUX")'] if name == "CODED_MASK" else []
+            rows.append(caldb_tree.row(path.name, name, *limits))
+    bad = np.ones((173, 286), bool)
+    bad[:5] = False
+    batx.combine_masks(bad).bat.to_fits(folder / "bad.fits", overwrite=True)
+    caldb_tree.write_index(database / caldb_tree.BAT / "caldb.indx", rows)
+    monkeypatch.setenv("CALDB", str(database))
+    fetched, _, quality = made.run("quality")
+    assert "found no aperture" not in " ".join(fetched.notes)
+    assert (made.folder / "auxil" / f"{NAME}_aperture.fits").is_file()
+    mask = product(made, f"auxil/{NAME}_qmap.fits")
+    assert not mask.good[:5].any() and quality.facts["enabled"] > quality.facts["good"] > 0
+    record = calibration_of(mask)["bad_pixels"]
+    assert record["file"] == "bad.fits" and record["codename"] == "BADPIX"
 
 
 def test_results_do_not_go_into_the_observation(observed: Path):

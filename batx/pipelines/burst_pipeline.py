@@ -10,7 +10,7 @@ from typing import Any
 
 from batx.archive.swift_tools import trigger_id
 from batx.errors import MissingFileError, ValueRangeError
-from batx.met import to_met
+from batx.met import met_to_utc, to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
 from batx.pipelines.frame import Pipeline, Step
 from batx.reduction import compat_of
@@ -158,7 +158,8 @@ def events(
         that the light curves do not show. If not given: of the messages.
     calibration, attitude, aperture, teldef, detector_mask
         Files to be used in place of those of the observation; `calibration` is a folder (as for
-        `batx.open_observation`).
+        `batx.open_observation`), in which mask, alignment and pulser maps are looked for also for an event
+        file.
     gain_offset
         Gain map, or a folder of them of which the nearest in time serves, for events whose energies were not
         worked out (as for `batx.calibrate_energy`).
@@ -231,7 +232,7 @@ def events(
         "ra": ra,
         "dec": dec,
         "blind": blind,
-        "trigger": trigger if trigger is None or isinstance(trigger, (str, float, int)) else _met(trigger),
+        "trigger": _plain_time(trigger, "trigger"),
         "foreground": _pair("foreground", foreground),
         "background": _pair("background", background),
         "snr": float(snr),
@@ -272,7 +273,19 @@ def _pair(name: str, given: Sequence[Any] | None) -> list[Any] | None:
     """Return start and stop as a list."""
     if given is None:
         return None
-    pair = list(given)
-    if len(pair) != 2 or not float(to_met(pair[0], {"utcf": 0.0})) < float(to_met(pair[1], {"utcf": 0.0})):
+    pair = [_plain_time(one, name) for one in given]
+    ends = [float(to_met(one, {"utcf": 0.0}, name=name)) for one in pair if one is not None]
+    if len(pair) != 2 or len(ends) != 2 or not ends[0] < ends[1]:
         raise ValueRangeError(f"{name}: found {given!r}, expected start and stop")
     return pair
+
+
+def _plain_time(given: Any, name: str) -> Any:
+    """Return a time as a number (MET, or seconds) or as a date (UTC), which records can hold.
+
+    What MET a date is depends on the clock correction of the observation, which is not known here.
+    """
+    if given is None or isinstance(given, (str, int, float)):
+        return given
+    without, shifted = (float(to_met(given, {"utcf": utcf}, name=name)) for utcf in (0.0, 1.0))
+    return without if without == shifted else str(met_to_utc(without, utcf=0.0, precision=6))

@@ -20,6 +20,7 @@ from batx.io.listing import event_files
 from batx.io.open import open_dataset
 from batx.io.store import open_store
 from batx.pipelines.frame import Pipeline, Step, Work
+from batx.pipelines.records import without_nan
 from batx.transfer import data_directory
 
 __all__ = ["glitches"]
@@ -118,7 +119,7 @@ def glitches(
             "search for glitches",
             _search,
             needs=["list"],
-            # not where and by how many: that changes nothing
+            # where files come from changes nothing in a catalogue that is there; it is gone through again
             options=[*_SEARCH, "data", "mirrors", "offline", "workers"],
         ),
         Step("report", "table and picture", _report, needs=["list"], uses=["search"]),
@@ -194,12 +195,19 @@ def _search(work: Work) -> dict[str, Any]:
             # made with other options, or of other observations
             shutil.rmtree(store)
             made = _catalogue(work, listed, store, search)
-    failed = [str(one.message) for one in caught if issubclass(one.category, BatxWarning)]
-    work.notes.extend(failed)
+        except EmptySelectionError as error:
+            raise EmptySelectionError("; ".join([str(error), *_texts(caught)[:1]])) from error
+        finally:
+            failed = _texts(caught)
+            work.notes.extend(failed)
     facts = {"searched": made.sizes["observation"], "glitches": made.sizes["glitch"], "warnings": len(failed)}
     made.close()
     shutil.move(store, work.folder / _STORE)
     return facts
+
+
+def _texts(caught: list[warnings.WarningMessage]) -> list[str]:
+    return [str(one.message) for one in caught if issubclass(one.category, BatxWarning)]
 
 
 def _catalogue(
@@ -278,7 +286,7 @@ def _report(work: Work) -> dict[str, Any]:
     else:
         lines.append(f"search {record.state}: {record.reason}")
     lines += ["", *facts["notes"]] if facts["notes"] else []
-    work.output("result.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    work.output("result.json").write_text(json.dumps(without_nan(facts), indent=1) + "\n", encoding="utf-8")
     work.output("result.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {}
 

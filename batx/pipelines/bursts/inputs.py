@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import find, unindexed
 from batx.detector_masks import combine_masks
-from batx.errors import BatxError, MissingFileError, ValueRangeError
+from batx.errors import BatxError, CalibrationError, MissingFileError, ValueRangeError
 from batx.io.file import FitsFile
 from batx.io.header import keyword
-from batx.io.observation import open_observation
+from batx.io.observation import open_calibration, open_observation
 from batx.io.open import open_dataset
 from batx.io.source import starts_like_fits
 from batx.io.write import to_fits
@@ -46,6 +47,8 @@ OPTIONS = (
 )
 #: parts of an observation that are read
 _FOLDERS = ("bat/event", "bat/hk", "auxil", "tdrss", "caldb")
+#: what the steps take from the calibration database
+_CALIBRATION = ("aperture", "alignment", "bad_pixels", "pulser", "flight_pulser", "residual")
 #: keywords of messages sent down at once, and what they are called here
 _MESSAGE = {
     "BRA_OBJ": "ra",
@@ -101,6 +104,18 @@ def files_of(options: Mapping[str, Any]) -> list[Path]:
     given = [options[name] for name in names]
     for path in map(Path, filter(None, given)):
         files += [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
+    return files + _of_database()
+
+
+def _of_database() -> list[Path]:
+    """Return the files of the calibration database, as far as they are here: one that comes later counts."""
+    plain = unindexed()
+    files = [] if plain is None else sorted(path for path in plain.rglob("*") if path.is_file())
+    for purpose in _CALIBRATION:
+        try:
+            files.append(find(purpose, download=False).path)
+        except CalibrationError:
+            continue
     return files
 
 
@@ -186,7 +201,7 @@ def _parts(source: Path, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
         kind = ds.attrs.get("batx_kind")
         if kind != "events":
             raise MissingFileError(f"{source}: found a file of kind {kind}, expected events")
-        parts = {"events": ds}
+        parts = {"events": ds} | open_calibration(source, options["calibration"])
     else:
         raise MissingFileError(f"{source}: no such file or directory")
     for name, key in (

@@ -20,6 +20,7 @@ from batx.limits import significance, upper_limit
 from batx.pipelines.bursts.light import weighted_events
 from batx.pipelines.bursts.names import BANDS, FLUENCE, Files, interval, one
 from batx.pipelines.frame import Work
+from batx.provenance import calibration_of, with_calibration
 from batx.spectra import spectrum
 from batx.spectrum_errors import add_position, add_systematics
 
@@ -119,28 +120,33 @@ def fits(work: Work) -> dict[str, Any]:
     """
     least = float(work.options["snr"])
     facts: dict[str, Any] = {}
+    left_out: dict[str, int] = {}
     for name in _RATES:
         for path in work.paths("spectra", f"*b_{name}.pha"):
             work.progress(f"fit {name}")
             try:
-                facts[name] = _fitted(work, name, open_dataset(path).load(), least)
+                facts[name] = _fitted(work, name, open_dataset(path).load(), least, left_out)
             except BatxError as error:
                 work.notes.append(f"no fit of '{name}': {_short(error)}")
+    if left_out:
+        counts = ", ".join(f"{name} {number}" for name, number in left_out.items())
+        work.notes.append(f"channels without events, left out of the fits: {counts}")
     return facts
 
 
-def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, Any]:
+def _fitted(
+    work: Work, name: str, made: xr.Dataset, least: float, left_out: dict[str, int]
+) -> dict[str, Any]:
     stem = Files.of(work).name("pha", name)
     empty = made["stat_err"].values == 0
     if empty.any():
         made = made.assign(quality=("channel", np.where(empty, _EMPTY, 0)))
-        channels = "channel" if empty.sum() == 1 else "channels"
-        work.notes.append(f"'{name}': {empty.sum()} {channels} without events left out of the fit")
+        left_out[name] = int(empty.sum())
     snr = float(significance(made, FLUENCE)["snr"])
     facts: dict[str, Any] = {"snr": snr}
     if not snr >= least:
         limits: Any = upper_limit(made, sigma=least, index=[1.0, 2.0], energy=FLUENCE, flux=FLUENCE)
-        to_netcdf(limits, work.output(f"{stem}_limit.nc"))
+        to_netcdf(_served(limits, made), work.output(f"{stem}_limit.nc"))
         work.notes.append(f"'{name}' is at {snr:.1f} sigma, less than {least:g}: a limit instead of a fit")
         return facts | {
             "limit": {"sigma": least, "index": [1.0, 2.0], "flux": limits["flux_limit"].values.tolist()}
@@ -152,7 +158,7 @@ def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, 
         except BatxError as error:
             work.notes.append(f"no fit of '{name}' with {model}: {_short(error)}")
             continue
-        to_netcdf(_beside(found), work.output(f"{stem}_{model}.nc"))
+        to_netcdf(_served(_beside(found), made), work.output(f"{stem}_{model}.nc"))
         facts[model] = _described(found)
         statistic[model] = float(found["statistic"])
     if len(statistic) == len(MODELS):
@@ -161,6 +167,11 @@ def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, 
     elif statistic:
         facts["preferred"] = next(iter(statistic))
     return facts
+
+
+def _served(found: xr.Dataset, spectrum: xr.Dataset) -> xr.Dataset:
+    """Return a result that names the calibration of the spectrum it was made from."""
+    return found.assign_attrs(with_calibration(found.attrs, calibration_of(spectrum)))
 
 
 def _beside(found: xr.Dataset) -> xr.Dataset:

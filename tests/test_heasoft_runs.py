@@ -187,6 +187,23 @@ def test_folders_whose_names_tools_cannot_read(headas: Path, infile: Path, tmp_p
     assert not list(folder.glob(".batx/calls/work/*"))
 
 
+def test_a_tool_that_removes_its_input_fails(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "thieftool", stand_ins.IN_OUT, 'fits "$outfile"; rm "$(readlink "$infile")"\n')
+    with pytest.raises(ToolError, match="changed its input"):
+        run(
+            Task("thieftool", inputs=("infile",), outputs={"outfile": "fits"}),
+            infile=infile,
+            outfile=tmp_path / "o",
+        )
+
+
+def test_a_file_without_end_is_limited(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "bigtool", stand_ins.IN_OUT, 'cat /dev/zero > "$outfile"; exit 5\n')
+    task = Task("bigtool", inputs=("infile",), outputs={"outfile": "fits"})
+    with pytest.raises(ToolError, match="return code 5"):
+        run(task, infile=infile, outfile=tmp_path / "o", file_limit=100000, timeout=30)
+
+
 def test_a_link_is_no_output(headas: Path, infile: Path, tmp_path: Path):
     stand_ins.add_tool(headas, "linktool", stand_ins.IN_OUT, 'ln -s /etc/hostname "$outfile"\n')
     with pytest.raises(ToolError, match="only a link"):

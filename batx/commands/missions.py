@@ -31,7 +31,7 @@ _SOURCE = together(
 
 
 def _run(
-    make: Callable[..., Any], places: tuple[str, ...], output: Path | None, options: dict[str, Any]
+    make: Callable[..., Any], places: tuple[str | Path, ...], output: Path | None, options: dict[str, Any]
 ) -> None:
     """Run a pipeline with the options that were given."""
     control = {name: options.pop(name) for name in ("since", "only", "listed")}
@@ -44,11 +44,11 @@ def _run(
 
 
 @click.command(cls=Command)
-@click.argument("observations", nargs=-1, required=True)
+@click.argument("observations", type=EXISTING, nargs=-1, required=True)
 @_SOURCE
 @click.option("--response", type=EXISTING, help="Redistribution, or a folder of them.  [default: in $CALDB]")
 @run_options
-def xrt(observations: tuple[str, ...], output: Path | None, **options: Any) -> None:
+def xrt(observations: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """Swift-XRT: images, light curves, and spectra of many observations fitted jointly.
 
     OBSERVATIONS are directories of the archive, or directories of these. HEASoft is needed; what was made is
@@ -60,10 +60,10 @@ def xrt(observations: tuple[str, ...], output: Path | None, **options: Any) -> N
 
 
 @click.command(cls=Command)
-@click.argument("observations", nargs=-1, required=True)
+@click.argument("observations", type=EXISTING, nargs=-1, required=True)
 @_SOURCE
 @run_options
-def nustar(observations: tuple[str, ...], output: Path | None, **options: Any) -> None:
+def nustar(observations: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """NuSTAR: images, light curves, and spectra of both telescopes fitted jointly.
 
     OBSERVATIONS are directories of the archive, or directories of these. HEASoft is needed; what was made is

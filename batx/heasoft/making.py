@@ -129,9 +129,9 @@ class Making:
 
     def _fault(self, call: Call, ending: Ending, before: dict[Path, tuple[int, ...]]) -> str:
         """Return why a run is no success, empty if it is one."""
-        if changed := [
-            str(path) for path, state in state_of(self._files()).items() if before.get(path) != state
-        ]:
+        after = state_of(self._files())
+        changed = [str(path) for path in {**before, **after} if before.get(path) != after.get(path)]
+        if changed:
             return f"changed its input {', '.join(changed[:3])}, which batx does not permit"
         if ending.reason == "timeout":
             return f"did not end within {self.call.timeout:g} s and was ended"
@@ -299,13 +299,14 @@ def _workshop(home: Path) -> Iterator[Path]:
     """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
-    with FileLock(home / f"{name}.lock"), tempfile.TemporaryDirectory(prefix="batx-") as short:
-        folder.mkdir(mode=0o700)
+    with FileLock(home / f"{name}.lock"):
+        _make_private(folder)
         try:
             if is_plain(folder):
                 yield folder
-            else:
-                # tools separate lists of folders by blanks and colons, and cut long names
+                return
+            # tools separate lists of folders by blanks and colons, and cut long names
+            with tempfile.TemporaryDirectory(prefix="batx-") as short:
                 seen = Path(short) / "work"
                 seen.symlink_to(folder)
                 yield seen

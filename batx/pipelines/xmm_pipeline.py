@@ -102,7 +102,8 @@ def xmm(
         Folder of region files ``<obsid>_pn_source.reg``, ``<obsid>_pn_background.reg`` and so on: those that
         an earlier run left in its folder ``regions``, or yours.
     pileup_sigma, pileup_rule, largest_core
-        See `batx.pile_up.is_piled_up` and `batx.pile_up.excise_core`; `largest_core` in arcsec.
+        See `batx.pile_up.is_piled_up` and `batx.pile_up.excise_core`; `largest_core` in arcsec. With the rule
+        ``"none"`` pile-up is not looked for.
     energy
         (low, high) keV of spectra and images.
     min_counts
@@ -194,7 +195,7 @@ def _require(
 ) -> None:
     choices = (
         ("cameras", set(cameras) or {"none"}, ("pn", "mos")),
-        ("pileup_rule", {rule}, tuple(PATTERN_RULES)),
+        ("pileup_rule", {rule}, (*PATTERN_RULES, "none")),
         ("chain", {chain}, ("epproc", "epchain")),
         ("corrections", {corrections}, ("absolute", "relative")),
         ("bands_by", {bands_by}, ("energy", "channel")),

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from batx.count_images import count_image
-from batx.errors import EmptySelectionError, MissingFileError
+from batx.errors import EmptySelectionError, MissingFileError, ValueRangeError
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.met import met_to_mjd
@@ -43,13 +43,17 @@ def observations(options: Mapping[str, Any]) -> dict[str, Path]:
         several = [folder] if single else sorted(p for p in folder.iterdir() if (p / "event_uf").is_dir())
         if not several:
             raise MissingFileError(f"{folder}: found no observation (a folder with event_uf)")
-        found |= {one.name: one for one in several}
+        for one in several:
+            if found.setdefault(one.name, one) != one:
+                raise ValueRangeError(
+                    f"observation {one.name} is in {found[one.name]} and in {one}; give one of them"
+                )
     return dict(sorted(found.items()))
 
 
 def raw_files(options: Mapping[str, Any]) -> list[Path]:
     """Return the event lists of the archive of all observations; none if there is no observation."""
-    with suppress(MissingFileError):
+    with suppress(MissingFileError, ValueRangeError):
         return [
             path for one in observations(options).values() for path in sorted(one.glob("event_uf/*.evt*"))
         ]

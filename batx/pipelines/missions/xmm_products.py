@@ -90,6 +90,9 @@ class Products:
 
     def pileup(self, work: Work) -> dict[str, Any]:
         """Find for each event list the inner radius outside which patterns are as in the model."""
+        if work.options["pileup_rule"] == "none":
+            work.notes.append("pile-up was not looked for")
+            return {"radii": {}}
         jobs = {
             key: partial(self._excised, work, key, path) for key, path in lists_of(work, "spectrum").items()
         }

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from batx.count_images import count_image
-from batx.errors import EmptySelectionError, MissingFileError
+from batx.errors import EmptySelectionError, MissingFileError, ValueRangeError
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.met import met_to_mjd
@@ -64,13 +64,17 @@ def observations(options: Mapping[str, Any]) -> dict[str, Path]:
         )
         if not several:
             raise MissingFileError(f"{folder}: found no observation (a folder with xrt/event)")
-        found |= {one.name: one for one in several}
+        for one in several:
+            if found.setdefault(one.name, one) != one:
+                raise ValueRangeError(
+                    f"observation {one.name} is in {found[one.name]} and in {one}; give one of them"
+                )
     return dict(sorted(found.items()))
 
 
 def event_lists(options: Mapping[str, Any]) -> list[Path]:
     """Return the event lists of the archive of all observations; none if there is no observation."""
-    with suppress(MissingFileError):
+    with suppress(MissingFileError, ValueRangeError):
         return [
             path for one in observations(options).values() for path in sorted(one.glob("xrt/event/*.evt*"))
         ]
@@ -203,8 +207,8 @@ class Xrt:
                 outdir=place(work, name) / "out",
                 stemout=f"sw{name}xpc",
                 binsize=work.options["dt"],
-                pilow=int(100 * work.options["energy"][0]),
-                pihigh=int(100 * work.options["energy"][1]) - 1,
+                pilow=round(100 * work.options["energy"][0]),
+                pihigh=round(100 * work.options["energy"][1]) - 1,
             )
         found = {}
         for name, result in self.toolbox.run(work, calls).items():

@@ -20,7 +20,6 @@ from batx.limits import significance, upper_limit
 from batx.pipelines.bursts.light import weighted_events
 from batx.pipelines.bursts.names import BANDS, FLUENCE, Files, interval, one
 from batx.pipelines.frame import Work
-from batx.provenance import calibration_of, with_calibration
 from batx.spectra import spectrum
 from batx.spectrum_errors import add_position, add_systematics
 
@@ -146,7 +145,7 @@ def _fitted(
     facts: dict[str, Any] = {"snr": snr}
     if not snr >= least:
         limits: Any = upper_limit(made, sigma=least, index=[1.0, 2.0], energy=FLUENCE, flux=FLUENCE)
-        to_netcdf(_served(limits, made), work.output(f"{stem}_limit.nc"))
+        to_netcdf(limits, work.output(f"{stem}_limit.nc"))
         work.notes.append(f"'{name}' is at {snr:.1f} sigma, less than {least:g}: a limit instead of a fit")
         return facts | {
             "limit": {"sigma": least, "index": [1.0, 2.0], "flux": limits["flux_limit"].values.tolist()}
@@ -158,7 +157,7 @@ def _fitted(
         except BatxError as error:
             work.notes.append(f"no fit of '{name}' with {model}: {_short(error)}")
             continue
-        to_netcdf(_served(_beside(found), made), work.output(f"{stem}_{model}.nc"))
+        to_netcdf(_beside(found), work.output(f"{stem}_{model}.nc"))
         facts[model] = _described(found)
         statistic[model] = float(found["statistic"])
     if len(statistic) == len(MODELS):
@@ -167,11 +166,6 @@ def _fitted(
     elif statistic:
         facts["preferred"] = next(iter(statistic))
     return facts
-
-
-def _served(found: xr.Dataset, spectrum: xr.Dataset) -> xr.Dataset:
-    """Return a result that names the calibration of the spectrum it was made from."""
-    return found.assign_attrs(with_calibration(found.attrs, calibration_of(spectrum)))
 
 
 def _beside(found: xr.Dataset) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -296,6 +297,24 @@ def test_the_burst_is_fitted_and_placed(pipeline: Pipeline):
     refined = facts["detection"]["refined"]
     assert refined["moved"] < 3 * refined["radius_90"]
     assert refined["radius_90"] == pytest.approx(10.92 * refined["snr"] ** -0.7)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "events/{}_all.evt",
+        "lc/{}_1chan_1s.lc",
+        "pha/{}_total.pha",
+        "pha/{}_total_powerlaw.nc",
+        "img/{}_preslew_1chan.img",
+    ],
+)
+def test_products_say_which_calibration_served(pipeline: Pipeline, observed: Path, name: str):
+    found = calibration_of(product(pipeline, name.format(NAME)))
+    for purpose, file in (("aperture", "aperture.fits"), ("alignment", "teldef.fits")):
+        content = (observed / "caldb" / file).read_bytes()
+        assert found[purpose]["file"] == file
+        assert found[purpose]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_the_result_is_readable(pipeline: Pipeline):

@@ -22,6 +22,7 @@ from batx.met import to_met
 from batx.pipelines.bursts.names import Files
 from batx.pipelines.frame import Work
 from batx.pipelines.records import Checksums
+from batx.provenance import file_record, with_calibration
 from batx.schema import build
 
 __all__ = ["OPTIONS", "fetch", "files_of", "place_of"]
@@ -143,7 +144,7 @@ def fetch(work: Work) -> dict[str, Any]:
     enabled = _enabled(work, source, parts.get("detector_mask"), trigger.get("time"))
     for part, name in (("aperture", "aperture.fits"), ("alignment", "teldef.fits")):
         if part in parts:
-            to_fits(_plain(parts[part]), work.output(names.name("auxil", name)))
+            to_fits(_recorded(parts[part], part), work.output(names.name("auxil", name)))
         else:
             work.notes.append(_missing(part))
     if enabled is not None:
@@ -242,6 +243,16 @@ def _plain(ds: xr.Dataset) -> xr.Dataset:
     for variable in held.variables.values():
         variable.encoding.pop("source", None)
     return held
+
+
+def _recorded(ds: xr.Dataset, purpose: str) -> xr.Dataset:
+    """Return a calibration file in memory that knows which file it was."""
+    record = file_record(ds) or {}
+    source = record.pop("path", None)
+    if source is not None and "sha256" not in record:
+        record["sha256"] = Checksums().of(Path(source))
+    held = _plain(ds)
+    return held.assign_attrs(with_calibration(held.attrs, {purpose: record}))
 
 
 def _write_attitude(work: Work, attitude: xr.Dataset | None, path: Path) -> None:

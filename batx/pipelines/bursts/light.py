@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from batx.io.write import to_fits
 from batx.lightcurves import lightcurve
 from batx.pipelines.bursts.names import BANDS, Files, one, some
 from batx.pipelines.frame import SkippedError, Work
-from batx.provenance import file_record, with_calibration
+from batx.provenance import calibration_of, file_record, with_calibration
 from batx.weights import mask_weight, ray_trace
 
 __all__ = ["calibrate", "lightcurves", "quality", "sky_parts", "weighted_events", "weights"]
@@ -173,7 +174,7 @@ def sky_parts(work: Work) -> dict[str, Any]:
         If attitude or mask are missing.
     """
     attitude = some(work, "fetch", "*.att")
-    aperture = some(work, "fetch", "*_aperture.fits")
+    aperture = _calibration(work, "aperture", "*_aperture.fits")
     if attitude is None:
         raise AttitudeError("found no attitude (auxil/*sat.fits*); give attitude=")
     if aperture is None:
@@ -181,9 +182,16 @@ def sky_parts(work: Work) -> dict[str, Any]:
     return {
         "attitude": attitude,
         "aperture": aperture,
-        "alignment": some(work, "fetch", "*_teldef.fits"),
+        "alignment": _calibration(work, "alignment", "*_teldef.fits"),
         "detector_mask": one(work, "quality", "*_qmap.fits"),
     }
+
+
+def _calibration(work: Work, purpose: str, pattern: str) -> xr.Dataset | None:
+    """Return a calibration file with the record of where it came from, which products take over."""
+    held = some(work, "fetch", pattern)
+    record = {} if held is None else calibration_of(held).get(purpose, {})
+    return held if held is None else held.assign_attrs(calibration_file=json.dumps(record, sort_keys=True))
 
 
 def weights(work: Work) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from click.testing import CliRunner
 import batx
 from batx import simulate
 from batx.cli import main
-from batx.errors import MissingFileError, ValueRangeError
-from batx.pipelines import Pipeline, Status, Work, events
+from batx.errors import MissingFileError, UnitsError, ValueRangeError
+from batx.pipelines import Pipeline, Status, Work, events, glitches
 from batx.pipelines.bursts import figures, report
 from batx.provenance import calibration_of
 
@@ -656,6 +656,9 @@ def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path)
         ({"foreground": (5, 1)}, "start and stop"),
         ({"snr": float("nan")}, "positive"),
         ({"compat": "x"}, "heasoft"),
+        ({"trigger": [1.0, 2.0]}, "one time"),
+        ({"foreground": 5}, "start and stop"),
+        ({"ra": [1.0, 2.0], "dec": 3.0}, "expected one"),
     ],
 )
 def test_bad_arguments_are_refused(observed: Path, tmp_path: Path, options: dict[str, Any], said: str):
@@ -716,6 +719,24 @@ def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monk
     assert not mask.good[:5].any() and quality.facts["enabled"] > quality.facts["good"] > 0
     record = calibration_of(mask)["bad_pixels"]
     assert record["file"] == "bad.fits" and record["codename"] == "BADPIX"
+
+
+def test_numbers_may_be_quantities_and_texts_are_refused(observed: Path, tmp_path: Path):
+    made = events(observed, tmp_path / "out", ra=np.int64(10), dec=1800 * u.arcmin, snr=np.float32(4))
+    assert (made.options["ra"], made.options["dec"], made.options["snr"]) == (10.0, 30.0, 4.0)
+    for options in ({"ra": "ten", "dec": 1.0}, {"snr": "high"}):
+        with pytest.raises(UnitsError, match="found"):
+            events(observed, tmp_path / "out", **options)
+
+
+def test_logins_of_mirrors_are_not_recorded(tmp_path: Path):
+    table = {"data": tmp_path / "data", "mirrors": "https://user:s3cret@127.0.0.1:9/FTP", "offline": True}
+    for made in (
+        events("00044444000", tmp_path / "out", **table),
+        glitches(tmp_path / "two", 44444000, **table),
+    ):
+        made.run()
+        assert not any(b"s3cret" in content for content in tree(made.folder).values())
 
 
 def test_results_do_not_go_into_the_observation(observed: Path):

@@ -30,7 +30,6 @@ __all__ = ["OPTIONS", "fetch", "files_of", "place_of"]
 OPTIONS = (
     "source",
     "data",
-    "mirrors",
     "offline",
     "failed",
     "calibration",
@@ -120,8 +119,15 @@ def _of_database() -> list[Path]:
     return files
 
 
-def fetch(work: Work) -> dict[str, Any]:
+def fetch(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     """Find the files; write attitude, mask, alignment and enabled detectors; tell trigger and position.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    mirrors
+        Places of the archive.
 
     Raises
     ------
@@ -129,7 +135,7 @@ def fetch(work: Work) -> dict[str, Any]:
         If there is no event file.
     """
     options = work.options
-    source = _fetched(work)
+    source = _fetched(work, mirrors)
     parts = _parts(source, options)
     events = parts.pop("events", None)
     if events is None:
@@ -161,7 +167,7 @@ def fetch(work: Work) -> dict[str, Any]:
     }
 
 
-def _fetched(work: Work) -> Path:
+def _fetched(work: Work, mirrors: list[str] | None) -> Path:
     """Return the place of the observation, fetched into the directory of data if it is given by its id."""
     options = work.options
     if options["data"] is None:
@@ -173,7 +179,7 @@ def _fetched(work: Work) -> Path:
         of = f" of {size / 1e6:.1f}" if size else ""
         work.progress(f"{name}: {done / 1e6:.1f}{of} MB")
 
-    where = {name: options[name] for name in ("data", "mirrors", "offline")}
+    where: dict[str, Any] = {"data": options["data"], "mirrors": mirrors, "offline": options["offline"]}
     if options["failed"]:
         return fetch_trigger(options["source"], progress=announce, **where)
     return fetch_observation(options["source"], progress=announce, **where)[0]

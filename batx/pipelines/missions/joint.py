@@ -90,24 +90,13 @@ def grouped(
     spectrum = _outside_bad(spectrum, parts.redistribution, energy)
     if min_counts > 0:
         spectrum = group(spectrum, min_counts=min_counts)
-    to_fits(_dated(spectrum, parts.spectrum).assign_attrs(links), work.output(f"spectra/{name}.pi"))
+    to_fits(spectrum.assign_attrs(links), work.output(f"spectra/{name}.pi"))
     good = spectrum["quality"].values == 0
     return {
         "counts": int(spectrum["counts"].values[good].sum()),
         "exposure": float(spectrum["exposure"]),
         "channels": int(good.sum()),
     }
-
-
-def _dated(spectrum: xr.Dataset, path: Path) -> xr.Dataset:
-    """Return a spectrum with the dates that only the primary header of its file has, as with XMM-Newton."""
-    from astropy.io import fits
-
-    if "time" in spectrum.coords or "date_obs" in spectrum.attrs:
-        return spectrum
-    header = fits.getheader(path, 0)
-    dates = {key.lower().replace("-", "_"): header[key] for key in ("DATE-OBS", "DATE-END") if key in header}
-    return spectrum.assign_attrs(dates)
 
 
 def _outside_bad(spectrum: xr.Dataset, redistribution: Path | None, energy: Sequence[float]) -> xr.Dataset:

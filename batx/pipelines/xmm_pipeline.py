@@ -11,7 +11,7 @@ from typing import Any
 
 from batx.errors import ValueRangeError
 from batx.heasoft import Backend
-from batx.pile_up import PATTERN_RULES
+from batx.pile_up import PATTERN_RULES, SMALLEST_CORE
 from batx.pipelines.frame import Pipeline, Step
 from batx.pipelines.missions import xmm_curves as light
 from batx.pipelines.missions import xmm_events as early
@@ -114,7 +114,7 @@ def xmm(
     bands
         Edges of the bands of light curves, or how to make them from the mean spectrum of all observations:
         a mapping of ``n``, ``spacing`` (``"counts"``, ``"log"``, ``"linear"``), ``axis`` (``"energy"`` or
-        ``"channel"``), ``limits``, ``min_channels``; see `batx.channel_bins`.
+        ``"channel"``), ``limits`` (by default `energy`), ``min_channels``; see `batx.channel_bins`.
     bands_by
         Of given edges: ``"energy"`` (keV) or ``"channel"`` (of the spectra, 5 eV each).
     dt
@@ -145,6 +145,14 @@ def xmm(
     require_source(ra, dec, energy, dt)
     _require(cameras, chain, pileup_rule, corrections, bands_by, bands, thresholds)
     _require_names(exposures)
+    sizes = {"flare_dt": flare_dt, "pileup_sigma": pileup_sigma, "largest_core": largest_core}
+    for name, value in sizes.items():
+        if not value > 0:
+            raise ValueRangeError(f"{name}: found {value}, expected a number above 0")
+    if largest_core < SMALLEST_CORE:
+        raise ValueRangeError(
+            f"largest_core: found {largest_core}, expected at least {SMALLEST_CORE:g} arcsec"
+        )
     several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
     if not several:
         raise ValueRangeError("xmm: found no observations")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -93,3 +94,14 @@ def test_bands(made, words, bands, axis):
 )
 def test_options_that_make_no_sense(made, words, said):
     assert said in " ".join(made("xmm", *words.split()).split())
+
+
+def test_arguments_in_other_forms(tmp_path):
+    """One name for a list, numbers without a point, arrays, a generator of observations."""
+    place = {"output": tmp_path / "out", "dt": 100}
+    found = pipelines.xmm(
+        (f"069376010{n}" for n in (1, 2)), 10, -5, tied="nh", bands=np.array([1, 2]), **place
+    )
+    assert [path[-10:] for path in found.options["observations"]] == ["0693760101", "0693760102"]
+    assert (found.options["tied"], found.options["bands"]) == (["nh"], [1.0, 2.0])
+    assert "output" not in found.options

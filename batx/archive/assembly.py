@@ -166,9 +166,7 @@ def support_gaps(
     return gaps | {"attitude": 0.0 if gaps["attitude"] <= _LEAST_GAP else gaps["attitude"]}
 
 
-def _nearest(
-    parts: list[_Part], role: str, span: tuple[float, float, float]
-) -> tuple[_Part | None, float]:
+def _nearest(parts: list[_Part], role: str, span: tuple[float, float, float]) -> tuple[_Part | None, float]:
     """Return the part that serves best, and how far in time it is."""
     first, last, middle = span
     limits = (first, last) if role == "attitude" else (middle, middle)

@@ -165,9 +165,7 @@ def fetch_trigger(
     return assemble(folder, target, support=support, overwrite=overwrite)
 
 
-def _around(
-    time: float, messages: Path, options: dict[str, Any], progress: Progress | None
-) -> list[Path]:
+def _around(time: float, messages: Path, options: dict[str, Any], progress: Progress | None) -> list[Path]:
     """Fetch attitude and housekeeping of the observations around a time (MJD); return their folders.
 
     The nearest come first, until the attitude covers the events and no other observation can have gains or
@@ -205,7 +203,7 @@ def _is_enough(messages: Path, folders: list[Path], away: float) -> bool:
     if not folders:
         return False
     gaps = support_gaps(messages, folders)
-    return gaps["attitude"] == 0.0 and max(gaps["gain_offset"], gaps["enabled"]) < max(away - _CLOCK, 0.0)
+    return gaps["attitude"] == 0.0 and max(gaps["gain_offset"], gaps["enabled"]) <= max(away - _CLOCK, 0.0)
 
 
 def _wanted(numbers: Any) -> dict[str, Any]:

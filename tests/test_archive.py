@@ -412,6 +412,20 @@ def test_what_is_no_observation(found: Any, tmp_path: Path):
         archive.fetch_xmm(found, data=tmp_path, offline=True)
 
 
+def test_a_failed_fetch_leaves_no_empty_folders(tap: Site, tmp_path: Path):
+    made = archive.plan(OBS, data=tmp_path / "a" / "data", mirrors=f"{tap.url}/FTP", limits=QUICK)
+    gone = {name: tap.files.pop(name) for name in list(tap.files) if f"/{OBS}/" in name}
+    with pytest.raises(MissingFileError):
+        made.fetch()
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a" / "data").mkdir(parents=True)
+    kept = next(name for name in gone if "/auxil/" in name)
+    tap.files[kept] = gone[kept]
+    with pytest.raises(DownloadError if len(made.left) == 1 else MissingFileError):
+        made.fetch()
+    assert [path.name for path in (tmp_path / "a" / "data" / OBS).iterdir()] == ["auxil"]
+
+
 def test_offline(tap: Site, tmp_path: Path):
     options = {"data": tmp_path, "mirrors": f"{tap.url}/FTP", "limits": QUICK}
     with pytest.raises(MissingFileError, match="not in the data directory"):

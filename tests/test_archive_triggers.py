@@ -79,7 +79,8 @@ def test_assembled(simulated: Path, trigger: Path, tmp_path: Path):
             copy = folder / f"sw{hours + 50:011d}{name}.hk"
             copy.write_bytes(source.read_bytes())
             times(copy, 3600.0 * hours)
-    support = [later, tmp_path / "earlier", simulated / "auxil"]
+    # maps of the pulser have the columns of the gain map, and the time of the trigger
+    support = [later, tmp_path / "earlier", simulated / "auxil", simulated / "caldb"]
     before = {path: path.read_bytes() for path in simulated.rglob("*") if path.is_file()}
     made = archive.assemble(trigger, tmp_path / "made", support=support)
     assert below(made) == [

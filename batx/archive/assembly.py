@@ -211,12 +211,17 @@ def _part(path: Path) -> _Part | None:
     role = "message"
     if kind == "events" or (kind == "attitude" and "QPARAM" in hdu.columns):
         role = str(kind)
-    elif kind == "detector_table" and {"GAIN", "OFFSET"} <= hdu.columns.keys():
+    elif kind == "detector_table" and {"GAIN", "OFFSET"} <= hdu.columns.keys() and _is_onboard(file, hdu):
         role = "gain_offset"
     elif kind == "detector_mask" and hdu.type == "table":
         role = "enabled"
     start, stop, trigger = (_number(file, hdu, key) for key in ("TSTART", "TSTOP", "TRIGTIME"))
     return _Part(path, role, start, stop, trigger)
+
+
+def _is_onboard(file: FitsFile, hdu: Any) -> bool:
+    """Tell the on-board map from maps of the pulser, which have the same columns."""
+    return _number(file, hdu, "OFFPULSE") is not None or "gocb" in Path(file.path).name
 
 
 def _number(file: FitsFile, hdu: Any, key: str) -> float | None:

@@ -92,6 +92,7 @@ SAS_TASKS = (
         "specgroup",
         "channels of a spectrum in groups, with its background and responses",
         inputs=("spectrumset", "backgndset", "rmfset", "arfset", "grouptemplate"),
+        named=("backgndset", "rmfset", "arfset"),
         outputs={"groupedset": "fits"},
         optional=("*",),
     ),

@@ -21,6 +21,9 @@ __all__ = ["Surroundings", "end_of_profile"]
 
 #: a spectrum whose model moved by less than this many squared standard deviations is near its expansion
 _NEAR = 0.03
+_ALIKE = 0.1
+#: no descent takes more steps
+_STEPS = 60
 
 
 class Surroundings:
@@ -61,18 +64,20 @@ class Surroundings:
         held: int | None = None,
         extra: Callable[[np.ndarray], float] | None = None,
         tolerance: float = 1e-4,
-        steps: int = 60,
+        exact: bool = False,
     ) -> np.ndarray:
         """Return values near the smallest statistic, with one of the free parameters kept where it is.
 
         Damped Newton steps, each of which must lower the statistic, or the sum of it and what `extra` gives
-        for the values of all parameters. It stops when a step gains less than `tolerance`.
+        for the values of all parameters. It stops when a step gains less than `tolerance`, or would
+        gain less than a tenth of it; the next would gain much less. `exact`: no
+        spectrum is taken from its expansion.
         """
         free, damping = self.problem.free, 1e-3
         specs = [self.problem.layout.parameters[i].spec for i in free]
-        values, near = values.copy(), self._near(values)
+        values, near = values.copy(), self._near(values) & (not exact)
         lowest = self._height(values, near, extra)
-        for _ in range(steps):
+        for _ in range(_STEPS):
             slope, curvature = self._sums(values, near, extra)
             before, start = lowest, values[free]
             moved = ~((start <= self.low) & (slope > 0.0) | (start >= self.high) & (slope < 0.0))
@@ -81,7 +86,7 @@ class Surroundings:
             while damping < 1e10:
                 step = _newton(curvature, slope, moved, damping)
                 if step is not None:
-                    if -step @ (slope + 0.5 * curvature @ step) < 0.5 * tolerance:  # what it would gain
+                    if -step @ (slope + 0.5 * curvature @ step) < 0.1 * tolerance:  # what it would gain
                         break
                     values[free] = np.where(moved, np.clip(start + step, *reach(specs, start)), start)
                     lowest = self._height(values, near, extra)
@@ -102,13 +107,14 @@ class Surroundings:
         place = self.problem.free[self.problem.used[spectrum]]
         return values[place] - self.minimum.values[place]
 
-    def _near(self, values: np.ndarray) -> np.ndarray:
+    def _near(self, values: np.ndarray, limit: float | None = None) -> np.ndarray:
         """Return which spectra are near their expansions."""
+        limit = _NEAR if limit is None else limit
         made = []
         for k, (_, size) in enumerate(self._equations):
             shift = self._shift(values, k)
             squares = (0.5 * abs(shift @ matrix @ shift) for matrix in (size, self._curvatures[k]))
-            made.append(max(squares) < _NEAR)
+            made.append(max(squares) < limit)
         return np.array(made)
 
     def _height(
@@ -131,12 +137,14 @@ class Surroundings:
         size = self.problem.free.size
         slope = np.zeros(size) if extra is None else self.problem.extra_gradient(values, extra)
         curvature = np.zeros((size, size))
+        alike = near | self._near(values, _ALIKE)
         for k, used in enumerate(self.problem.used):
+            second = self._curvatures[k]
             if near[k]:
-                second = self._curvatures[k]
                 first = self._equations[k][0] + second @ self._shift(values, k)
             else:
-                first, second = self.problem.own_equations(values, k)
+                first, rough = self.problem.own_equations(values, k)
+                second = second if alike[k] else rough
             slope[used] += first
             curvature[np.ix_(used, used)] += second
         return slope, curvature
@@ -181,8 +189,11 @@ def end_of_profile(around: Surroundings, place: int, sign: float, delta: float) 
         x = sign * min(sign * x, sign * bound)
         starts = _starts(minimum.values[free], values[free], way, last, x)
         trial = min((around.moved(place, x, start) for start in starts), key=around.height)
-        values = around.descend(trial, held=place, tolerance=1e-4 * delta)
+        values = around.descend(trial, held=place, tolerance=1e-2 * delta)
         rise = problem.statistic(values) - minimum.statistic
+        if abs(rise / delta - 1.0) < 0.1:
+            values = around.descend(values, held=place, tolerance=1e-2 * delta, exact=True)
+            rise = problem.statistic(values) - minimum.statistic
         if rise < -1e-3 * delta - 1e-7 * abs(minimum.statistic):
             return End(trial[i], False, False, True, values)
         if x == bound and rise <= delta:
@@ -193,7 +204,7 @@ def end_of_profile(around: Surroundings, place: int, sign: float, delta: float) 
             roots, ratios = [roots[-1], math.sqrt(rise)], [ratios[-1], last / math.sqrt(rise)]
             change = (ratios[1] - ratios[0]) / (roots[1] - roots[0]) if roots[1] != roots[0] else 0.0
             x = goal * (ratios[1] + change * (goal - roots[1]))
-            if abs(rise / delta - 1.0) < 0.05 and abs(x / last - 1.0) < 0.03:
+            if abs(rise / delta - 1.0) < 0.1 and abs(x / last - 1.0) < 0.06:
                 return End(minimum.values[i] + x, True, False, False)
         if abs(outside - inside) < 0.005 * abs(last):  # the profile jumps over the level
             return End(minimum.values[i] + 0.5 * (inside + outside), True, False, False)

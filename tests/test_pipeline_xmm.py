@@ -414,7 +414,7 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
         DEC,
         output=tmp_path / "out",
         backend=backend,
-        mirrors=[mirror],
+        mirrors=[mirror, "https://me:secret@127.0.0.1/{obs_id}"],
         thresholds={"pn": 0.4, "pn.curve": None},
         bands=(100, 200, 1000),
         bands_by="channel",
@@ -423,6 +423,8 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
     found = {status.name: status for status in pipeline.run("curves", "rgs")}
     assert {status.state for name, status in found.items() if name != "rgs"} == {"done"}, found
     assert found["rgs"].state == "skipped"
+    records = list((tmp_path / "out" / ".batx").rglob("*.json"))
+    assert records and not any("secret" in path.read_text() for path in records)
     assert found["pileup"].notes == ("pile-up was not looked for",)
     assert found["bands"].facts["edges"] == [500, 1000, 5000]
     lists = found["flares"].facts["lists"][f"{obs_id}_pn"]["lists"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batx.archive.layouts import mirror_list
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines.frame import Pipeline, Step
 from batx.pipelines.surveys import processing, products
@@ -16,14 +18,19 @@ from batx.transfer import data_directory
 
 __all__ = ["survey"]
 
-_FETCHED = ["sources", "data", "mirrors", "offline"]
+_FETCHED = ["sources", "data", "offline"]
 _AXES = ("relative", "met", "utc", "mjd")
 
 
-def _steps() -> list[Step]:
-    """Return the steps, in order."""
+def _steps(mirrors: list[str] | None) -> list[Step]:
+    """Return the steps, in order; mirrors may have logins in them, which records must not hold."""
     return [
-        Step("inputs", "observations, results, histograms", processing.inputs, options=_FETCHED),
+        Step(
+            "inputs",
+            "observations, results, histograms",
+            partial(processing.inputs, mirrors=mirrors),
+            options=_FETCHED,
+        ),
         Step(
             "catalog",
             "the catalogue of sources",
@@ -121,7 +128,7 @@ def survey(
     workers: int | None = None,
     timeout: float | None = None,
     data: str | os.PathLike[str] | None = None,
-    mirrors: Sequence[str] | None = None,
+    mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     offline: bool = False,
 ) -> Pipeline:
     """Return the pipeline from survey observations to light curves, spectra, fits and mosaics of sources.
@@ -212,7 +219,6 @@ def survey(
     options = {
         "sources": given,
         "data": str(data_directory(data)) if any(map(is_id, given)) else None,
-        "mirrors": None if mirrors is None else list(mirrors),
         "offline": bool(offline),
         "output": str(folder),
         "catalog": None if catalog is None else str(existing(os.fspath(catalog))),
@@ -234,7 +240,8 @@ def survey(
         "workers": workers,
         "timeout": timeout,
     }
-    return Pipeline("survey", _steps(), folder, options)
+    places = None if mirrors is None else mirror_list(mirrors)
+    return Pipeline("survey", _steps(places), folder, options)
 
 
 def _place(source: str) -> str:

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ def xmm(
             f"largest_core: found {largest_core}, expected at least {SMALLEST_CORE:g} arcsec"
         )
     options = settled("xmm", given)
-    return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout)), Path(output), options)
+    urls = [mirrors] if isinstance(mirrors, str) else list(mirrors)
+    return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout), urls), Path(output), options)
 
 
 def _require(
@@ -201,7 +203,7 @@ def _require_names(exposures: Sequence[str]) -> None:
             raise ValueRangeError(f"exposures: found {name!r}, expected for example 'S003'")
 
 
-def _steps(toolbox: Toolbox) -> list[Step]:
+def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
     """Return the steps, in order."""
     events, products, curves = early.Events(toolbox), late.Products(toolbox), light.Curves(toolbox)
     piled = ["pileup_sigma", "pileup_rule", "largest_core"]
@@ -209,8 +211,8 @@ def _steps(toolbox: Toolbox) -> list[Step]:
         Step(
             "unpack",
             "observation data",
-            early.unpack,
-            options=["observations", "mirrors"],
+            partial(early.unpack, mirrors=mirrors),
+            options=["observations"],
             outside=early.archives,
         ),
         Step("calibrate", "calibration index and summary", events.calibrate, needs=["unpack"]),

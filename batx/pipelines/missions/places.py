@@ -32,8 +32,9 @@ __all__ = [
 
 
 #: arguments of a pipeline that are no options of its steps as they are
-_NOT_OPTIONS = ("observations", "output", "backend", "workers", "timeout")
-_NAMES = ("tied", "mirrors")
+#: mirrors may have logins in them, which records must not hold
+_NOT_OPTIONS = ("observations", "output", "backend", "workers", "timeout", "mirrors")
+_NAMES = ("tied",)
 _PATHS = ("region", "background_region", "regions", "response")
 
 

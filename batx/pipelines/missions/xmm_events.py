@@ -35,7 +35,7 @@ def archives(options: Mapping[str, Any]) -> list[Path]:
     return [path for path in map(Path, options["observations"]) if path.is_file()]
 
 
-def unpack(work: Work) -> dict[str, Any]:
+def unpack(work: Work, mirrors: Sequence[str]) -> dict[str, Any]:
     """Unpack, or download and unpack, what is no folder; find where the files of each observation are."""
     found: dict[str, str] = {}
     for name in work.options["observations"]:
@@ -45,7 +45,7 @@ def unpack(work: Work) -> dict[str, Any]:
             _add(found, _obs_id(folder), str(folder))
             continue
         if not path.is_file():
-            path = _download(work, name)
+            path = _download(work, name, mirrors)
         inside = place(work, f"unpacked/{path.name}")
         _unpack_all(path, inside)
         folder = _odf_folder(inside)
@@ -62,7 +62,7 @@ def _add(found: dict[str, str], obs_id: str, folder: str) -> None:
     found[obs_id] = folder
 
 
-def _download(work: Work, name: str) -> Path:
+def _download(work: Work, name: str, mirrors: Sequence[str]) -> Path:
     from batx.transfer import download
 
     obs_id = Path(name).name
@@ -72,7 +72,7 @@ def _download(work: Work, name: str) -> Path:
             "observation id of ten digits"
         )
     work.progress(f"download {obs_id}")
-    urls = [mirror.format(obs_id=obs_id) for mirror in work.options["mirrors"]]
+    urls = [mirror.format(obs_id=obs_id) for mirror in mirrors]
     return download(urls, place(work, "downloads") / f"{obs_id}.tar.gz", kind="tar")
 
 

@@ -33,7 +33,7 @@ __all__ = ["catalog", "inputs", "pointings", "process"]
 _CHANNELS, _CUT = 80, 20
 
 
-def inputs(work: Work) -> dict[str, Any]:
+def inputs(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     """Find observations and results; look at the histograms.
 
     Raises
@@ -46,7 +46,7 @@ def inputs(work: Work) -> dict[str, Any]:
     observations: dict[str, str] = {}
     results: list[str] = []
     cut: dict[str, list[str]] = {}
-    for source in _sources(work):
+    for source in _sources(work, mirrors):
         if is_result(source):
             results.append(str(source))
             continue
@@ -68,7 +68,7 @@ def inputs(work: Work) -> dict[str, Any]:
     return {"observations": observations, "results": results, "cut_short": cut}
 
 
-def _sources(work: Work) -> list[Path]:
+def _sources(work: Work, mirrors: list[str] | None) -> list[Path]:
     """Return the folders that are given; observations given by their id are fetched."""
     options = work.options
     ids = [source for source in options["sources"] if is_id(source)]
@@ -83,7 +83,7 @@ def _sources(work: Work) -> list[Path]:
         ids,
         instruments=("bat", "auxil"),
         data=options["data"],
-        mirrors=options["mirrors"],
+        mirrors=mirrors,
         offline=options["offline"],
         progress=announce,
     )

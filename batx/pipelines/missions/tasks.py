@@ -48,6 +48,7 @@ _SWIFT = (
             "curve": ("outdir/*sr.lc",),
         },
         absolute=True,
+        named=("rmffile",),
         special=("NONE", "DEFAULT", "CALDB"),
         defaults={
             "bkgextract": "yes",

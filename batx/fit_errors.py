@@ -13,7 +13,8 @@ import numpy as np
 
 from batx.fit_problems import Interval, Minimum, Problem
 from batx.fit_starts import approach
-from batx.kernels.minimise import NO_END, End, Search
+from batx.fit_profiles import Surroundings, end_of_profile
+from batx.kernels.minimise import End, Search
 
 __all__ = ["contour", "function_error", "function_interval", "gradient", "parameter_intervals"]
 
@@ -49,51 +50,13 @@ def parameter_intervals(
 def _ends_of_many(problem: Problem, minimum: Minimum, delta: float) -> list[tuple[End, End]]:
     """Return the ends of the profiles of all free parameters; the search stops at a better minimum."""
     made: list[tuple[End, End]] = []
+    around = Surroundings(problem, minimum)
     for place in range(problem.free.size):
-        pair = tuple(_end_of_many(problem, minimum, place, sign, delta) for sign in (-1.0, 1.0))
+        pair = tuple(end_of_profile(around, place, sign, delta) for sign in (-1.0, 1.0))
         made.append((pair[0], pair[1]))
         if any(end.better for end in pair):
             break
     return made
-
-
-def _end_of_many(problem: Problem, minimum: Minimum, place: int, sign: float, delta: float) -> End:
-    """Return where the profile of a parameter is `delta` above its minimum, on one side.
-
-    The others follow the covariance and are then fitted by Gauss-Newton steps; the next guess is from the
-    parabola through the minimum, or the middle of the bracket where that leads out of it.
-    """
-    i = int(problem.free[place])
-    value, variance = minimum.values[i], minimum.covariance[i, i]
-    if not variance > 0:
-        return NO_END
-    specs = [problem.layout.parameters[j].spec for j in problem.free]
-    low, high = (np.array([getattr(spec, name) for spec in specs]) for name in ("minimum", "maximum"))
-    way = np.nan_to_num(minimum.covariance[problem.free, i] / variance)
-    bound = (low if sign < 0 else high)[place]
-    others, values = problem.held(place), minimum.values
-    x, inside, outside = value + sign * math.sqrt(variance * delta), value, np.inf * sign
-    for _ in range(20):
-        x = sign * min(sign * x, sign * bound)
-        trial = values.copy()
-        trial[problem.free] = np.clip(values[problem.free] + way * (x - values[i]), low, high)
-        trial[i] = x
-        values, _ = approach(others, trial)
-        rise = problem.statistic(values) - minimum.statistic
-        if rise < -1e-3 * delta - 1e-7 * abs(minimum.statistic):
-            return End(x, False, False, True, values)
-        if x == bound and rise <= delta:
-            return End(bound, True, True, False)
-        if abs(rise / delta - 1.0) < 0.01:
-            return End(value + (x - value) * math.sqrt(delta / rise), True, False, False)
-        inside, outside = (x, outside) if rise < delta else (inside, x)
-        factor = math.sqrt(delta / rise) if rise > 0 else 3.0
-        if abs(outside - inside) < 0.005 * abs(x - value):  # the profile jumps over the level
-            return End(0.5 * (inside + outside), True, False, False)
-        x = value + (x - value) * min(max(factor, 0.3), 3.0)
-        if not sign * inside < sign * x < sign * outside:
-            x = 0.5 * (inside + outside)
-    return NO_END
 
 
 def _interval(problem: Problem, search: Search, place: int, ends: tuple[End, End], delta: float) -> Interval:

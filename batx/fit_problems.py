@@ -14,7 +14,7 @@ import numpy as np
 
 from batx.fit_data import FitData
 from batx.fit_parameters import Layout
-from batx.fit_starts import approach, starting_values
+from batx.fit_starts import approach, starting_values, weights_of
 from batx.kernels import fit_statistics as stat
 from batx.kernels.minimise import Search
 from batx.model_components import Parameter
@@ -133,35 +133,59 @@ class Problem:
 
     def gradient(self, values: np.ndarray) -> np.ndarray:
         """Return the derivatives of the statistic by the free parameters."""
-        return np.sum([self._gradient(values, i) for i in range(len(self.data))], axis=0)
+        made = np.zeros(self.free.size)
+        for spectrum, used in enumerate(self.used):
+            made[used] += self.own_gradient(values, spectrum)
+        return made
 
-    def _gradient(self, values: np.ndarray, spectrum: int) -> np.ndarray:
+    def own_gradient(self, values: np.ndarray, spectrum: int) -> np.ndarray:
+        """Return the derivatives of the statistic of a spectrum by the free parameters that it uses."""
         with np.errstate(all="ignore"):
             expected, slopes = self.own_slopes(values, spectrum)
             own = slopes @ slope_of(self.data[spectrum], expected, self.model_error)
-        made = np.zeros(self.free.size)
-        made[self.used[spectrum]] = np.nan_to_num(own, posinf=0.0, neginf=0.0)
-        return made
+        return np.nan_to_num(own, posinf=0.0, neginf=0.0)
+
+    def own_equations(self, values: np.ndarray, spectrum: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return `own_gradient`, and the second derivatives as Gauss and Newton have them, (used, used)."""
+        data = self.data[spectrum]
+        with np.errstate(all="ignore"):
+            expected, slopes = self.own_slopes(values, spectrum)
+            own = slopes @ slope_of(data, expected, self.model_error)
+        slopes = np.nan_to_num(slopes)
+        weight = weights_of(data, np.nan_to_num(expected), self.model_error)
+        return np.nan_to_num(own, posinf=0.0, neginf=0.0), 2.0 * (slopes * weight) @ slopes.T
+
+    def own_curvature(self, values: np.ndarray, errors: np.ndarray, spectrum: int) -> np.ndarray:
+        """Return the second derivatives of the statistic of a spectrum, (used, used).
+
+        They are differences of `own_gradient` over a hundredth of `errors`, which are rough errors of the
+        free parameters.
+        """
+        used = self.used[spectrum]
+        made = np.zeros((used.size, used.size))
+        for row, k in enumerate(used):
+            i = int(self.free[k])
+            low, high = _around(values[i], self.layout.parameters[i].spec, 0.01 * errors[k])
+            if high > low:
+                rise = self.own_gradient(_with(values, i, high), spectrum)
+                rise = rise - self.own_gradient(_with(values, i, low), spectrum)
+                made[row] = rise / (high - low)
+        return 0.5 * (made + made.T)
 
     def covariance(self, values: np.ndarray, errors: np.ndarray) -> np.ndarray:
         """Return the covariance of all parameters: twice the inverse of the second derivatives.
 
-        Those are differences of `gradient` over a hundredth of `errors`, which are rough errors of the free
-        parameters. NaN for parameters at a limit, and for those that nothing depends on; for all where the
-        statistic is not curved upwards in all other directions.
+        Those are of `own_curvature`, with rough errors of the free parameters. NaN for parameters at a limit,
+        and for those that nothing depends on; for all where the statistic is not curved upwards in all other
+        directions.
         """
         curvature = np.zeros((self.free.size, self.free.size))
-        for k, i in enumerate(self.free):
-            low, high = _around(values[i], self.layout.parameters[i].spec, 0.01 * errors[k])
-            for spectrum, place in enumerate(self.layout.places):
-                if i in place and high > low:
-                    rise = self._gradient(_with(values, i, high), spectrum)
-                    rise = rise - self._gradient(_with(values, i, low), spectrum)
-                    curvature[k] += rise / (high - low)
+        for spectrum, used in enumerate(self.used):
+            curvature[np.ix_(used, used)] += self.own_curvature(values, errors, spectrum)
         pegged = set(self.at_limits(values))
         held = np.array([self.layout.parameters[i].name in pegged for i in self.free], bool)
         made = np.zeros((values.size, values.size))
-        made[np.ix_(self.free, self.free)] = _inverse(0.25 * (curvature + curvature.T), held)
+        made[np.ix_(self.free, self.free)] = _inverse(0.5 * curvature, held)
         return made
 
     def statistic(self, values: np.ndarray) -> float:
@@ -169,11 +193,15 @@ class Problem:
 
         A spectrum of several whose own parameters are those of a recent call is not folded again.
         """
-        total = 0.0
-        with np.errstate(all="ignore"):
-            for i in range(len(self.data)):
-                total += self._remembered(values, i) if len(self.data) > 1 else self._statistic(values, i)
+        total = sum(self.own_statistic(values, i) for i in range(len(self.data)))
         return total if np.isfinite(total) else NO_VALUE
+
+    def own_statistic(self, values: np.ndarray, spectrum: int) -> float:
+        """Return the statistic of a spectrum."""
+        with np.errstate(all="ignore"):
+            if len(self.data) > 1:
+                return self._remembered(values, spectrum)
+            return self._statistic(values, spectrum)
 
     def _statistic(self, values: np.ndarray, spectrum: int) -> float:
         return statistic_of(self.data[spectrum], self.expected(values, spectrum), self.model_error)

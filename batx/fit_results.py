@@ -105,8 +105,7 @@ def _attrs(
         for key, value in first.items()
         if all(data.identity.get(key) == value for data in problem.data)
     }
-    served = united(with_calibration({}, data.calibration) for data in problem.data)
-    return with_calibration(identity, served) | {
+    identity |= {
         "model": problem.model.expression,
         "fit_statistic": statistics[0] if len(set(statistics)) == 1 else "+".join(statistics),
         "delta": float(delta),
@@ -116,6 +115,7 @@ def _attrs(
         "tied": json.dumps(dict(problem.layout.tied)) if problem.layout.tied else None,
         "inputs": json.dumps([_input(data) for data in problem.data]),
     }
+    return with_calibration(identity, united(data.provenance for data in problem.data))
 
 
 def _beyond(problem: Problem, minimum: Minimum) -> list[str]:

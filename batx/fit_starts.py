@@ -13,9 +13,10 @@ import numpy as np
 from batx.model_components import Parameter
 
 if TYPE_CHECKING:
+    from batx.fit_data import FitData
     from batx.fit_problems import Problem
 
-__all__ = ["approach", "starting_values"]
+__all__ = ["approach", "reach", "starting_values", "weights_of"]
 
 #: combinations of start values of shapes that are tried
 _TRIALS = 96
@@ -133,7 +134,7 @@ def approach(
             step = np.linalg.lstsq(curvature + damping * np.eye(scale.size), slope, rcond=None)[0]
             if step @ (2.0 * slope - curvature @ step) < 5e-5:  # what it would gain
                 break
-            values[problem.free] = np.clip(start + step / scale, *_reach(specs, start))
+            values[problem.free] = np.clip(start + step / scale, *reach(specs, start))
             lowest = sought(values)
             if lowest < before:
                 damping = max(0.1 * damping, 1e-8)
@@ -145,7 +146,7 @@ def approach(
     return values, np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0.0)) / scale
 
 
-def _reach(specs: list[Parameter], start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reach(specs: list[Parameter], start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return between which values a step may end."""
     low, high = [], []
     for spec, value in zip(specs, start, strict=True):
@@ -163,14 +164,19 @@ def _normal_equations(problem: Problem, values: np.ndarray) -> tuple[np.ndarray,
         with np.errstate(all="ignore"):
             expected, slopes = problem.own_slopes(values, k)
         expected, slopes = np.nan_to_num(expected), np.nan_to_num(slopes)
-        variance = data.net_variance
-        if data.statistic not in ("chi2", "gaussian"):
-            variance = np.maximum(expected + data.ratio * np.maximum(data.background, 0.0), 1e-2)
-        weight = 1.0 / (variance + (problem.model_error * expected) ** 2)
+        weight = weights_of(data, expected, problem.model_error)
         used = problem.used[k]
         curvature[np.ix_(used, used)] += (slopes * weight) @ slopes.T
         slope[used] += slopes @ (weight * (data.net - expected))
     return curvature, slope
+
+
+def weights_of(data: FitData, expected: np.ndarray, model_error: float) -> np.ndarray:
+    """Return 1 / variance of the bins of a spectrum; that of Poisson counts is what the model says."""
+    variance = data.net_variance
+    if data.statistic not in ("chi2", "gaussian"):
+        variance = np.maximum(expected + data.ratio * np.maximum(data.background, 0.0), 1e-2)
+    return 1.0 / (variance + (model_error * expected) ** 2)
 
 
 def _with(values: np.ndarray, place: int | list[int], value: float) -> np.ndarray:

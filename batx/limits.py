@@ -15,7 +15,7 @@ from batx.fit_inputs import problem_of, settings_of
 from batx.fit_problems import Problem, statistic_of
 from batx.fitting import fit
 from batx.kernels.limits import best_amplitude, credible_limit, li_ma, over_gaussian, profile_limit
-from batx.provenance import calibration_of, with_calibration
+from batx.provenance import united, with_calibration
 from batx.schema import build, require_kind
 from batx.sources import position_limit
 from batx.units import to_value
@@ -338,8 +338,8 @@ def _flux_limits(spectrum: xr.Dataset, sigma: float, method: str = "bayesian", *
         for key in ("object", "obs_id", "telescope", "instrument")
         if key in spectrum.attrs
     }
+    attrs = with_calibration(attrs, united([spectrum.attrs]))
     low, high = shapes[0].band
-    attrs = with_calibration(attrs, shapes[0].problem.data[0].calibration)
     return build("limit", made, attrs | {"sigma": float(sigma), "method": method, "emin": low, "emax": high})
 
 
@@ -443,5 +443,5 @@ def _peers_limit(
         "flux_limit": float(np.squeeze(made["flux"])),
         "photon_flux_limit": float(np.squeeze(made["photon_flux"])),
     }
-    attrs = with_calibration({"sigma": float(sigma), "method": "batanalysis"}, calibration_of(made))
+    attrs = {"sigma": float(sigma), "method": "batanalysis"}
     return build("limit", {name: ((), value) for name, value in values.items()}, attrs)

@@ -19,7 +19,7 @@ from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
 from batx.pipelines.missions.places import header_row
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.toolbox import ToolSteps, each, place, put
 
 __all__ = ["PRODUCTS", "Events", "archives", "environment", "threshold_of", "unpack"]
 
@@ -113,17 +113,8 @@ def environment(work: Work, name: str) -> dict[str, str]:
     return {"SAS_CCF": str(work.root / files["index"]), "SAS_ODF": str(work.root / files["summary"])}
 
 
-class Events:
-    """The steps that call tasks.
-
-    Parameters
-    ----------
-    toolbox
-        Where they run.
-    """
-
-    def __init__(self, toolbox: Toolbox) -> None:
-        self.toolbox = toolbox
+class Events(ToolSteps):
+    """The steps that call tasks."""
 
     def calibrate(self, work: Work) -> dict[str, Any]:
         """Run cifbuild and odfingest for each observation."""

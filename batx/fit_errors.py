@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from batx.fit_problems import Interval, Minimum, Problem
-from batx.fit_starts import approach
 from batx.fit_profiles import Surroundings, end_of_profile
+from batx.fit_starts import approach
 from batx.kernels.minimise import End, Search
 
 __all__ = ["contour", "function_error", "function_interval", "gradient", "parameter_intervals"]

@@ -150,9 +150,7 @@ class Surroundings:
         return slope, curvature
 
 
-def _newton(
-    curvature: np.ndarray, slope: np.ndarray, moved: np.ndarray, damping: float
-) -> np.ndarray | None:
+def _newton(curvature: np.ndarray, slope: np.ndarray, moved: np.ndarray, damping: float) -> np.ndarray | None:
     """Return a damped Newton step of the parameters that are moved; None where there is no way down."""
     size = np.diag(curvature)[moved]  # parameters differ by many powers of ten
     scale = np.sqrt(np.where(size > 0.0, size, 1.0))

@@ -243,7 +243,6 @@ def doctor(offline: bool) -> None:
         broken += finding.status == "broken"
     if broken:
         raise BatxError(f"{broken} of these must be mended first")
-    click.echo("\nNative analysis works: events to light curves, spectra and detector images.")
 
 
 @main.command()

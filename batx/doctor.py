@@ -50,7 +50,7 @@ class Finding:
 
 
 def findings(network: bool = True) -> Iterator[Finding]:
-    """Yield every finding; no tool is started and nothing changed.
+    """Yield every finding, and at the end what of batx runs here and what not; no tool is started.
 
     Interpreters are asked whether they have pyXspec and heasoftpy, without loading these. A nameless file is
     made in the working and in the temporary directory to see whether that is possible.
@@ -65,12 +65,24 @@ def findings(network: bool = True) -> Iterator[Finding]:
     >>> next(findings()).name
     'Python'
     """
+    from batx.abilities import abilities
+
+    seen: list[Finding] = []
+    parts = (_python_and_packages, _tools, _calibration, *([_network] if network else []), _files)
+    for part in parts:
+        for one in part():
+            seen.append(one)
+            yield one
+    for name, lacking, remedy in abilities(seen):
+        yield Finding("What runs", name, "absent" if lacking else "ok", lacking or "runs", remedy)
+
+
+def _python_and_packages() -> Iterator[Finding]:
     yield _python()
     yield from _packages()
-    yield from _tools()
-    yield from _calibration()
-    if network:
-        yield from _network()
+
+
+def _files() -> Iterator[Finding]:
     yield _data()
     yield from _writable()
 
@@ -176,7 +188,8 @@ def _calibration() -> Iterator[Finding]:
 
     caldb = os.environ.get("CALDB")
     remedy = (
-        "not needed if the files below are found; install it, or let batx.caldb.fetch() get what is needed"
+        "not needed if the files below are found; install it, or get what is needed by: "
+        "batx calibration --fetch"
     )
     if not caldb:
         yield Finding("Calibration", "CALDB", "absent", "$CALDB is not set", remedy)
@@ -201,7 +214,8 @@ def _calibration() -> Iterator[Finding]:
             yield Finding("Calibration", name, "ok", f"{text}: {file.path.name} ({file.database})")
     if missing:
         remedy = (
-            "batx.caldb.fetch() gets them; or give --calibration; without them events are binned and counted"
+            "batx calibration --fetch gets them; or give --calibration; without them events are binned and "
+            "counted"
         )
         yield Finding("Calibration", "files", "absent", f"not found: {'; '.join(missing)}", remedy)
 

@@ -28,10 +28,47 @@ def heasoft() -> Finding:
 
 def test_every_line_is_whole():
     lines = list(findings(network=False))
-    assert {one.section for one in lines} == {"Python", "Tools", "Calibration", "Files"}
+    assert {one.section for one in lines} == {"Python", "Tools", "Calibration", "Files", "What runs"}
     assert all(one.status in ("ok", "absent", "broken") and one.detail for one in lines)
     assert all(one.remedy for one in lines if one.status != "ok")
     assert not any("\n" in one.detail for one in lines)
+
+
+def runs(network: bool = False) -> dict[str, Finding]:
+    return {one.name.split(" (")[0]: one for one in findings(network) if one.section == "What runs"}
+
+
+def test_what_runs_is_said_at_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("BATX_CACHE", str(tmp_path / "cache"))
+    lines = runs()
+    assert lines["events"].status == "absent" and "batx calibration --fetch" in lines["events"].remedy
+    for name, words in (
+        ("survey", "$HEADAS"),
+        ("XRT", "$HEADAS"),
+        ("NuSTAR", "$HEADAS"),
+        ("XMM-Newton", "$SAS_DIR"),
+    ):
+        assert f"{words} is not set" in lines[name].detail and words in lines[name].remedy
+    assert (
+        lines["fits with XSPEC"].status == "absent"
+        and "$BATX_XSPEC_PYTHON" in lines["fits with XSPEC"].remedy
+    )
+    assert "fetching" not in lines, "nobody looked"
+    (tmp_path / "bin").mkdir()
+    for name in ("xrtpipeline", "xrtexpomap", "xrtproducts", "nupipeline"):
+        (tmp_path / "bin" / name).touch()
+    monkeypatch.setenv("HEADAS", str(tmp_path))
+    monkeypatch.setenv("CALDB", str(tmp_path))
+    assert "no nuproducts" in runs()["NuSTAR"].detail
+    assert "$CALDB has no data/swift/xrt" in runs()["XRT"].detail
+    (tmp_path / "data" / "swift" / "xrt").mkdir(parents=True)
+    assert runs()["XRT"].status == "ok" and not runs()["XRT"].remedy
+    monkeypatch.setenv("CALDB", "https://me:secret@127.0.0.1:9/caldb")
+    monkeypatch.setenv("BATX_MIRRORS", str(tmp_path))
+    monkeypatch.setattr("batx.archive.tables.SERVICE", "http://127.0.0.1:9/tap")
+    lines = runs(network=True)
+    assert lines["events"].status == "ok" and lines["fetching"].status == "ok"
+    assert "secret" not in repr(lines)
 
 
 def test_tools_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

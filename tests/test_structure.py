@@ -45,6 +45,7 @@ LAYERS = (
     "accessors",
     "__init__",
     "demo",
+    "abilities",
     "doctor",
     "commands",
     "cli",

@@ -62,6 +62,7 @@ MISSION_TASKS = (
         outputs={"outdir": "folder"},
         products={"products": ("outdir/*.pha", "outdir/*.lc", "outdir/*.img", "outdir/*.arf")},
         absolute=True,
+        named=("rmffile", "inarffile"),
         timeout=_LONG,
         optional=("*",),
     ),

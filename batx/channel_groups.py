@@ -71,7 +71,7 @@ def group(
         What becomes of channels that do not fill a group: ``"bad"`` marks each with quality 2, as ``grppha``;
         ``"join"`` puts them into the group before them; ``"keep"`` makes them a group.
     engine
-        ``"native"``; ``"heasoft"`` for the tool ftgrouppha, or a `batx.heasoft.Engine`.
+        ``"native"``; ``"heasoft"`` for the tool grppha or ftgrouppha, or a `batx.heasoft.Engine`.
 
     Returns
     -------

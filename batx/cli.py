@@ -210,7 +210,7 @@ def simulate(folder: Path, rate: float, ra: float, dec: float, background: float
         folder.mkdir(parents=True, exist_ok=True)
         options["trigger"] = options["duration"] / 4 if options["trigger"] is None else options["trigger"]
         pulse = Fred(options["trigger"], 1.0, 8.0)
-        burst = Source(rate, ra=ra, dec=dec, light_curve=pulse, name="burst")
+        burst = Source(rate, ra=ra, dec=dec, light_curve=pulse, response="packaged", name="burst")
         target = options.pop("pointing")
         made = observation(folder, burst, Background(rate=background), target=target, **options)
     click.echo(f"wrote {made}")

@@ -120,8 +120,7 @@ def count_image(
     good = good_time(events, gti, tstart, tstop, t0)
     kept = membership(events["time"].values, *good)
     if energy is not None or channels is not None:
-        bounds = channels_of(events, energy)[0] if channels is None else np.asarray(channels)
-        kept &= in_band(events, bounds)
+        kept &= in_band(events, _one_band(events, energy, channels))
     x, y = (events[name].values.astype(np.float64)[kept] for name in ("x", "y"))
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = x[finite], y[finite]
@@ -141,6 +140,18 @@ def count_image(
     return build("image", variables, attrs)
 
 
+def _one_band(events: xr.Dataset, energy: Any, channels: Any) -> np.ndarray:
+    """Return first and last channel of the one band asked for."""
+    if energy is not None and channels is not None:
+        raise ValueRangeError("count_image: found energy and channels, expected one of them")
+    bands = channels_of(events, energy) if channels is None else np.atleast_2d(np.asarray(channels))
+    if bands.shape != (1, 2) or not bands[0, 0] <= bands[0, 1]:
+        raise ValueRangeError(
+            f"count_image: found {energy if channels is None else channels}, expected one band, (low, high)"
+        )
+    return bands[0]
+
+
 def _frame(
     events: xr.Dataset, x: np.ndarray, y: np.ndarray, bin: float, center: Any, size: int | None, sky: Any
 ) -> tuple[tuple[float, float], tuple[int, int]]:
@@ -148,7 +159,7 @@ def _frame(
     if center is not None:
         if size is None or not size >= 1:
             raise ValueRangeError(f"size: found {size}, expected a number of pixels, with center")
-        ra, dec = center if isinstance(center, tuple) else (center.icrs.ra.deg, center.icrs.dec.deg)
+        ra, dec = (center, None) if hasattr(center, "icrs") else center
         middle = in_pixels(circle(ra, dec, 1.0, frame="icrs"), sky)[0].values[:2]
         # on the grid of the event list's pixels, whose middles are whole numbers
         first = tuple(float(np.round(value - size * bin / 2 - 0.5)) + 0.5 for value in middle)

@@ -199,7 +199,7 @@ def simulate(directory: Path, seed: int = 1) -> Path:
                 dec=DEC,
                 light_curve=pulses,
                 spectrum=Cutoff(index=_SHAPE[0], peak=_SHAPE[1]),
-                response=_response(),
+                response="packaged",
                 name="burst",
             ),
             Source(0.03, ra=_STEADY[0], dec=_STEADY[1], name="steady source"),
@@ -270,16 +270,6 @@ def _fit(found: xr.Dataset) -> str:
 def _along(series: xr.Dataset, name: str) -> list[xr.Dataset]:
     """Return a parameter at each time."""
     return [series.sel(parameter=name).isel(time=number) for number in range(series.sizes["time"])]
-
-
-def _response() -> xr.Dataset:
-    """Return the response where the burst is in the field at first."""
-    import batx
-    from batx.simulate import alignment, attitude
-
-    pointing = attitude(_START, 1.0, _TARGET)
-    place = batx.field_position(pointing, RA, DEC, times=[_START], alignment=alignment())
-    return batx.response(imx=float(place["imx"][0]), imy=float(place["imy"][0]))
 
 
 def _duration_picture(directory: Path, lc: xr.Dataset, found: xr.Dataset, blocks: xr.Dataset) -> Path:

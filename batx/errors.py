@@ -168,6 +168,10 @@ class DownloadError(BatxError, OSError):
     """A file could not be fetched: no way to the server, refused by it, or damaged or unsafe as it came."""
 
 
+class UnreachableError(DownloadError):
+    """None of the servers that have a file could be connected to."""
+
+
 class QueryError(BatxError, OSError):
     """A service could not be asked, refused the question, or gave an answer that cannot be used."""
 

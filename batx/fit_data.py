@@ -17,6 +17,7 @@ import xarray as xr
 from batx.errors import EmptySelectionError, KindError, ResponseError, ValueRangeError
 from batx.kernels.fold import Fold, group_channels, packed
 from batx.kernels.models import Bins
+from batx.provenance import united, with_calibration
 from batx.responses import linked_path, named, response_of
 from batx.schema import require_kind
 from batx.units import to_value
@@ -66,6 +67,8 @@ class FitData:
         Paths of ``data``, ``response``, ``arf`` and ``background``, as far as they are files.
     identity
         Attributes that say what was observed, by which instrument.
+    provenance
+        Attributes that say which calibration served the spectrum and its response.
     places, groups
         (bin,) Which of the groups of channels (those of quality 1 left out) the bins are, and how many there
         are.
@@ -92,6 +95,7 @@ class FitData:
     limits: tuple[float, float] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     places: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     groups: int = 0
     keep_bad: bool = False
@@ -223,6 +227,7 @@ def fit_data(
         limits=energy,
         files=_files(spectrum, response, background),
         identity={key: spectrum.attrs[key] for key in _IDENTITY if spectrum.attrs.get(key) is not None},
+        provenance=with_calibration({}, united([matrix.attrs, spectrum.attrs])),
         places=np.flatnonzero(used),
         groups=used.size,
         keep_bad=not ignore_bad,

@@ -18,6 +18,7 @@ from batx.errors import MissingKeywordError, ValueRangeError
 
 __all__ = [
     "PATTERN_RULES",
+    "SMALLEST_CORE",
     "Excision",
     "PatternFractions",
     "excise_core",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: which departures of (singles, doubles) from the model count: +1 above, -1 below, 0 both
 PATTERN_RULES: Mapping[str, tuple[int, int]] = {"either": (0, 0), "singles": (1, -1), "doubles": (-1, 1)}
+#: arcsec: the first radius that is cut out of a source that is piled up
+SMALLEST_CORE = 3.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def is_piled_up(fractions: PatternFractions, *, sigma: float = 3.0, rule: str = 
 def excise_core(
     measure: Callable[[float], PatternFractions],
     *,
-    first: float = 3.0,
+    first: float = SMALLEST_CORE,
     step: float = 0.5,
     largest: float = 30.0,
     sigma: float = 3.0,

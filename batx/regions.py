@@ -329,7 +329,8 @@ def region_text(regions: Iterable[Region]) -> str:
         if region.frame != frame:
             frame = region.frame
             lines.append(frame)
-        label = f" # text={{{region.text.replace('}', ')')}}}" if region.text else ""
+        text = " ".join(region.text.split()).replace("}", ")")
+        label = f" # text={{{text}}}" if text else ""
         lines.append(f"{'' if region.include else '-'}{_written(region)}{label}")
     if not frame:
         raise ValueRangeError("regions: found none, expected at least one")

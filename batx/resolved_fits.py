@@ -12,6 +12,7 @@ import xarray as xr
 from batx.detector_responses import response as bat_response
 from batx.errors import BatxError, BatxWarning, EmptySelectionError, KindError
 from batx.fitting import fit
+from batx.provenance import united, with_calibration
 from batx.schema import build, require_kind
 
 __all__ = ["fit_series", "peak_energy"]
@@ -167,7 +168,8 @@ def _together(
     single = {
         name: pattern.attrs[name] for name in ("model", "fit_statistic", "delta") if name in pattern.attrs
     }
-    return build("fit", variables, attrs | single)
+    served = united(entry.attrs for entry in found if isinstance(entry, xr.Dataset))
+    return build("fit", variables, with_calibration(attrs | single, served))
 
 
 def _without_time(one: xr.Dataset) -> xr.Dataset:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from batx.engines import by_engine
 from batx.errors import MissingVariableError, ValueRangeError
+from batx.provenance import with_calibration
 from batx.schema import require_bat, require_kind
 from batx.spectra import STANDARD_EDGES
 from batx.units import to_value
@@ -21,6 +22,8 @@ STANDARD_SYSTEMATICS = (
     *(0.04,) * 70,
     *(0.043429, 1.0),
 )
+#: what the provenance says of them
+_PACKAGED = {"file": "packaged systematic errors of the standard channels", "database": "batx"}
 #: steps of the grid that errors are averaged on, in 1/keV
 _STEPS = 100
 
@@ -44,7 +47,8 @@ def add_systematics(spectrum: xr.Dataset, errors: Any = None, energy: Any = None
     Returns
     -------
     xarray.Dataset
-        `spectrum` with ``sys_err`` (channel); not computed if it was lazy.
+        `spectrum` with ``sys_err`` (channel); not computed if it was lazy. Its provenance says whether the
+        packaged errors served, or given ones.
 
     Raises
     ------
@@ -79,6 +83,8 @@ def add_systematics(spectrum: xr.Dataset, errors: Any = None, energy: Any = None
         raise ValueRangeError("add_systematics: errors and energy go together, found only one of them")
     channels = spectrum["energy_bnds"].values.astype(np.float64)
     attrs = {"units": "1", "long_name": "fractional systematic error", "fits_name": "SYS_ERR"}
+    record = _PACKAGED if errors is None else {"file": "given errors"}
+    spectrum = spectrum.assign_attrs(with_calibration(spectrum.attrs, {"systematics": record}))
     if errors is None:
         errors, energy = STANDARD_SYSTEMATICS, STANDARD_EDGES
         standard = np.stack([STANDARD_EDGES[:-1], STANDARD_EDGES[1:]], axis=1)

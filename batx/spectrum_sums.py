@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,6 +296,7 @@ def _span(one: xr.Dataset) -> tuple[float, float]:
     if all(dates):
         from astropy.time import Time
 
-        start, stop = Time(dates, format="isot", scale="utc").mjd
-        return float(start), float(stop)
+        with suppress(ValueError):  # days before 1999, as 26/05/98, say no time
+            start, stop = Time(dates, format="isot", scale="utc").mjd
+            return float(start), float(stop)
     return float("nan"), float("nan")

@@ -105,7 +105,7 @@ def visibility(
     --------
     >>> sun = visibility([100.0, 280.0], -20.0, times=[6e8], constraints="sun", utcf=-22.5)
     >>> sun.sun_angle.values.round(0).ravel().tolist()
-    [174.0, 6.0]
+    [137.0, 7.0]
     """
     wanted = constraints_of(constraints, _ALL)
     bodies = [name for name in wanted if name in BODIES]

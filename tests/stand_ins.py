@@ -59,7 +59,6 @@ cat "$infile" > /dev/null && fits "$outfile" "$(printf %08d "$mark")"
         """echo "waiting for the sky"
 sleep "$mark" &
 setsid sh -c "sleep $mark & sleep $mark" &
-echo $$ > "$(dirname "$(readlink "$infile")")/hangs"
 sleep "$mark"
 """,
     ),

@@ -399,6 +399,33 @@ def test_hostile_listing(site: Site, tmp_path: Path):
         batx.fetch(table, instruments="auxil", **options)
 
 
+@pytest.mark.parametrize(
+    "found", [None, 3.5, np.float64(3.5), True, b"00012345000", object(), [], [None], {"a": [1]}, {}, "x"]
+)
+def test_what_is_no_observation(found: Any, tmp_path: Path):
+    for ask in (archive.plan, batx.fetch):
+        with pytest.raises(ValueRangeError, match=r"observations?: found .*expected"):
+            ask(found, data=tmp_path, offline=True)
+    with pytest.raises(ValueRangeError, match="trigger"):
+        archive.plan_triggers(found, data=tmp_path, offline=True)
+    with pytest.raises(ValueRangeError):
+        archive.fetch_xmm(found, data=tmp_path, offline=True)
+
+
+def test_a_failed_fetch_leaves_no_empty_folders(tap: Site, tmp_path: Path):
+    made = archive.plan(OBS, data=tmp_path / "a" / "data", mirrors=f"{tap.url}/FTP", limits=QUICK)
+    gone = {name: tap.files.pop(name) for name in list(tap.files) if f"/{OBS}/" in name}
+    with pytest.raises(MissingFileError):
+        made.fetch()
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a" / "data").mkdir(parents=True)
+    kept = next(name for name in gone if "/auxil/" in name)
+    tap.files[kept] = gone[kept]
+    with pytest.raises(DownloadError if len(made.left) == 1 else MissingFileError):
+        made.fetch()
+    assert [path.name for path in (tmp_path / "a" / "data" / OBS).iterdir()] == ["auxil"]
+
+
 def test_offline(tap: Site, tmp_path: Path):
     options = {"data": tmp_path, "mirrors": f"{tap.url}/FTP", "limits": QUICK}
     with pytest.raises(MissingFileError, match="not in the data directory"):

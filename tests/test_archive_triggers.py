@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ def test_assembled(simulated: Path, trigger: Path, tmp_path: Path):
             copy = folder / f"sw{hours + 50:011d}{name}.hk"
             copy.write_bytes(source.read_bytes())
             times(copy, 3600.0 * hours)
-    support = [later, tmp_path / "earlier", simulated / "auxil"]
+    # maps of the pulser have the columns of the gain map, and the time of the trigger
+    support = [later, tmp_path / "earlier", simulated / "auxil", simulated / "caldb"]
     before = {path: path.read_bytes() for path in simulated.rglob("*") if path.is_file()}
     made = archive.assemble(trigger, tmp_path / "made", support=support)
     assert below(made) == [
@@ -183,6 +185,47 @@ def test_fetch_trigger(site: Site, simulated: Path, tmp_path: Path):
     ]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0 and f"wrote {tmp_path / 'other' / 'triggers' / TRIGGER}" in done.output
+
+
+def test_maps_are_the_nearest_in_time(site: Site, simulated: Path, tmp_path: Path):
+    """Own maps hours before lose to those of the next observation; the attitude is that of a third one."""
+    others = {  # days to start and stop, shift of the maps and of the attitude, s
+        "00015129012": (-0.2, 0.1, -3 * 3600.0, -5000.0),
+        "00015129013": (300 / 86400, 0.01, 400.0, 5000.0),
+        "00015129014": (-0.1, -100 / 86400, -30 * 3600.0, 0.0),
+        "00015129015": (0.25, 0.3, 22000.0, 9000.0),
+    }
+    for path in [path for path in site.files if "/00015129012/" in path]:
+        del site.files[path]
+    for obs_id, (_, _, maps, attitude) in others.items():
+        folder = tmp_path / obs_id
+        for name in ("bat/hk", "auxil"):
+            shutil.copytree(simulated / name, folder / name)
+        for path in folder.rglob("*.*"):
+            times(path, maps if path.suffix == ".hk" else attitude)
+        serve(site, folder, f"/FTP/swift/data/obs/{MONTH}/{obs_id}")
+    table = Table(
+        {
+            "obsid": list(others),
+            "start_time": [MJD + one[0] for one in others.values()],
+            "stop_time": [MJD + one[1] for one in others.values()],
+        }
+    )
+    known = site.handlers["/tap/sync"]
+
+    def answer(request: Request, server: Any) -> None:
+        if b"swiftmastr" in request.body:
+            server.answer(200, votable(table))
+        else:
+            known(request, server)
+
+    site.handlers["/tap/sync"] = answer
+    made = archive.fetch_trigger(1104692, data=tmp_path / "d", mirrors=f"{site.url}/FTP", limits=QUICK)
+    parts = json.loads((made / archive.assembly.RECORD).read_text())["parts"]
+    assert parts["gain_offset"]["gap"] == 398.0 and parts["enabled"]["gap"] == 3602.0
+    assert parts["attitude"]["gap"] == 0.0
+    asked = {request.path.split("/")[6] for request in site.asked if "/data/obs/" in request.path}
+    assert asked == {"00015129012", "00015129013", "00015129014"}
 
 
 def test_quicklook_triggers(site: Site, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

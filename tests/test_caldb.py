@@ -21,7 +21,7 @@ from batx import caldb, simulate
 from batx.caldb.boundaries import matches, parse_boundaries
 from batx.caldb.index import read_index
 from batx.caldb.purposes import purpose_of
-from batx.errors import CalibrationError, FileFormatError, MissingFileError, ValueRangeError
+from batx.errors import BatxWarning, CalibrationError, FileFormatError, MissingFileError, ValueRangeError
 from batx.provenance import calibration_of
 from batx.transfer import Limits
 
@@ -215,6 +215,32 @@ def test_mirrors_are_tried_in_order_and_a_dead_one_does_not_hang(monkeypatch, si
         caldb.fetch("pulser", 6e8, cache=finding.Path("nowhere"), limits=QUICK)
     assert time.perf_counter() - start < 10
     assert not Path("nowhere").exists() or not any(Path("nowhere").rglob("*.fits"))
+
+
+def test_a_server_that_cannot_be_reached_is_tried_once_for_a_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from batx.caldb import places
+    from batx.transfer import download
+
+    asked: list[object] = []
+
+    def counted(urls: object, *args: object, **options: object) -> Path:
+        asked.append(urls)
+        return download(urls, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(places, "download", counted)
+    monkeypatch.setenv("CALDB", "http://me:secret@127.0.0.1:9/caldb")
+    with pytest.warns(BatxWarning, match=r"no connection to .*http://127\.0\.0\.1:9/caldb") as caught:
+        assert all(file is None for _, _, file in caldb.listing(6e8, download=None, cache=tmp_path / "x"))
+    assert len(asked) == len(caught) == 1 and "secret" not in str(caught[0].message)
+    asked.clear()
+    with pytest.warns(BatxWarning, match="no connection") as caught, pytest.raises(CalibrationError):
+        caldb.fetch(limits=QUICK)
+    assert len(asked) == len(caught) == 1
+    with pytest.warns(BatxWarning, match="no connection"):
+        assert caldb.served("aperture", 6e8) is None
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_damaged_file_is_not_kept(site: Site, tmp_path: Path) -> None:

@@ -47,6 +47,29 @@ def test_fluxes_in_other_units():
     np.testing.assert_allclose(made.band_bnds, [[20, 100], [30, 100]])
 
 
+def test_results_say_which_calibration_served():
+    from batx.provenance import calibration_of
+    from batx.schema import build
+    from batx.spectra import STANDARD_EDGES
+
+    bounds = np.stack([STANDARD_EDGES[:-1], STANDARD_EDGES[1:]], axis=1)
+    rate = 0.1 * np.clip(bounds.mean(axis=1), 10, None) ** -1.5
+    variables = {"channel": np.arange(80), "energy_bnds": bounds, "rate": rate, "stat_err": 0.1 * rate}
+    attrs = {"telescope": "SWIFT", "instrument": "BAT", "statistic": "gaussian", "weighting": "mask"}
+    bare = build("spectrum", {**variables, "exposure": ((), 100.0)}, attrs)
+    matrix = batx.response(bare, imx=0.0, imy=0.0)
+    spectrum = batx.add_systematics(bare)
+    assert "packaged systematic errors" in calibration_of(spectrum)["systematics"]["file"]
+    given = batx.add_systematics(bare, [0.1, 0.2], [0.0, 50.0, 500.0])
+    assert calibration_of(given)["systematics"]["file"] == "given errors"
+    expected = calibration_of(spectrum) | calibration_of(matrix)
+    assert set(expected) == {"systematics", "response"}
+    made = batx.fit(spectrum, "powerlaw", response=matrix, energy=[15, 150], errors="covariance")
+    assert calibration_of(made) == expected
+    limit = batx.upper_limit(spectrum, response=matrix, energy=[15, 150])
+    assert calibration_of(limit) == expected
+
+
 def test_bad_channels_may_hold_anything():
     """NaN and negative errors where the quality is bad change nothing."""
     quality = ("channel", (np.arange(N) == 3).astype(int))

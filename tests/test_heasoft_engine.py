@@ -176,6 +176,31 @@ def test_responses():
     same(made, native, "matrix", "energy_in_bnds", rtol=2e-4)
 
 
+def test_groups(tmp_path: Path):
+    with np.load(REFERENCE / "groups.npz") as stored:
+        counts, grouping, quality = (
+            stored[f"xrt_min20/{name}"] for name in ("counts", "grouping", "quality")
+        )
+    spectrum = batx.build(
+        "spectrum",
+        {"channel": np.arange(counts.size), "counts": counts, "exposure": ((), 1000.0)},
+        {"statistic": "poisson", "weighting": "none"},
+    )
+    # what grppha 3.0.1 wrote, in a file again
+    columns = {
+        "grouping": ("channel", grouping.astype(np.int16), {"units": "1", "fits_name": "GROUPING"}),
+        "quality": ("channel", quality.astype(np.int16), {"units": "1", "fits_name": "QUALITY"}),
+    }
+    tape = batx.to_fits(spectrum.assign(columns), tmp_path / "out.pha")
+    engine = replayed("grppha", {"comm": "group min 20 & exit"}, outfile=tape)
+    made = batx.group(spectrum, min_counts=20, engine=engine)
+    same(made, batx.group(spectrum, min_counts=20), "grouping", "quality", "counts", rtol=0)
+    with pytest.raises(ValueRangeError, match="one of min_counts"):
+        batx.group(spectrum, min_counts=20, min_snr=3, engine=engine)
+    with pytest.raises(ToolError, match="no recording of ftgrouppha"):
+        batx.group(spectrum, min_snr=3, engine=engine)
+
+
 def test_weights(heasoft: Path, events: xr.Dataset):
     inputs = {
         "attitude": batx.open_dataset(heasoft / "inputs/attitude.fits.gz"),
@@ -282,6 +307,27 @@ def test_errors_and_positions(shared: Path):
         np.testing.assert_allclose(made[name].values, native[name].values, rtol=1e-6)
     with pytest.raises(KindError, match="works on kind ray_trace"):
         batx.add_position(bare, bare, engine=replayed("batupdatephakw", infile=path))
+
+
+def test_local_background(heasoft: Path):
+    image = batx.open_dataset(heasoft / "img/burst_allbits.img.gz").load()
+    pcode = batx.open_dataset(heasoft / "img/burst.pcode.gz").load()
+    image = image.assign(pcode=pcode["pcode"].squeeze(["time", "energy"], drop=True))
+    files = {"bkgmap": "bkg", "bkgvarmap": "var", "signifmap": "snr"}
+    outputs = {name: heasoft / f"det/cat_allbits.{end}.gz" for name, end in files.items()}
+    engine = replayed(
+        "batcelldetect", {"snrthresh": "4.5"}, outfile=heasoft / "det/cat_allbits.fits.gz", **outputs
+    )
+    made = batx.background_maps(image, snr=4.5, engine=engine)
+    native = batx.background_maps(image, snr=4.5, compat="heasoft")
+    assert made["noise"].dims == native["noise"].dims and made["noise"].attrs["units"] == "count/s"
+    well = native["pcode"].values > 0.1
+    scale = float(np.median(native["noise"].values[..., well]))
+    for name, limit in (("background", 1e-3), ("noise", 1e-3)):
+        difference = made[name].values[..., well] - native[name].values[..., well]
+        assert np.abs(difference).max() < limit * scale, name
+    difference = made["snr"].values[..., well] - native["snr"].values[..., well]
+    assert np.abs(difference).max() < 2e-3
 
 
 def test_photometry(heasoft: Path):

@@ -55,7 +55,7 @@ def test_200_parallel_calls_do_not_cross(headas: Path, infile: Path, tmp_path: P
 
 def test_processes(headas: Path, infile: Path, tmp_path: Path):
     calls = runs("goodtool", infile, tmp_path / "out", 4)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         results = run_many(calls, executor=pool)
     assert [mark_of(result["outfile"]) for result in results] == [0, 1, 2, 3]
 
@@ -226,7 +226,7 @@ def test_a_cluster(headas: Path, infile: Path, tmp_path: Path):
     from distributed import Client
 
     calls = runs("goodtool", infile, tmp_path / "out", 4)
-    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as client:
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as client:
         results = run_many(calls, executor=client)
     assert [mark_of(result["outfile"]) for result in results] == [0, 1, 2, 3]
 
@@ -328,6 +328,32 @@ def test_recorded_calls_are_given_again(headas: Path, infile: Path, tmp_path: Pa
     infile.write_bytes(template() + bytes(2880))
     with pytest.raises(ToolError, match="content of infile"):
         run(TASKS["goodtool"], infile=infile, outfile=tmp_path / "4.fits", mark=2, backend=replay)
+
+
+def test_backends_of_others(monkeypatch: pytest.MonkeyPatch):
+    from importlib import metadata
+
+    class Mine(DryRun):
+        name = "mine"
+
+    class Entry:
+        name = "mine"
+
+        def __init__(self, made: object) -> None:
+            self.made = made
+
+        def load(self):
+            return lambda: self.made
+
+    def announced(made: object) -> None:
+        found = {"batx.backends": [Entry(made)]}
+        monkeypatch.setattr(metadata, "entry_points", lambda group: found.get(group, []))
+
+    announced(Mine())
+    assert run(Task("x"), backend="mine").backend == "mine"
+    announced(object())
+    with pytest.raises(ParameterError, match="entry point 'mine'"):
+        run(Task("x"), backend="mine")
 
 
 def test_backends_by_name():

@@ -115,9 +115,38 @@ def test_what_is_edited_is_a_copy(headas: Path, infile: Path, tmp_path: Path):
 
 
 def test_a_tool_that_changes_its_input_fails(headas: Path, infile: Path, tmp_path: Path):
-    with pytest.raises(ToolError, match="changed its input"):
+    before, state = infile.read_bytes(), infile.stat()
+    with pytest.raises(ToolError, match=r"changed its input .*odd\+name.fits.*only a copy"):
         go("rudetool", infile, tmp_path / "out.fits")
     assert not (tmp_path / "out.fits").exists()
+    assert infile.read_bytes() == before and infile.stat().st_mtime_ns == state.st_mtime_ns
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize(
+    "harm", ['rm "$infile"', 'echo >> "$infile"', 'mv "$outfile" "$infile"; fits "$outfile"']
+)
+def test_no_tool_reaches_the_file_itself(
+    headas: Path, infile: Path, tmp_path: Path, harm: str, absolute: bool
+):
+    plain = tmp_path / "plain.fits"
+    infile.rename(plain)
+    plain.chmod(0o400)
+    before = plain.read_bytes()
+    stand_ins.add_tool(headas, "harmtool", stand_ins.IN_OUT, f'fits "$outfile"; {harm}\n')
+    task = Task("harmtool", inputs=("infile",), outputs={"outfile": "fits"}, absolute=absolute)
+    with pytest.raises(ToolError, match="changed its input"):
+        run(task, infile=plain, outfile=tmp_path / "o")
+    assert plain.read_bytes() == before and not (tmp_path / "o").exists()
+
+
+def test_names_that_are_written_into_products_are_the_own_ones(headas: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "nametool", stand_ins.IN_OUT, 'fits "$outfile"; echo "got $infile"\n')
+    path = tmp_path / "response.fits"
+    path.write_bytes(template())
+    for named, seen in (((), "in/0/response.fits"), (("infile",), str(path))):
+        task = Task("nametool", inputs=("infile",), outputs={"outfile": "fits"}, named=named)
+        assert f"got {seen}\n" in run(task, infile=path, outfile=tmp_path / "o", again=True).log
 
 
 def test_wrong_parameters_are_refused_before_the_run(headas: Path, infile: Path, tmp_path: Path):
@@ -185,6 +214,25 @@ def test_folders_whose_names_tools_cannot_read(headas: Path, infile: Path, tmp_p
     assert result.values["outfile"] == "out__1___of_many.fits"
     assert go("goodtool", infile, folder / "out (1), of+many.fits", mark=12).cached
     assert not list(folder.glob(".batx/calls/work/*"))
+
+
+def test_a_tool_that_removes_its_input_fails(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(
+        headas, "thieftool", stand_ins.IN_OUT, 'fits "$outfile"; rm "$(readlink -f "$infile")"\n'
+    )
+    with pytest.raises(ToolError, match="changed its input"):
+        run(
+            Task("thieftool", inputs=("infile",), outputs={"outfile": "fits"}),
+            infile=infile,
+            outfile=tmp_path / "o",
+        )
+
+
+def test_a_file_without_end_is_limited(headas: Path, infile: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "bigtool", stand_ins.IN_OUT, 'cat /dev/zero > "$outfile"; exit 5\n')
+    task = Task("bigtool", inputs=("infile",), outputs={"outfile": "fits"})
+    with pytest.raises(ToolError, match="return code 5"):
+        run(task, infile=infile, outfile=tmp_path / "o", file_limit=100000, timeout=30)
 
 
 def test_a_link_is_no_output(headas: Path, infile: Path, tmp_path: Path):

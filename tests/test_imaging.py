@@ -183,6 +183,14 @@ def test_image_is_written_with_its_sky(events, tmp_path):
     assert sky_of(lost).wcs.compare(sky_of(events).wcs, tolerance=1e-12)
 
 
+def test_centre_in_any_form(events):
+    one, other, third = (
+        batx.count_image(events, center=center, size=20)
+        for center in ((RA, DEC), [RA * units.deg, DEC * units.deg], SkyCoord(RA, DEC, unit="deg"))
+    )
+    assert one.identical(other) and one.identical(third)
+
+
 def test_images_that_cannot_be(events):
     with pytest.raises(ValueRangeError, match="bin"):
         batx.count_image(events, bin=0)
@@ -192,6 +200,14 @@ def test_images_that_cannot_be(events):
         batx.count_image(events, center=(RA, DEC))
     with pytest.raises(EmptySelectionError):
         batx.count_image(events, channels=(5000, 6000))
+    for wrong in (
+        {"channels": 5},
+        {"channels": (9, 3)},
+        {"energy": [1, 2, 3]},
+        {"energy": (1, 2), "channels": (1, 2)},
+    ):
+        with pytest.raises(ValueRangeError, match="count_image"):
+            batx.count_image(events, **wrong)
     with pytest.raises(MissingVariableError):
         batx.count_image(events.drop_vars("x"))
     with pytest.raises(KindError):

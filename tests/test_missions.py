@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.io import fits
 from scipy.special import erf
 
 import batx
@@ -149,6 +150,7 @@ def test_real_missions_open_and_fit(shared):
     )
     assert table["obs_id"].tolist() == ["30501003002", "0693760101"]
     assert table["start_mjd"].iloc[0] == pytest.approx(58606.868, abs=0.01)
+    assert table["start_mjd"].iloc[1] == pytest.approx(56061.1597, abs=1e-4)
 
 
 def test_two_components_of_a_real_spectrum(shared):
@@ -246,6 +248,24 @@ def test_table():
     assert table["rate"][0] == pytest.approx(good / 3000)
     assert table["rate_err"][0] == pytest.approx(np.sqrt(good) / 3000)
     assert np.isnan(table["start_mjd"][0])
+
+
+@pytest.mark.parametrize(
+    ("dates", "starts"),
+    [(("2012-05-14T03:49:58", "2012-05-14T15:34:28"), 56061.15970), (("26/05/98",) * 2, None)],
+)
+def test_times_of_a_spectrum_that_only_the_primary_header_has(tmp_path, dates, starts):
+    """As of XMM-Newton; a table with times of its own keeps to these."""
+    sources, _, _ = epochs(1)
+    path = batx.to_fits(sources["e0"], tmp_path / "one.pha")
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header.update(zip(("DATE-OBS", "DATE-END"), dates, strict=True))
+    assert batx.open_dataset(path).attrs["date_end"] == dates[1]
+    row = batx.spectrum_table([path]).iloc[0]
+    assert row["start_mjd"] == pytest.approx(starts, abs=1e-4) if starts else np.isnan(row["start_mjd"])
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].header["TSTART"] = 4.5e8
+    assert "date_end" not in batx.open_dataset(path).attrs
 
 
 def test_bad_input():

@@ -75,6 +75,16 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
         'id=$(ls "$odfdir" | head -1 | cut -d_ -f2); echo "OBS $id" > "1234_${id}_SCX00000SUM.SAS"\n',
     )
     add_sas_task(sas, "epproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EPN* .\n')
+    add_sas_task(sas, "emproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EMOS* .\n')
+    add_sas_task(
+        sas,
+        "epchain",
+        elements("schedule string S", "exposure int 0"),
+        know
+        + need
+        + 'name="$schedule$(printf %03d "$exposure")"; '
+        + 'cp "$data"/*EPN_${name}_* "P0123456789PN${name}PIEVLI0000.FIT"\n',
+    )
     add_sas_task(
         sas,
         "merge",
@@ -114,7 +124,7 @@ if yes "$withfilteredset"; then
   case "$expression" in *annulus*) card "$filteredset" CORE "$(echo "$expression" | cut -d, -f4)" ;; esac
 elif yes "$withrateset"; then
   case "$expression" in
-    *10000:12000*) cp "$data/flares.lc" "$rateset" ;;
+    *10000:12000*|*"PI>10000"*) cp "$data/flares.lc" "$rateset" ;;
     *annulus*|*circle*) echo "$expression" >> "$data/bands"; cp "$data/rate.lc" "$rateset" ;;
     *) exit 5 ;;
   esac
@@ -268,6 +278,9 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
                 highest=9000,
             )
             batx.to_fits(events, place / f"1234_{obs_id}_EPN_{exposure}_ImagingEvts.ds")
+            for camera in ("EMOS1", "EMOS2") if exposure == "S003" else ():
+                named = events.assign_attrs(instrument=camera, expidstr="S001")
+                batx.to_fits(named, place / f"1234_{obs_id}_{camera}_S001_ImagingEvts.ds")
         spectrum_files(place, attrs, response, number, model="tbabs*powerlaw", truth=TRUTH, exposure=8000.0)
         rate_file(
             place / "flares.lc",
@@ -291,9 +304,10 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
         if real is not None and number == 0:
             shutil.copyfile(real / "PN_spectrum_grp20.fits", place / "source.pha")
             shutil.copyfile(real / "PNbackground_spectrum.fits", place / "background.pha")
-            for kind in ("SRSPEC", "BGSPEC"):
-                target = place / f"P{obs_id}R1S004{kind}1001.FIT"
-                target.write_bytes(gzip.decompress((real / f"P0112880201R1S004{kind}1003.FTZ").read_bytes()))
+            # in the archive SBSPEC is what rgsproc calls SRSPEC, which is less the background there
+            for kind, theirs in (("SRSPEC", "SBSPEC"), ("BGSPEC", "BGSPEC")):
+                packed_spectrum = (real / f"P0112880201R1S004{theirs}1003.FTZ").read_bytes()
+                (place / f"P{obs_id}R1S004{kind}1001.FIT").write_bytes(gzip.decompress(packed_spectrum))
     first = folder / OBS[0]
     first.mkdir()
     (first / f"1234_{OBS[0]}_SCX00000ATS.FIT").write_bytes(b"attitude")
@@ -369,7 +383,7 @@ def test_end_to_end(observed, tmp_path):
         shape = "annulus" if CORE[obs_id] else "circle"
         assert sum(f"IN {shape}({21500.5:g}" in line for line in selected) == (3 if CORE[obs_id] == 0 else 6)
     table = pd.read_csv(tmp_path / "out/summary.csv")
-    assert len(table) == 2
+    assert len(table) == 2 and np.isfinite(table["start_mjd"]).all()
     total = batx.open_dataset(tmp_path / "out/rgs/rgs_order1.pha")
     assert (total.attrs["backfile"], total.attrs["respfile"]) == ("rgs_order1_bkg.pha", "rgs_order1.rsp")
     assert (
@@ -404,10 +418,12 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
         thresholds={"pn": 0.4, "pn.curve": None},
         bands=(100, 200, 1000),
         bands_by="channel",
+        pileup_rule="none",
     )
     found = {status.name: status for status in pipeline.run("curves", "rgs")}
     assert {status.state for name, status in found.items() if name != "rgs"} == {"done"}, found
     assert found["rgs"].state == "skipped"
+    assert found["pileup"].notes == ("pile-up was not looked for",)
     assert found["bands"].facts["edges"] == [500, 1000, 5000]
     lists = found["flares"].facts["lists"][f"{obs_id}_pn"]["lists"]
     assert (
@@ -415,6 +431,24 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
     )
     assert "PI in [500:999]" in (data / obs_id / "bands").read_text()
     assert set((data / obs_id / "corrections").read_text().split()) <= {"yes", "true", "Y"}
+
+
+def test_other_cameras_and_chains(observed, tmp_path):
+    """Both MOS cameras next to pn; epchain for chosen exposures, of which none is merged."""
+    observations, _, backend = observed
+    given = {"output": tmp_path / "out", "backend": backend, "cameras": ("pn", "mos"), "chain": "epchain"}
+    pipeline = xmm(observations[:1], RA, DEC, exposures=["S003", "U002", "S001"], merge=False, **given)
+    found = {status.name: status for status in pipeline.run("flares", "regions")}
+    assert "S001" in found["events"].notes[0]  # pn has no such exposure
+    assert found["exposures"].notes == ()
+    chosen = found["exposures"].facts["events"]
+    assert sorted(chosen) == [f"{OBS[0]}_{camera}" for camera in ("mos1", "mos2", "pn")]
+    assert chosen[f"{OBS[0]}_pn"].endswith("P0123456789PNS003PIEVLI0000.FIT")
+    limits = {key: list(held["thresholds"]) for key, held in found["flares"].facts["lists"].items()}
+    assert limits == {f"{OBS[0]}_mos1": ["0.35"], f"{OBS[0]}_mos2": ["0.35"], f"{OBS[0]}_pn": ["0.4"]}
+    physical = batx.regions.read_regions(tmp_path / f"out/regions/{OBS[0]}_mos1_source_physical.reg")
+    assert physical[0].frame == "physical"
+    np.testing.assert_allclose(physical[0].values, (21500.5, 21500.5, 600.0), atol=0.01)
 
 
 def test_archives_that_are_not_observations(observed, tmp_path):
@@ -439,6 +473,8 @@ def test_archives_that_are_not_observations(observed, tmp_path):
         archive.addfile(info, io.BytesIO(b"evil"))
     assert first(evil).state == "failed"
     assert not list(tmp_path.rglob("outside.txt"))
+    again = xmm([observed[0][1]] * 2, RA, DEC, output=tmp_path / "again", backend=backend).run("unpack")
+    assert "given twice" in again[0].reason
     assert "ten digits" in first(tmp_path / "nothing").reason
 
 
@@ -476,3 +512,49 @@ def test_links_of_spectra(tmp_path):
     with pytest.raises(WriteError):
         write_links(tmp_path / "rate.lc", tmp_path / "rate.lc", overwrite=True, respfile="a.rsp")
     assert not (tmp_path / "a.pha").exists()
+    one = batx.build(
+        "spectrum",
+        {"channel": [0, 1], "counts": [5, 3], "exposure": ((), 10.0)},
+        {"statistic": "poisson", "weighting": "none", "respfile": "old.rsp"},
+    )
+    packed_one = batx.to_fits(one, tmp_path / "one.pha.gz")
+    before = packed_one.read_bytes()
+    made = write_links(packed_one, tmp_path / "a.pha.gz", respfile="new.rsp", backfile=None)
+    assert packed_one.read_bytes() == before
+    back = batx.open_dataset(made)
+    assert (back.attrs["respfile"], back.attrs["backfile"]) == ("new.rsp", "none")
+    np.testing.assert_array_equal(back.counts, one.counts)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "edges"),
+    [
+        ({"n": 2, "axis": "channel", "limits": (100, 500)}, [500, 1500, 2500]),
+        ({"n": 2, "axis": "channel", "spacing": "log", "limits": (100, 400)}, [500, 1000, 2000]),
+        (
+            {"n": 4, "axis": "channel", "spacing": "linear", "limits": (100, 500)},
+            [500, 1000, 1500, 2000, 2500],
+        ),
+    ],
+)
+def test_bands_from_the_mean_of_spectra(tmp_path, wanted, edges):
+    """Channels of the spectra are 5 eV of PI; the two spectra are flat together, so halves are halves."""
+    from batx.pipelines.frame import Pipeline, Step
+    from batx.pipelines.missions.xmm_curves import bands
+
+    def group(work):
+        for number, counts in enumerate((np.arange(1000), 999 - np.arange(1000))):
+            one = batx.build(
+                "spectrum",
+                {"channel": np.arange(1000), "counts": counts, "exposure": ((), 10.0)},
+                {"statistic": "poisson", "weighting": "none"},
+            )
+            batx.to_fits(one, work.output(f"spectra/{number}.pi"))
+
+    steps = [
+        Step("group", "group", group),
+        Step("bands", "bands", bands, uses=["group"], options=["bands", "bands_by", "energy"]),
+    ]
+    options = {"bands": wanted, "bands_by": "energy", "energy": [0.5, 4.0]}
+    found = Pipeline("bands", steps, tmp_path / "out", options).run()[1]
+    assert found.facts == {"edges": edges, "from": "mean of 2 spectra"}, found.reason

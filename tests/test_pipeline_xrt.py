@@ -257,6 +257,10 @@ def test_what_is_missing_is_said(observed, tmp_path):
     assert "found no observation" in status.reason
     (status,) = xrt(tmp_path / "no", RA, DEC, output=tmp_path / "d").run("select")
     assert "there is no folder" in status.reason
+    (tmp_path / "g" / OBSERVATIONS[1] / "xrt").mkdir(parents=True)
+    twice = [observed[0], tmp_path / "g"]
+    (status,) = xrt(twice, RA, DEC, output=tmp_path / "h").run("select")
+    assert "give one of them" in status.reason
     for wrong in ({"energy": (3, 1)}, {"dt": 0}):
         with pytest.raises(ValueRangeError):
             small(observed, tmp_path / "e", **wrong)
@@ -281,6 +285,7 @@ def test_command(observed, tmp_path, monkeypatch):
 
     archive, _, caldb, backend = observed
     monkeypatch.setenv("HEADAS", str(backend.place))
+    monkeypatch.chdir(tmp_path)
     words = ["xrt", str(archive), "--ra", str(RA), "--dec", str(DEC), "--response", str(caldb)]
     words += ["-o", str(tmp_path / "out"), "--only", "curves"]
     ran = CliRunner().invoke(main, words)

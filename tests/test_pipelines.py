@@ -362,3 +362,37 @@ def test_after_a_kill_at_any_place_the_next_run_gives_the_same(tmp_path: Path):
     )
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) > 30
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "{folder}/victim.txt", "link/victim.txt"])
+def test_a_record_cannot_name_files_elsewhere(words: Words, tmp_path: Path, name: str):
+    words.pipeline.run()
+    victim = tmp_path / "victim.txt"
+    victim.write_text("of somebody")
+    (words.out / "link").symlink_to(tmp_path)
+    record = words.out / ".batx" / "steps" / "count.json"
+    held = json.loads(record.read_text())
+    held["products"][name.format(folder=tmp_path)] = ""
+    record.write_text(json.dumps(held))
+    with pytest.raises(WriteError, match="was not made by the step"):
+        words.pipeline.run()
+    (words.out / "count.json").unlink()
+    words.pipeline.run()
+    assert victim.read_text() == "of somebody"
+
+
+def test_what_the_system_refuses_is_said(words: Words):
+    words.pipeline.run()
+    (words.out / "chosen" / "two").unlink()
+    (words.out / "chosen" / "three").unlink()
+    (words.out / "chosen").rmdir()
+    (words.out / "chosen").write_text("a file")
+    with pytest.raises(WriteError, match="cannot write"):
+        words.pipeline.run()
+
+    def full(work: Work) -> None:
+        raise OSError(28, "No space left on device", "words/0.txt")
+
+    words.replaced["split"] = full
+    with pytest.raises(WriteError, match=r"step 'split'.*No space left"):
+        words.pipeline.run(since="split")

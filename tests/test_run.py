@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,18 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
+import caldb_tree
 import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
+from astropy.time import Time
 from click.testing import CliRunner
 
 import batx
 from batx import simulate
 from batx.cli import main
-from batx.errors import MissingFileError, ValueRangeError
-from batx.pipelines import Pipeline, Status, Work, events
+from batx.errors import MissingFileError, UnitsError, ValueRangeError
+from batx.pipelines import Pipeline, Status, Work, events, glitches
 from batx.pipelines.bursts import figures, report
+from batx.provenance import calibration_of
 
 RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
 NAME = "sw00044444000b"
@@ -292,6 +297,24 @@ def test_the_burst_is_fitted_and_placed(pipeline: Pipeline):
     refined = facts["detection"]["refined"]
     assert refined["moved"] < 3 * refined["radius_90"]
     assert refined["radius_90"] == pytest.approx(10.92 * refined["snr"] ** -0.7)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "events/{}_all.evt",
+        "lc/{}_1chan_1s.lc",
+        "pha/{}_total.pha",
+        "pha/{}_total_powerlaw.nc",
+        "img/{}_preslew_1chan.img",
+    ],
+)
+def test_products_say_which_calibration_served(pipeline: Pipeline, observed: Path, name: str):
+    found = calibration_of(product(pipeline, name.format(NAME)))
+    for purpose, file in (("aperture", "aperture.fits"), ("alignment", "teldef.fits")):
+        content = (observed / "caldb" / file).read_bytes()
+        assert found[purpose]["file"] == file
+        assert found[purpose]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
 def test_the_result_is_readable(pipeline: Pipeline):
@@ -633,11 +656,87 @@ def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path)
         ({"foreground": (5, 1)}, "start and stop"),
         ({"snr": float("nan")}, "positive"),
         ({"compat": "x"}, "heasoft"),
+        ({"trigger": [1.0, 2.0]}, "one time"),
+        ({"foreground": 5}, "start and stop"),
+        ({"ra": [1.0, 2.0], "dec": 3.0}, "expected one"),
     ],
 )
 def test_bad_arguments_are_refused(observed: Path, tmp_path: Path, options: dict[str, Any], said: str):
     with pytest.raises(ValueRangeError, match=said):
         events(observed, tmp_path / "out", **options)
+
+
+def test_a_date_in_any_form_is_the_same_trigger(observed: Path, tmp_path: Path):
+    with fits.open(next((observed / "bat" / "event").iterdir())) as hdus:
+        attrs = {"utcf": hdus["EVENTS"].header["UTCFINIT"]}
+    date = str(batx.met.met_to_utc(START + 12.5, attrs=attrs))
+    forms = [
+        START + 12.5,
+        date,
+        np.datetime64(date),
+        Time(date, scale="utc").tt,
+        np.float32(12.5) * u.s + START * u.s,
+    ]
+    found = [events(observed, tmp_path / "out", trigger=form).run("fetch")[0].facts for form in forms]
+    assert [one["trigger"]["time"] for one in found] == pytest.approx([START + 12.5] * len(forms), abs=1e-3)
+    made = events(
+        observed, tmp_path / "out", foreground=(1 * u.min, np.datetime64(date) + np.timedelta64(1, "D"))
+    )
+    assert made.options["foreground"][0] == 60.0 and isinstance(made.options["foreground"][1], str)
+
+
+def test_an_event_file_takes_mask_and_alignment_of_the_calibration(observed: Path, tmp_path: Path):
+    single = next((observed / "bat" / "event").iterdir())
+    attitude = next((observed / "auxil").glob("*sat*"))
+    made = events(single, tmp_path / "out", calibration=observed / "caldb", attitude=attitude, ra=RA, dec=DEC)
+    made.run("fetch")
+    assert (made.folder / "auxil" / f"{NAME}_aperture.fits").is_file()
+    assert (made.folder / "auxil" / f"{NAME}_teldef.fits").is_file()
+
+
+def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.move(copied / "caldb", tmp_path / "caldb")
+    made = events(copied, tmp_path / "out")
+    assert "found no aperture" in " ".join(made.run("fetch")[0].notes)
+    database = caldb_tree.caldb(tmp_path / "database", [caldb_tree.row("bad.fits", "BADPIX")])
+    folder = database / caldb_tree.BAT / "bcf"
+    rows = [caldb_tree.row("bad.fits", "BADPIX")]
+    for path in sorted((tmp_path / "caldb").iterdir()):
+        name = {"aperture": "CODED_MASK", "alignment": "TELDEF"}.get(batx.open_dataset(path).batx_kind)
+        if name is not None:
+            shutil.copy(path, folder / path.name)
+            limits = ['APERTYPE("FLUX")'] if name == "CODED_MASK" else []
+            rows.append(caldb_tree.row(path.name, name, *limits))
+    bad = np.ones((173, 286), bool)
+    bad[:5] = False
+    batx.combine_masks(bad).bat.to_fits(folder / "bad.fits", overwrite=True)
+    caldb_tree.write_index(database / caldb_tree.BAT / "caldb.indx", rows)
+    monkeypatch.setenv("CALDB", str(database))
+    fetched, _, quality = made.run("quality")
+    assert "found no aperture" not in " ".join(fetched.notes)
+    assert (made.folder / "auxil" / f"{NAME}_aperture.fits").is_file()
+    mask = product(made, f"auxil/{NAME}_qmap.fits")
+    assert not mask.good[:5].any() and quality.facts["enabled"] > quality.facts["good"] > 0
+    record = calibration_of(mask)["bad_pixels"]
+    assert record["file"] == "bad.fits" and record["codename"] == "BADPIX"
+
+
+def test_numbers_may_be_quantities_and_texts_are_refused(observed: Path, tmp_path: Path):
+    made = events(observed, tmp_path / "out", ra=np.int64(10), dec=1800 * u.arcmin, snr=np.float32(4))
+    assert (made.options["ra"], made.options["dec"], made.options["snr"]) == (10.0, 30.0, 4.0)
+    for options in ({"ra": "ten", "dec": 1.0}, {"snr": "high"}):
+        with pytest.raises(UnitsError, match="found"):
+            events(observed, tmp_path / "out", **options)
+
+
+def test_logins_of_mirrors_are_not_recorded(tmp_path: Path):
+    table = {"data": tmp_path / "data", "mirrors": "https://user:s3cret@127.0.0.1:9/FTP", "offline": True}
+    for made in (
+        events("00044444000", tmp_path / "out", **table),
+        glitches(tmp_path / "two", 44444000, **table),
+    ):
+        made.run()
+        assert not any(b"s3cret" in content for content in tree(made.folder).values())
 
 
 def test_results_do_not_go_into_the_observation(observed: Path):

@@ -146,7 +146,7 @@ import json, os, sys, time
 sys.path.insert(0, {tests!r})
 from test_sessions import bad
 session = bad()
-made = session.request("child", {{"apart": {apart}}})
+made = session.request("child", {{"apart": {apart}}}) | {{"folder": str(session.folder)}}
 print(json.dumps(made), flush=True)
 if {busy}:
     session.request("hang", {{"deaf": True}})
@@ -165,6 +165,18 @@ def test_no_orphan_is_left_when_the_parent_is_killed(busy: bool):
     parent.stdout.close()
     assert is_gone(made["worker"])
     assert is_gone(made["child"])
+    until = time.monotonic() + 20
+    while Path(made["folder"]).exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not Path(made["folder"]).exists()
+
+
+def test_the_end_of_a_worker_leaves_the_folder():
+    with bad() as session:
+        session.start()
+        with pytest.raises(EngineError):
+            session.request("nonsense")
+        assert session.folder.is_dir() and session.start()
 
 
 def test_a_forked_process_has_its_own():

@@ -11,6 +11,7 @@ from makers import make
 from scipy import stats
 
 from batx import simulate
+from batx.detector_responses import response
 from batx.errors import AttitudeError, GtiError, KindError, PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR, DETID, detid_to_xy
 from batx.instrument.mask import FAR, MaskGeometry, illumination, weight_map
@@ -671,3 +672,15 @@ def test_a_mixture_of_counts_cannot_be_folded_through_a_response():
     mixture = simulate.Mixture(((0.5, PowerLaw(2.0)), (0.5, Line(60.0))))
     with pytest.raises(ValueRangeError, match="Mixture with a response"):
         Source(imx=0.0, imy=0.0, spectrum=mixture, response=make("response"))
+
+
+def test_a_packaged_response_is_that_of_the_place():
+    """The energies of a source are those of the response where it is, in the rate that was asked for."""
+    options = dict(QUIET) | {"duration": 20.0, "seed": 5}
+    shape = simulate.Cutoff(index=1.5, peak=80.0)
+    at = {"imx": 0.3, "imy": 0.1}
+    mine = simulate.events(Source(5.0, **at, spectrum=shape, response="packaged"), DARK, **options)
+    given = simulate.events(Source(5.0, **at, spectrum=shape, response=response(**at)), DARK, **options)
+    xr.testing.assert_equal(mine["pi"], given["pi"])
+    with pytest.raises(ValueRangeError, match="response='batse'"):
+        Source(5.0, **at, response="batse")

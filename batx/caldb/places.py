@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 from batx.caldb.index import CONFIG, Branch, Entry, default_branch, read_config, read_index
 from batx.errors import (
     BatxError,
+    BatxWarning,
     CalibrationError,
     DownloadError,
     FileFormatError,
     MissingFileError,
+    UnreachableError,
     ValueRangeError,
 )
 from batx.transfer import Limits, download
@@ -83,12 +86,16 @@ class Database:
         What it is called in messages.
     limits
         Of the transfers.
+    down
+        Servers that could not be connected to, which are not asked again; those that cannot are added, with
+        a warning. Without it every file is asked for.
     """
 
     folder: Path
     servers: tuple[str, ...]
     label: str
     limits: Limits = _QUICK
+    down: set[str] | None = None
 
     def branch(self, telescope: str, instrument: str) -> Branch:
         """Return where the index of an instrument is; that of a server's copy is where it always was."""
@@ -166,7 +173,17 @@ class Database:
         path = self.folder / name
         urls = [f"{server.rstrip('/')}/{name}" for server in self.servers]
         kind = "fits" if name.endswith("caldb.indx") else None
-        path = download(urls, path, overwrite=overwrite, kind=kind, limits=self.limits)
+        server = ", ".join(shown(one) for one in self.servers)
+        if self.down is not None and server in self.down:
+            raise UnreachableError(f"{server}: no connection, as before")
+        try:
+            path = download(urls, path, overwrite=overwrite, kind=kind, limits=self.limits)
+        except UnreachableError:
+            if self.down is not None:
+                self.down.add(server)
+                text = f"no connection to the calibration database {server}"
+                warnings.warn(f"{text}; what was fetched before is used", BatxWarning, stacklevel=2)
+            raise
         _verify(path)
         note = _note(path)
         temporary = note.with_name(f"{note.name}.{os.getpid()}")
@@ -200,8 +217,6 @@ def _verify(path: Path) -> None:
     FileFormatError
         If they differ.
     """
-    import warnings
-
     from astropy.io import fits
 
     if not any(part in (".fits", ".indx", ".img", ".gti", ".teldef") for part in path.suffixes):
@@ -226,6 +241,7 @@ def databases(
     download: bool | None = None,
     limits: Limits | None = None,
     environment: Mapping[str, str] | None = None,
+    down: set[str] | None = None,
 ) -> list[Database]:
     """Return where calibration is looked for, in order: the database named, ``$CALDB``, the cache.
 
@@ -242,6 +258,8 @@ def databases(
         Of the transfers.
     environment
         In place of the environment variables.
+    down
+        As for `Database`.
     """
     place = caldb if caldb is not None else (os.environ if environment is None else environment).get("CALDB")
     if place is not None and not isinstance(place, (str, os.PathLike)):
@@ -261,5 +279,5 @@ def databases(
     if download is False:
         servers = ()
     label = f"{shown(servers[0])} (cache {kept})" if servers else f"cache ({kept})"
-    made.append(Database(kept, servers, label, limits or _QUICK))
+    made.append(Database(kept, servers, label, limits or _QUICK, down))
     return made

@@ -42,6 +42,7 @@ run_options = together(
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Whether to draw figures.")
 @click.option("--failed", is_flag=True, help="SOURCE is the number of a failed trigger, to be put together.")
 @click.option("--data", type=NEW, help="Directory of data, for an observation id.")
+@click.option("--mirror", "mirrors", multiple=True, help="Root of the archive: https://, s3:// or a folder.")
 @click.option("--offline", is_flag=True, help="Use what is in the directory of data, and fetch nothing.")
 @calibration_options
 @click.option("--gain-offset", type=EXISTING, help="Gain map or a folder of them, for uncalibrated events.")
@@ -55,6 +56,7 @@ def run(source: str, output: Path | None, **options: Any) -> None:
     from batx.pipelines import events
 
     control = {name: options.pop(name) for name in ("since", "only", "listed")}
+    options["mirrors"] = options["mirrors"] or None
     pipeline = events(source, output, **options)
     run_pipeline(pipeline, **control)
     report = pipeline.folder / "result.txt"
@@ -80,6 +82,7 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
     live = console(stderr=True).is_terminal
     begin = perf_counter()
     running: set[str] = set()
+    told: set[str] = set()
     lines: list[tuple[str, str]] = []
     with progress() as announce:
 
@@ -90,7 +93,11 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                 announce(f"{one.name}: {one.reason}")
                 return
             if one.name in running or one.state != "done":
-                text = f"{one.name:<14}{_described(one)}   {perf_counter() - begin:.1f} s"
+                described = _described(one)
+                if one.state in ("blocked", "skipped") and one.reason in told:
+                    described = f"{one.state}: {one.reason.split(':')[0]}"
+                told.add(one.reason)
+                text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
                 lines.append((text, _STYLES.get(one.state, "")))
                 if not live:
                     say(*lines[-1])

@@ -342,6 +342,8 @@ class Sas(Subprocess):
         libraries = [f"{place}/lib", f"{place}/libextra", kept.get("LD_LIBRARY_PATH", "")]
         kept |= {"SAS_DIR": str(place), "PATH": ":".join(paths)}
         kept |= {"LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
+        for name, folder in (("PERL5LIB", "lib/perl5"), ("PYTHONPATH", "lib/python")):
+            kept[name] = ":".join(filter(None, [f"{place}/{folder}", kept.get(name, "")]))
         kept.setdefault("SAS_PATH", str(place))
         kept.setdefault("SAS_SUPPRESS_WARNING", "1")
         system = f"{headas}/syspfiles" if headas else ""

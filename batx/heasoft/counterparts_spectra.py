@@ -149,7 +149,7 @@ def group(
     background: xr.Dataset | None = None,
     **options: Any,
 ) -> xr.Dataset:
-    """Return a spectrum with the groups of ftgrouppha; arguments as for `batx.group`.
+    """Return a spectrum with the groups of grppha or ftgrouppha; arguments as for `batx.group`.
 
     Examples
     --------
@@ -170,15 +170,18 @@ def group(
             if kind == "constant":
                 raise ValueRangeError("group: the engine heasoft has nothing for optimal groups of a size")
             kind = f"opt{kind}"
-        result = bench.run(
-            "ftgrouppha",
-            infile=path,
-            outfile=bench.path("grouped.pha"),
-            grouptype=kind,
-            groupscale=scale,
-            backfile=bench.write_optional(background, "background.pha"),
-            respfile=bench.write_optional(response, "response.rsp"),
-        )
+        files = {"infile": path, "outfile": bench.path("grouped.pha")}
+        if kind == "min":
+            result = bench.run("grppha", **files, comm=f"group min {scale:g} & exit")
+        else:
+            result = bench.run(
+                "ftgrouppha",
+                **files,
+                grouptype=kind,
+                groupscale=scale,
+                backfile=bench.write_optional(background, "background.pha"),
+                respfile=bench.write_optional(response, "response.rsp"),
+            )
         made = bench.done(bench.read(result["outfile"], "spectrum"))
     columns = {
         name: (made[name].dims, made[name].values, dict(made[name].attrs))

@@ -53,7 +53,10 @@ class FileLock:
         import fcntl
 
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError as error:
+                raise ToolError(f"cannot make the lock {self.path}: {error.strerror or error}") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

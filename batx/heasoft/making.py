@@ -75,6 +75,9 @@ class Making:
     def _make(self, folder: Path, ledger: Ledger | None, replaceable: set[Path]) -> Result:
         before = state_of(self._files())
         parameters, outputs, originals = stage(self.task, self.plan, folder)
+        copies = {folder / place: path for place, path in originals.items()}
+        copies = {place: path for place, path in copies.items() if not place.is_symlink()}
+        staged = state_of(copies)
         if self.par is not None:
             parameters = {one: parameters[one] for one in self.par.parameters if one in parameters}
         call = Call(
@@ -93,7 +96,8 @@ class Making:
         )
         ending = self.backend.execute(call)
         result = self._told(call, ending)
-        fault = self._fault(call, ending, before)
+        fault = _changed(before, state_of(self._files())) or _changed(staged, state_of(copies), copies)
+        fault = fault or self._fault(call, ending)
         if fault:
             raise self._failure(fault, result, ledger)
         moves = self._moves(call)
@@ -127,12 +131,8 @@ class Making:
             log=redact(raw, self.call.environment),
         )
 
-    def _fault(self, call: Call, ending: Ending, before: dict[Path, tuple[int, ...]]) -> str:
+    def _fault(self, call: Call, ending: Ending) -> str:
         """Return why a run is no success, empty if it is one."""
-        if changed := [
-            str(path) for path, state in state_of(self._files()).items() if before.get(path) != state
-        ]:
-            return f"changed its input {', '.join(changed[:3])}, which batx does not permit"
         if ending.reason == "timeout":
             return f"did not end within {self.call.timeout:g} s and was ended"
         if ending.reason:
@@ -248,6 +248,19 @@ class Making:
         )
 
 
+_State = dict[Path, tuple[int, ...]]
+
+
+def _changed(before: _State, after: _State, copies: Mapping[Path, Path] | None = None) -> str:
+    """Return what is to be said of inputs (or of their copies) that a run changed, empty if it did not."""
+    changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    if not changed:
+        return ""
+    names = ", ".join(str(copies[path] if copies else path) for path in changed[:3])
+    whole = "; only a copy of it was changed" if copies else ""
+    return f"changed its input {names}, which batx does not permit{whole}"
+
+
 def _flat(moves: Mapping[str, list[tuple[Path, Path]]]) -> Iterator[tuple[str, tuple[Path, Path]]]:
     for name, pairs in moves.items():
         for pair in pairs:
@@ -299,13 +312,14 @@ def _workshop(home: Path) -> Iterator[Path]:
     """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
-    with FileLock(home / f"{name}.lock"), tempfile.TemporaryDirectory(prefix="batx-") as short:
-        folder.mkdir(mode=0o700)
+    with FileLock(home / f"{name}.lock"):
+        _make_private(folder)
         try:
             if is_plain(folder):
                 yield folder
-            else:
-                # tools separate lists of folders by blanks and colons, and cut long names
+                return
+            # tools separate lists of folders by blanks and colons, and cut long names
+            with tempfile.TemporaryDirectory(prefix="batx-") as short:
                 seen = Path(short) / "work"
                 seen.symlink_to(folder)
                 yield seen

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def state_of(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
-    """Return size, time of change and number of every file; folders are looked into.
+    """Return size, time of change and number of every file that is there; folders are looked into.
 
     Examples
     --------
@@ -75,7 +76,11 @@ def state_of(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
     {}
     """
     files = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    return {file: _state(file) for file in files}
+    found = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            found[file] = _state(file)
+    return found
 
 
 def _digest(path: Path) -> str:

@@ -93,9 +93,9 @@ def run(task: str | Task, parameters: Mapping[str, Any] | None = None, /, **opti
     """Run one tool, and return when all that it promised is in its place.
 
     The parameters are checked by the tool's own parameter file before anything runs. The tool works in a
-    private folder on links to its inputs and copies of what it edits; what it made is moved to its place
-    only if it ended well and every promised output opens. A call that was finished before (same parameters,
-    same content of the inputs, same tool, outputs as they were written) is not made again.
+    private folder, on copies of the files that it reads or edits and on links to folders; what it made is
+    moved to its place only if it ended well and every promised output opens. A call that was finished before
+    (same parameters, same content of the inputs, same tool, outputs as they were written) is not made again.
 
     Parameters
     ----------

@@ -42,8 +42,11 @@ class Task:
         Files that are promised under names that the tool chooses: a name for `Result.outputs`, and patterns
         below the working folder (or below an output folder: ``"outdir/*.img"``), any of which may be there.
     absolute
-        Whether files are given by their own full names, if these have no letters that tools stumble over:
-        for scripts that change their folder, and where the names are written into what is made.
+        Whether files are given by full names, for scripts that change their folder: those of their copies,
+        and of folders, which are not copied, their own if these have no letters that tools stumble over.
+    named
+        Inputs whose own full names the tool writes into what it makes (the response of a spectrum): it is
+        given the file itself in place of a copy.
     optional
         Parameters without default that the tool does not ask for in every case; ``"*"`` stands for all.
     special
@@ -66,6 +69,7 @@ class Task:
     outputs: Mapping[str, str] = field(default_factory=dict)
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     absolute: bool = False
+    named: tuple[str, ...] = ()
     special: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)

@@ -101,7 +101,7 @@ class _Log:
     def add(self, data: bytes) -> None:
         """Take a block of output."""
         if self.room:
-            os.write(self.file, data[: self.room])
+            self._write(data[: self.room])
             data, self.room = data[self.room :], max(self.room - len(data), 0)
         self.tail += data
         if len(self.tail) > 2 * self.half:
@@ -117,9 +117,17 @@ class _Log:
         """Write the last part, and how much is left out before it."""
         self._shorten()
         if self.dropped:
-            os.write(self.file, b"\n[... %d bytes of output left out ...]\n" % self.dropped)
-        os.write(self.file, bytes(self.tail))
+            self._write(b"\n[... %d bytes of output left out ...]\n" % self.dropped)
+        self._write(bytes(self.tail))
         os.close(self.file)
+
+    def _write(self, data: bytes) -> None:
+        """Write to the file; a full disk must not end the supervision."""
+        try:
+            while data:
+                data = data[os.write(self.file, data) :]
+        except OSError:
+            self.dropped += len(data)
 
 
 def _descendants() -> list[int]:
@@ -243,8 +251,11 @@ def main() -> None:
     if group == 0:
         _become(request, output, prctl, supervisor)
     os.close(output)
-    status, reason = _follow(group, pipe, log, watch)
-    status = _end(group, status)
+    status, reason = None, "abandoned"
+    try:
+        status, reason = _follow(group, pipe, log, watch)
+    finally:
+        status = _end(group, status)
     _drain(pipe, log)
     log.close()
     code = os.waitstatus_to_exitcode(status) if status is not None else -signal.SIGKILL

@@ -7,6 +7,8 @@ from batx.heasoft.specs import Task
 __all__ = ["MISSION_TASKS"]
 
 _LONG = 21600.0
+#: nupipeline works on both telescopes, for hours on a bright source
+_DAY = 86400.0
 
 #: xrtpipeline, xrtexpomap, xrtproducts, nupipeline, nuproducts
 MISSION_TASKS = (
@@ -55,6 +57,7 @@ MISSION_TASKS = (
             "inarffile",
             "psffile",
             "vigfile",
+            "rmffile",
         ),
         outputs={"outdir": "folder"},
         products={"products": ("outdir/*.pha", "outdir/*.lc", "outdir/*.img", "outdir/*.arf")},
@@ -77,7 +80,7 @@ MISSION_TASKS = (
         outputs={"outdir": "folder"},
         products={"events": ("outdir/*.evt", "outdir/*.evt.gz")},
         absolute=True,
-        timeout=_LONG,
+        timeout=_DAY,
         optional=("*",),
     ),
     Task(

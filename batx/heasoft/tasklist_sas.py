@@ -13,6 +13,8 @@ from batx.heasoft.specs import Task
 __all__ = ["SAS_TASKS"]
 
 _LONG = 21600.0
+#: of the chains, which make event lists of all exposures
+_CHAIN = 43200.0
 _IMAGING = ("*ImagingEvts.ds", "*TimingEvts.ds", "*BurstEvts.ds", "P*IEVLI*.FIT", "P*TIEVLI*.FIT")
 
 
@@ -35,13 +37,17 @@ SAS_TASKS = (
         optional=("*",),
     ),
     _sas(
-        "epchain", "events of EPIC pn", products={"events": ("P*EVLI*.FIT",)}, timeout=_LONG, optional=("*",)
+        "epchain", "events of EPIC pn", products={"events": ("P*EVLI*.FIT",)}, timeout=_CHAIN, optional=("*",)
     ),
     _sas(
-        "emchain", "events of EPIC MOS", products={"events": ("P*EVLI*.FIT",)}, timeout=_LONG, optional=("*",)
+        "emchain",
+        "events of EPIC MOS",
+        products={"events": ("P*EVLI*.FIT",)},
+        timeout=_CHAIN,
+        optional=("*",),
     ),
-    _sas("epproc", "events of EPIC pn", products={"events": _IMAGING}, timeout=_LONG, optional=("*",)),
-    _sas("emproc", "events of EPIC MOS", products={"events": _IMAGING}, timeout=_LONG, optional=("*",)),
+    _sas("epproc", "events of EPIC pn", products={"events": _IMAGING}, timeout=_CHAIN, optional=("*",)),
+    _sas("emproc", "events of EPIC MOS", products={"events": _IMAGING}, timeout=_CHAIN, optional=("*",)),
     _sas("merge", "two event lists as one", inputs=("set1", "set2"), outputs={"outset": "fits"}),
     _sas(
         "evselect",
@@ -86,6 +92,7 @@ SAS_TASKS = (
         "specgroup",
         "channels of a spectrum in groups, with its background and responses",
         inputs=("spectrumset", "backgndset", "rmfset", "arfset", "grouptemplate"),
+        named=("backgndset", "rmfset", "arfset"),
         outputs={"groupedset": "fits"},
         optional=("*",),
     ),
@@ -114,7 +121,7 @@ SAS_TASKS = (
             "events": ("P*EVENLI*.FIT", "P*merged*.FIT"),
             "files": ("P*R1*.FIT", "P*R2*.FIT"),
         },
-        timeout=_LONG,
+        timeout=_CHAIN,
         optional=("*",),
     ),
     _sas(

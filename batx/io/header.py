@@ -26,6 +26,8 @@ _MAPPED = {
 }
 _NUMERIC = {"utcf", "trigger_time", "tstart", "tstop"}
 _TEXT = {"telescope", "instrument", "obs_id", "object", "provenance", "conventions"}
+#: dates of the start and end of what a file holds: of an HDU that has no times of its own, too
+_DATES = {"DATE-OBS": "date_obs", "DATE-END": "date_end"}
 _FOLDED = {"MJDREFI", "MJDREFF", "MJDREF", "TIMESYS", "TIMEZERO", "TIMEZERI", "TIMEZERF"}
 _STRUCTURAL = re.compile(
     r"""(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|TFIELDS|THEAP|BSCALE|BZERO|BLANK|BUNIT|CHECKSUM
@@ -109,11 +111,18 @@ def _mapped(hdu: Hdu) -> dict[str, Any]:
 def header_attrs(hdu: Hdu, primary: Hdu | None = None) -> dict[str, Any]:
     """Return the keywords of an HDU as attributes that netCDF can hold.
 
-    Mission, observation and time keywords that the HDU lacks are taken from the primary header. Logical
-    values become 0 and 1, hyphens underscores; structure, scaling, checksums and comments are left out,
-    TIMEZERO is folded into the times, HISTORY cards become ``attrs["history"]``.
+    Mission, observation and time keywords that the HDU lacks are taken from the primary header, its dates
+    (as of spectra of XMM-Newton) if the HDU has no times or dates of its own. Logical values become 0 and 1,
+    hyphens underscores; structure, scaling, checksums and comments are left out, TIMEZERO is folded into the
+    times, HISTORY cards become ``attrs["history"]``.
     """
-    attrs = _mapped(primary) if primary is not None and primary is not hdu else {}
+    attrs: dict[str, Any] = {}
+    if primary is not None and primary is not hdu:
+        attrs = _mapped(primary)
+        if not hdu.header.keys() & {"TSTART", "TSTOP", *_DATES}:
+            attrs |= {
+                name: _plain(primary.header[key]) for key, name in _DATES.items() if key in primary.header
+            }
     attrs |= _mapped(hdu)
     is_image = hdu.type == "image"
     for key, value in hdu.header.items():

@@ -23,7 +23,7 @@ from batx.io.open import open_dataset
 from batx.io.source import starts_like_fits
 from batx.schema import build
 
-__all__ = ["open_observation"]
+__all__ = ["open_calibration", "open_observation"]
 
 #: parts of an archive directory that hold BAT data, spacecraft data or calibration
 _FOLDERS = ("bat", "auxil", "tdrss", "caldb")
@@ -137,6 +137,29 @@ def open_observation(
     tree.attrs = {"obs_id": obs_id, "missing": "\n".join(missing)} | _shared_attrs(nodes)
     tree.encoding["source"] = os.fspath(root)
     return tree
+
+
+def open_calibration(path: str | os.PathLike[str], calibration: Any = None) -> dict[str, xr.Dataset]:
+    """Return mask and alignment for a single file, from where they are for an observation.
+
+    Parameters
+    ----------
+    path
+        A FITS file; its date tells which calibration holds.
+    calibration
+        As for `open_observation`.
+
+    Returns
+    -------
+    dict of str to xarray.Dataset
+        ``aperture`` and ``alignment``, as far as they are found.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at `calibration`.
+    """
+    return _main_nodes(_calibration(calibration, list(_identified(Path(path), ""))), None)
 
 
 def _survey(root: Path) -> Iterator[_Found]:
@@ -261,9 +284,10 @@ def _given(calibration: Any) -> list[Path]:
 
 def _database(purposes: Iterable[str], day: str) -> Iterator[_Found]:
     """Yield what the calibration database has for these purposes."""
+    down: set[str] = set()
     for purpose in purposes:
         try:
-            file = find(purpose, day or None)
+            file = find(purpose, day or None, down=down)
         except CalibrationError:
             continue
         for item in _identified(file.path, "caldb"):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from batx.archive.layouts import mirror_list
 from batx.archive.swift_tools import trigger_id
 from batx.errors import MissingFileError, ValueRangeError
-from batx.met import to_met
+from batx.met import met_to_utc, to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
 from batx.pipelines.frame import Pipeline, Step
 from batx.reduction import compat_of
 from batx.transfer import data_directory
+from batx.units import to_value
 
 __all__ = ["events"]
 
@@ -22,13 +27,13 @@ __all__ = ["events"]
 _ID = 11
 
 
-def _steps() -> list[Step]:
-    """Return the steps, in order."""
+def _steps(mirrors: list[str] | None) -> list[Step]:
+    """Return the steps, in order; mirrors may have logins in them, which records must not hold."""
     return [
         Step(
             "fetch",
             "find the files, the trigger and the position",
-            inputs.fetch,
+            partial(inputs.fetch, mirrors=mirrors),
             options=inputs.OPTIONS,
             outside=inputs.files_of,
         ),
@@ -135,7 +140,7 @@ def events(
     compat: str | None = None,
     figures: bool = True,
     data: str | os.PathLike[str] | None = None,
-    mirrors: Sequence[str] | None = None,
+    mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     offline: bool = False,
     failed: bool = False,
 ) -> Pipeline:
@@ -158,7 +163,8 @@ def events(
         that the light curves do not show. If not given: of the messages.
     calibration, attitude, aperture, teldef, detector_mask
         Files to be used in place of those of the observation; `calibration` is a folder (as for
-        `batx.open_observation`).
+        `batx.open_observation`), in which mask, alignment and pulser maps are looked for also for an event
+        file.
     gain_offset
         Gain map, or a folder of them of which the nearest in time serves, for events whose energies were not
         worked out (as for `batx.calibrate_energy`).
@@ -207,6 +213,7 @@ def events(
     >>> sorted(path.name for path in pipeline.folder.iterdir())
     ['.batx', 'auxil', 'events']
     """
+    ra, dec, snr = _number(ra, "deg", "ra"), _number(dec, "deg", "dec"), _number(snr, "", "snr")
     _require(ra, dec, trigger, snr, compat)
     place = Path(str(source)).expanduser()
     text = trigger_id(source) if failed else f"{source:011d}" if isinstance(source, int) else str(source)
@@ -225,16 +232,15 @@ def events(
     options = {
         "source": text if remote else str(place.absolute()),
         "data": str(data_directory(data).absolute()) if remote else None,
-        "mirrors": list(mirrors) if remote and mirrors is not None else None,
         "offline": bool(offline),
         "failed": bool(failed),
         "ra": ra,
         "dec": dec,
         "blind": blind,
-        "trigger": trigger if trigger is None or isinstance(trigger, (str, float, int)) else _met(trigger),
+        "trigger": _plain_time(trigger, "trigger"),
         "foreground": _pair("foreground", foreground),
         "background": _pair("background", background),
-        "snr": float(snr),
+        "snr": snr,
         "compat": compat,
         "figures": bool(figures),
     }
@@ -248,7 +254,8 @@ def events(
             f"output: found {folder}, which is in the observation {place}; give a folder outside of it, so "
             "that results are not taken for data"
         )
-    return Pipeline("events", _steps(), folder, options)
+    places = mirror_list(mirrors) if remote and mirrors is not None else None
+    return Pipeline("events", _steps(places), folder, options)
 
 
 def _require(ra: Any, dec: Any, trigger: Any, snr: Any, compat: Any) -> None:
@@ -260,19 +267,45 @@ def _require(ra: Any, dec: Any, trigger: Any, snr: Any, compat: Any) -> None:
         raise ValueRangeError(f"position: found ra={ra}, dec={dec}, expected degrees")
     if not snr > 0:
         raise ValueRangeError(f"snr: found {snr}, expected a positive number")
-    if trigger is not None and not math.isfinite(_met(trigger)):
+    if trigger is not None and not math.isfinite(_met(trigger, "trigger")):
         raise ValueRangeError(f"trigger: found {trigger!r}, expected MET or a date")
 
 
-def _met(trigger: Any) -> float:
-    return float(to_met(trigger, {"utcf": 0.0}, name="trigger"))
+def _met(given: Any, name: str, utcf: float = 0.0) -> float:
+    if np.size(given) != 1:
+        raise ValueRangeError(f"{name}: found {given!r}, expected one time")
+    return float(np.ravel(to_met(given, {"utcf": utcf}, name=name))[0])
+
+
+def _number(given: Any, unit: str, name: str) -> Any:
+    """Return a number, or quantity, as a float; `None` as it is."""
+    if given is None:
+        return None
+    value = to_value(given, unit, name)
+    if value.size != 1:
+        raise ValueRangeError(f"{name}: found {value.size} values, expected one")
+    return float(value.reshape(()))
 
 
 def _pair(name: str, given: Sequence[Any] | None) -> list[Any] | None:
     """Return start and stop as a list."""
     if given is None:
         return None
-    pair = list(given)
-    if len(pair) != 2 or not float(to_met(pair[0], {"utcf": 0.0})) < float(to_met(pair[1], {"utcf": 0.0})):
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueRangeError(f"{name}: found {given!r}, expected start and stop")
+    pair = [_plain_time(one, name) for one in given]
+    ends = [_met(one, name) for one in pair if one is not None]
+    if len(pair) != 2 or len(ends) != 2 or not ends[0] < ends[1]:
         raise ValueRangeError(f"{name}: found {given!r}, expected start and stop")
     return pair
+
+
+def _plain_time(given: Any, name: str) -> Any:
+    """Return a time as a number (MET, or seconds) or as a date (UTC), which records can hold.
+
+    What MET a date is depends on the clock correction of the observation, which is not known here.
+    """
+    if given is None or isinstance(given, (str, int, float)):
+        return given
+    without, shifted = (_met(given, name, utcf) for utcf in (0.0, 1.0))
+    return without if without == shifted else str(met_to_utc(without, utcf=0.0, precision=6))

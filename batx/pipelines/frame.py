@@ -35,7 +35,7 @@ class Step:
     name, text
         What it is called, and what it does, in a few words.
     make
-        Function of a `Work`: reads through it, writes files into ``work.folder``, returns what it found out
+        Function of a `Work`: reads through it, writes files (`Work.output`), returns what it found out
         (a mapping of JSON values) or nothing. A `BatxError` that it raises is noted as the reason why it
         failed, `SkippedError` why there is nothing to do; steps that do not need it go on. `WriteError` and
         all other errors end the run.
@@ -210,8 +210,13 @@ class Pipeline:
         known: set[str] = set()
         for step in self.steps:
             unknown = [*set(step.before) - known, *set(step.options) - set(self.options)]
-            if unknown or step.name in known:
-                raise ValueRangeError(f"step {step.name!r}: found {unknown or 'the name'} twice or unknown")
+            if unknown:
+                raise ValueRangeError(
+                    f"step {step.name!r}: found {', '.join(map(repr, unknown))}, expected names of earlier "
+                    "steps and of options of the pipeline"
+                )
+            if step.name in known:
+                raise ValueRangeError(f"step {step.name!r}: found twice, expected one step of each name")
             known.add(step.name)
 
     def __repr__(self) -> str:
@@ -364,6 +369,8 @@ class Pipeline:
                 raise
             except BatxError as error:
                 record.state, record.reason = "failed", f"{error}"
+            except OSError as error:
+                raise WriteError(f"step {step.name!r}: {error}; run it again to go on") from error
         for one in caught:
             if issubclass(one.category, BatxWarning):
                 work.notes.append(f"warning: {one.message}")

@@ -7,12 +7,14 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from batx.archive.layouts import mirror_list
 from batx.errors import BatxError, BatxWarning, EmptySelectionError, MissingFileError, ValueRangeError
 from batx.events import join_events
 from batx.glitch_catalogs import EventSource, glitch_catalog
@@ -20,6 +22,7 @@ from batx.io.listing import event_files
 from batx.io.open import open_dataset
 from batx.io.store import open_store
 from batx.pipelines.frame import Pipeline, Step, Work
+from batx.pipelines.records import without_nan
 from batx.transfer import data_directory
 
 __all__ = ["glitches"]
@@ -37,7 +40,7 @@ def glitches(
     *sources: str | int | os.PathLike[str],
     time: Sequence[Any] | None = None,
     data: str | os.PathLike[str] | None = None,
-    mirrors: Sequence[str] | None = None,
+    mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     offline: bool = False,
     snr: float | None = None,
     ratio: float = 3.0,
@@ -103,7 +106,6 @@ def glitches(
         "sources": [_source(source) for source in sources],
         "time": None if time is None else [one if isinstance(one, float | int) else str(one) for one in time],
         "data": str(data_directory(data).absolute()),
-        "mirrors": None if mirrors is None else list(mirrors),
         "offline": bool(offline),
         "snr": snr,
         "ratio": float(ratio),
@@ -116,10 +118,11 @@ def glitches(
         Step(
             "search",
             "search for glitches",
-            _search,
+            # mirrors may have logins in them, which records must not hold
+            partial(_search, mirrors=None if mirrors is None else mirror_list(mirrors)),
             needs=["list"],
-            # not where and by how many: that changes nothing
-            options=[*_SEARCH, "data", "mirrors", "offline", "workers"],
+            # where files come from changes nothing in a catalogue that is there; it is gone through again
+            options=[*_SEARCH, "data", "offline", "workers"],
         ),
         Step("report", "table and picture", _report, needs=["list"], uses=["search"]),
     ]
@@ -177,7 +180,7 @@ def _list(work: Work) -> dict[str, Any]:
     return {"observations": len(listed)}
 
 
-def _search(work: Work) -> dict[str, Any]:
+def _search(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     """Search what was listed; a catalogue that is there is added to if it was made in the same way."""
     listed = json.loads(work.path("list", "observations.json").read_text(encoding="utf-8"))
     store = work.scratch / _STORE
@@ -189,21 +192,32 @@ def _search(work: Work) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BatxWarning)
         try:
-            made = _catalogue(work, listed, store, search)
+            made = _catalogue(work, listed, store, search, mirrors)
         except ValueRangeError:
             # made with other options, or of other observations
             shutil.rmtree(store)
-            made = _catalogue(work, listed, store, search)
-    failed = [str(one.message) for one in caught if issubclass(one.category, BatxWarning)]
-    work.notes.extend(failed)
+            made = _catalogue(work, listed, store, search, mirrors)
+        except EmptySelectionError as error:
+            raise EmptySelectionError("; ".join([str(error), *_texts(caught)[:1]])) from error
+        finally:
+            failed = _texts(caught)
+            work.notes.extend(failed)
     facts = {"searched": made.sizes["observation"], "glitches": made.sizes["glitch"], "warnings": len(failed)}
     made.close()
     shutil.move(store, work.folder / _STORE)
     return facts
 
 
+def _texts(caught: list[warnings.WarningMessage]) -> list[str]:
+    return [str(one.message) for one in caught if issubclass(one.category, BatxWarning)]
+
+
 def _catalogue(
-    work: Work, listed: list[dict[str, str]], store: Path, search: Mapping[str, Any]
+    work: Work,
+    listed: list[dict[str, str]],
+    store: Path,
+    search: Mapping[str, Any],
+    mirrors: list[str] | None,
 ) -> xr.Dataset:
     if store.exists():
         wanted = {row["obs_id"] for row in listed}
@@ -211,7 +225,7 @@ def _catalogue(
             if not set(np.unique(held["observation"].values).tolist()) <= wanted:
                 raise ValueRangeError("the catalogue holds other observations")
     return glitch_catalog(
-        _sources(work, listed),
+        _sources(work, listed, mirrors),
         store,
         workers=work.options["workers"],
         progress=work.progress,
@@ -219,21 +233,22 @@ def _catalogue(
     )
 
 
-def _sources(work: Work, listed: list[dict[str, str]]) -> Iterator[EventSource]:
+def _sources(work: Work, listed: list[dict[str, str]], mirrors: list[str] | None) -> Iterator[EventSource]:
     """Yield the events of what was listed; those of an observation id are fetched when they are opened."""
     for row in listed:
         if row["file"]:
             yield EventSource.of((row["obs_id"], row["file"]))
         else:
-            yield EventSource(row["obs_id"], "", _Fetched(row["obs_id"], work.options))
+            yield EventSource(row["obs_id"], "", _Fetched(row["obs_id"], work.options, mirrors))
 
 
 class _Fetched:
     """Opens the events of an observation, fetched into the directory of data."""
 
-    def __init__(self, obs_id: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, obs_id: str, options: Mapping[str, Any], mirrors: list[str] | None) -> None:
         self.obs_id = obs_id
         self.options = options
+        self.mirrors = mirrors
 
     def __call__(self) -> Any:
         from batx.archive import fetch
@@ -243,7 +258,7 @@ class _Fetched:
             instruments="bat",
             match=None if self.options["offline"] else "*bev*",
             data=self.options["data"],
-            mirrors=self.options["mirrors"],
+            mirrors=self.mirrors,
             offline=self.options["offline"],
         )
         files = [path for _, path in event_files(folder)]
@@ -278,7 +293,7 @@ def _report(work: Work) -> dict[str, Any]:
     else:
         lines.append(f"search {record.state}: {record.reason}")
     lines += ["", *facts["notes"]] if facts["notes"] else []
-    work.output("result.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    work.output("result.json").write_text(json.dumps(without_nan(facts), indent=1) + "\n", encoding="utf-8")
     work.output("result.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {}
 

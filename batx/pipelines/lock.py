@@ -26,7 +26,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises
     ------
     WriteError
-        If another run holds it.
+        If another run holds it, or the file cannot be made.
 
     Warns
     -----
@@ -43,7 +43,10 @@ def locked(path: Path) -> Iterator[None]:
         ...
     batx.errors.WriteError: ...
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         if not _take(descriptor, path):
             holder = os.read(descriptor, 40).decode("ascii", "replace").strip() or "unknown"

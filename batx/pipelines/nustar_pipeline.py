@@ -9,8 +9,9 @@ from typing import Any
 
 from batx.heasoft import Backend
 from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.missions import joint
 from batx.pipelines.missions import nustar_steps as steps
-from batx.pipelines.missions.places import absolute, absolutes, regions_given, require_source
+from batx.pipelines.missions.places import regions_given, settled
 from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["nustar"]
@@ -83,35 +84,18 @@ def nustar(
     >>> [step.name for step in pipeline.steps][:3]
     ['regions', 'pipeline', 'products']
     """
+    given = dict(locals())  # the arguments, before there is anything else
     from batx.spectral_models import spectral_model
 
-    require_source(ra, dec, energy, dt)
     shared = [name for name in spectral_model(model).names if name != "factor"]
-    options = {
-        "observations": absolutes(observations, "nustar"),
-        "ra": float(ra),
-        "dec": float(dec),
-        "region": absolute(region),
-        "background_region": absolute(background_region),
-        "regions": absolute(regions),
-        "energy": [float(edge) for edge in energy],
-        "dt": float(dt),
-        "min_exposure": float(min_exposure),
-        "min_counts": float(min_counts),
-        "least_counts": float(least_counts),
-        "model": model,
-        "tied": shared if tied is None else list(tied),
-        "parameters": parameters,
-        "statistic": statistic,
-        "errors": errors,
-        "t0": t0,
-    }
+    options = settled("nustar", given)
+    if tied is None:
+        options["tied"] = shared
     return Pipeline("nustar", _steps(steps.Nustar(Toolbox(backend, workers, timeout))), Path(output), options)
 
 
 def _steps(tools: steps.Nustar) -> list[Step]:
     """Return the steps, in order."""
-    fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
     return [
         Step(
             "regions",
@@ -125,7 +109,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             "cleaned events",
             tools.pipeline,
             options=["observations", "min_exposure"],
-            outside=steps.raw_files,
+            outside=steps.event_lists,
         ),
         Step(
             "products",
@@ -135,7 +119,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             options=["energy", "dt"],
         ),
         Step("group", "group spectra", steps.group, needs=["products"], options=["energy", "min_counts"]),
-        Step("fit", "fit all spectra together", steps.fit, needs=["group"], options=fitted),
+        Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
         Step("summary", "table of the spectra", steps.summarise, needs=["group"], options=["min_exposure"]),
         Step(
             "curves",

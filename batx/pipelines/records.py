@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from batx.errors import ValueRangeError, WriteError
 from batx.io.atomic import atomic_path
 
-__all__ = ["Checksums", "Record", "Records", "digest", "plain"]
+__all__ = ["Checksums", "Record", "Records", "digest", "plain", "without_nan"]
 
 _CHUNK = 1 << 20
 
@@ -33,6 +35,21 @@ def plain(value: Any, name: str) -> Any:
         raise ValueRangeError(
             f"{name}: found {value!r}, expected numbers, texts, lists and mappings of these ({error})"
         ) from None
+
+
+def without_nan(value: Any) -> Any:
+    """Return values with `None` for what is no finite number, which JSON has no word for.
+
+    Examples
+    --------
+    >>> without_nan({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def digest(value: Any) -> str:
@@ -145,12 +162,16 @@ class Records:
                 left.unlink(missing_ok=True)
 
     def read(self, step: str) -> Record | None:
-        """Return the record of a step; `None` if there is none that can be read."""
+        """Return the record of a step; `None` if there is none that makes sense.
+
+        Its products are removed when the step is done again, so their names have to stay in the folder.
+        """
         held = _read(self._path(step))
         try:
-            return None if held is None else Record(**held)
+            record = None if held is None else Record(**held)
         except TypeError:
             return None
+        return record if record is not None and _is_sound(record, self.root) else None
 
     def write(self, record: Record) -> None:
         """Replace the record of a step."""
@@ -159,9 +180,10 @@ class Records:
     def staging(self, step: str) -> Path:
         """Return an empty folder for the products of a step."""
         folder = self.home / "staging" / step
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        with _written(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
         return folder
 
     def scratch(self, step: str, request: Mapping[str, Any]) -> Path:
@@ -187,7 +209,7 @@ class Records:
         Raises
         ------
         WriteError
-            If a file would replace one that this step did not make.
+            If a file would replace one that this step did not make, or cannot be written.
         """
         made = {
             path.relative_to(staging).as_posix(): path
@@ -204,8 +226,9 @@ class Records:
             self._remove(name)
         for name, path in made.items():
             target = self.root / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
+            with _written(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
         record.products = sums
         self.write(record)
         return record
@@ -231,12 +254,34 @@ class Records:
 
     def _remove(self, name: str) -> None:
         path = self.root / name
-        path.unlink(missing_ok=True)
+        with _written(path):
+            path.unlink(missing_ok=True)
         for folder in path.relative_to(self.root).parents:
             place = self.root / folder
             if place == self.root or not place.is_dir() or any(place.iterdir()):
                 return
             place.rmdir()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say as `WriteError` what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _is_sound(record: Record, root: Path) -> bool:
+    """Return whether a record is made of what it should be, and all its products are below the folder."""
+    parts = (record.request, record.products, record.facts)
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(record.notes, list):
+        return False
+    place = root.resolve()
+    return all(
+        not Path(name).is_absolute() and (place / name).parent.resolve().is_relative_to(place)
+        for name in record.products
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

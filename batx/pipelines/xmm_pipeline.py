@@ -11,12 +11,13 @@ from typing import Any
 
 from batx.errors import ValueRangeError
 from batx.heasoft import Backend
-from batx.pile_up import PATTERN_RULES
+from batx.pile_up import PATTERN_RULES, SMALLEST_CORE
 from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.missions import joint
 from batx.pipelines.missions import xmm_curves as light
 from batx.pipelines.missions import xmm_events as early
 from batx.pipelines.missions import xmm_products as late
-from batx.pipelines.missions.places import absolute, regions_given, require_source
+from batx.pipelines.missions.places import regions_given, settled
 from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["MIRRORS", "xmm"]
@@ -102,7 +103,8 @@ def xmm(
         Folder of region files ``<obsid>_pn_source.reg``, ``<obsid>_pn_background.reg`` and so on: those that
         an earlier run left in its folder ``regions``, or yours.
     pileup_sigma, pileup_rule, largest_core
-        See `batx.pile_up.is_piled_up` and `batx.pile_up.excise_core`; `largest_core` in arcsec.
+        See `batx.pile_up.is_piled_up` and `batx.pile_up.excise_core`; `largest_core` in arcsec. With the rule
+        ``"none"`` pile-up is not looked for.
     energy
         (low, high) keV of spectra and images.
     min_counts
@@ -113,7 +115,7 @@ def xmm(
     bands
         Edges of the bands of light curves, or how to make them from the mean spectrum of all observations:
         a mapping of ``n``, ``spacing`` (``"counts"``, ``"log"``, ``"linear"``), ``axis`` (``"energy"`` or
-        ``"channel"``), ``limits``, ``min_channels``; see `batx.channel_bins`.
+        ``"channel"``), ``limits`` (by default `energy`), ``min_channels``; see `batx.channel_bins`.
     bands_by
         Of given edges: ``"energy"`` (keV) or ``"channel"`` (of the spectra, 5 eV each).
     dt
@@ -141,45 +143,18 @@ def xmm(
     >>> [step.name for step in pipeline.steps][:4]
     ['unpack', 'calibrate', 'events', 'exposures']
     """
-    require_source(ra, dec, energy, dt)
+    given = dict(locals())  # the arguments, before there is anything else
     _require(cameras, chain, pileup_rule, corrections, bands_by, bands, thresholds)
     _require_names(exposures)
-    several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
-    if not several:
-        raise ValueRangeError("xmm: found no observations")
-    options = {
-        "observations": [str(Path(one).expanduser().absolute()) for one in several],
-        "ra": float(ra),
-        "dec": float(dec),
-        "cameras": list(cameras),
-        "exposures": list(exposures),
-        "chain": chain,
-        "merge": bool(merge),
-        "min_exposure": float(min_exposure),
-        "thresholds": dict(thresholds),
-        "flare_dt": float(flare_dt),
-        "region": absolute(region),
-        "background_region": absolute(background_region),
-        "regions": absolute(regions),
-        "pileup_sigma": float(pileup_sigma),
-        "pileup_rule": pileup_rule,
-        "largest_core": float(largest_core),
-        "energy": [float(edge) for edge in energy],
-        "min_counts": float(min_counts),
-        "least_counts": float(least_counts),
-        "model": model,
-        "tied": None if tied is None else list(tied),
-        "parameters": parameters,
-        "statistic": statistic,
-        "errors": errors,
-        "bands": dict(bands) if isinstance(bands, Mapping) else [float(edge) for edge in bands],
-        "bands_by": bands_by,
-        "dt": float(dt),
-        "corrections": corrections,
-        "rgs": bool(rgs),
-        "t0": t0,
-        "mirrors": list(mirrors),
-    }
+    sizes = {"flare_dt": flare_dt, "pileup_sigma": pileup_sigma, "largest_core": largest_core}
+    for name, value in sizes.items():
+        if not value > 0:
+            raise ValueRangeError(f"{name}: found {value}, expected a number above 0")
+    if largest_core < SMALLEST_CORE:
+        raise ValueRangeError(
+            f"largest_core: found {largest_core}, expected at least {SMALLEST_CORE:g} arcsec"
+        )
+    options = settled("xmm", given)
     return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout)), Path(output), options)
 
 
@@ -194,7 +169,7 @@ def _require(
 ) -> None:
     choices = (
         ("cameras", set(cameras) or {"none"}, ("pn", "mos")),
-        ("pileup_rule", {rule}, tuple(PATTERN_RULES)),
+        ("pileup_rule", {rule}, (*PATTERN_RULES, "none")),
         ("chain", {chain}, ("epproc", "epchain")),
         ("corrections", {corrections}, ("absolute", "relative")),
         ("bands_by", {bands_by}, ("energy", "channel")),
@@ -229,7 +204,6 @@ def _require_names(exposures: Sequence[str]) -> None:
 def _steps(toolbox: Toolbox) -> list[Step]:
     """Return the steps, in order."""
     events, products, curves = early.Events(toolbox), late.Products(toolbox), light.Curves(toolbox)
-    fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
     piled = ["pileup_sigma", "pileup_rule", "largest_core"]
     return [
         Step(
@@ -277,7 +251,7 @@ def _steps(toolbox: Toolbox) -> list[Step]:
             needs=["calibrate", "flares", "regions", "pileup"],
         ),
         Step("group", "group spectra", late.group, needs=["spectra"], options=["energy", "min_counts"]),
-        Step("fit", "fit all spectra together", late.fit, needs=["group"], options=fitted),
+        Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
         Step("summary", "table of the spectra", late.summarise, needs=["group"], options=["min_exposure"]),
         Step(
             "bands",

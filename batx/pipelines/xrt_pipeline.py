@@ -9,8 +9,9 @@ from typing import Any
 
 from batx.heasoft import Backend
 from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.missions import joint
 from batx.pipelines.missions import xrt_steps as steps
-from batx.pipelines.missions.places import absolute, absolutes, regions_given, require_source
+from batx.pipelines.missions.places import regions_given, settled
 from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["xrt"]
@@ -100,33 +101,12 @@ def xrt(
     >>> [step.name for step in pipeline.steps][:3]
     ['select', 'regions', 'pipeline']
     """
-    require_source(ra, dec, energy, dt)
-    options = {
-        "observations": absolutes(observations, "xrt"),
-        "ra": float(ra),
-        "dec": float(dec),
-        "region": absolute(region),
-        "background_region": absolute(background_region),
-        "regions": absolute(regions),
-        "response": absolute(response),
-        "energy": [float(edge) for edge in energy],
-        "dt": float(dt),
-        "min_exposure": float(min_exposure),
-        "min_counts": float(min_counts),
-        "least_counts": float(least_counts),
-        "model": model,
-        "tied": None if tied is None else list(tied),
-        "parameters": parameters,
-        "statistic": statistic,
-        "errors": errors,
-        "t0": t0,
-    }
+    options = settled("xrt", dict(locals()))
     return Pipeline("xrt", _steps(steps.Xrt(Toolbox(backend, workers, timeout))), Path(output), options)
 
 
 def _steps(tools: steps.Xrt) -> list[Step]:
     """Return the steps, in order."""
-    fitted = ["model", "energy", "tied", "parameters", "statistic", "errors", "least_counts"]
     return [
         Step(
             "select",
@@ -167,7 +147,7 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             options=["response", "energy", "min_counts"],
             outside=steps.response_files,
         ),
-        Step("fit", "fit all spectra together", steps.fit, needs=["group"], options=fitted),
+        Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
         Step("curves", "light curves", steps.curves, needs=["pipeline", "regions"], options=["energy", "dt"]),
         Step("images", "images", steps.images, needs=["pipeline"], options=["energy", "ra", "dec"]),
         Step(

@@ -12,7 +12,7 @@ from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.imaging_telescopes import sky_of
 from batx.met import met_to_mjd
 from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes
-from batx.plots.celestial import Box, SkyPlane, draw_graticule
+from batx.plots.celestial import Box, SkyPlane, draw_graticule, zoom_centre
 from batx.regions import Region, as_regions, in_pixels
 from batx.schema import require_kind
 
@@ -90,6 +90,8 @@ def plot_epochs(
         raise ValueRangeError(f"own_regions: found {len(own_regions)} lists for {len(several)} images")
     shapes = [[as_regions(one) for one in of_one] for of_one in own_regions or [regions] * len(several)]
     days = _days(several, t0)
+    names = [f", {image.attrs.get('instrument', '')}" for image in several]
+    names = names if len(set(names)) > 1 else [""] * len(several)
     panels = _panels(ax, len(several), columns)
     shown = [
         _cut(image, _middle(image, held, center), radius, smooth)
@@ -110,7 +112,9 @@ def plot_epochs(
         for place, region in enumerate(shapes[number]):
             _outline(panel, image, region, _COLOURS[place % len(_COLOURS)])
         panel.set_title(
-            f"day {days[number]:.1f}, {_exposure(image):.1f} ks", fontsize=LABEL_SIZE - 0.5, loc="left"
+            f"day {days[number]:.1f}, {_exposure(image):.1f} ks{names[number]}",
+            fontsize=LABEL_SIZE - 0.5,
+            loc="left",
         )
         _inner(panel, number, len(several), min(columns, len(several)))
     figure = panels[0].figure
@@ -188,8 +192,7 @@ def _middle(image: xr.Dataset, shapes: list[list[Region]], center: Any) -> tuple
     """Return the pixel (from 0) in the middle of the panel."""
     sky = sky_of(image)
     if center is not None:
-        ra, dec = center if isinstance(center, tuple) else (center.icrs.ra.deg, center.icrs.dec.deg)
-        x, y = sky.world_to_pixel_values(ra, dec)
+        x, y = sky.world_to_pixel_values(*zoom_centre(center))
     elif shapes:
         x, y = (value - 1.0 for value in _to_image(image, shapes[0])[0].values[:2])
     else:

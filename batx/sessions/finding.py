@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,15 +108,7 @@ def _candidates(settings: Mapping[str, str]) -> Iterator[str]:
 
 def _asked(python: str, module: str, environment: Mapping[str, str], timeout: float) -> Found:
     try:
-        answer = subprocess.run(
-            [python, "-c", _QUESTION.format(module=module)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=dict(environment),
-            timeout=timeout,
-            check=False,
-            start_new_session=True,
-        )
+        code, printed = _answer([python, "-c", _QUESTION.format(module=module)], environment, timeout)
     except subprocess.TimeoutExpired:
         return Found(None, problem=f"{python}: no answer in {timeout:g} s")
     except FileNotFoundError:
@@ -122,12 +116,31 @@ def _asked(python: str, module: str, environment: Mapping[str, str], timeout: fl
     except OSError as error:
         return Found(None, problem=f"{python}: cannot be started ({error.strerror})")
     try:
-        executable, place = json.loads(answer.stdout.decode(errors="replace").splitlines()[-1])
+        executable, place = json.loads(printed.decode(errors="replace").splitlines()[-1])
     except (ValueError, IndexError, TypeError):
-        return Found(None, problem=f"{python}: is no Python 3 (exit code {answer.returncode})")
+        return Found(None, problem=f"{python}: is no Python 3 (exit code {code})")
     if place is None:
         return Found(None, problem=f"{python}: has no module {module}")
     return Found(executable or python, place)
+
+
+def _answer(command: list[str], environment: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
+    """Return exit code and output of a program, which ends in time with all that it started in its group."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    with process:
+        try:
+            printed, _ = process.communicate(timeout=timeout)
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, printed
 
 
 def environment_of(settings: Mapping[str, str] | None = None) -> dict[str, str]:

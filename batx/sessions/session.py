@@ -55,6 +55,8 @@ class _Process:
         """End the process with all that it started; return how it ended, by itself if it does so in time."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(patience)
+        with suppress(OSError):
+            os.write(self.life, b".")  # the folder is taken care of
         self.close()
         try:
             code = self.process.wait(_GRACE)
@@ -117,6 +119,7 @@ class Session:
         self.timeout, self.start_timeout = float(timeout), float(start_timeout)
         self.folder = Path(tempfile.mkdtemp(prefix="batx-"))
         self.hello: dict[str, Any] = {}
+        self._maker = os.getpid()
         self._number = 0
         self._held: list[_Process] = []
         self._printed = b""
@@ -250,7 +253,9 @@ class Session:
     def _started(self) -> _Process:
         requests, replies, life = os.pipe(), os.pipe(), os.pipe()
         theirs, ours = (requests[0], replies[1], life[0]), (requests[1], replies[0], life[1])
-        command = [self.python, "-B", str(_SCRIPTS / "worker.py"), self.script, *map(str, theirs)]
+        command = [self.python, "-B", str(_SCRIPTS / "worker.py"), self.script]
+        # a forked process does not remove the folder of the one that it comes from
+        command += [*map(str, theirs), str(self.folder) if os.getpid() == self._maker else ""]
         try:
             process = subprocess.Popen(
                 command,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from batx.instrument.sky import quaternion_to_matrix, radec_to_vector, vector_to_radec
+from batx.instrument.sky import quaternion_to_matrix, vector_to_radec
+from batx.orbits import almanac
 from batx.simulate.checks import positive
 
 __all__ = ["prefilter"]
@@ -14,7 +15,6 @@ _EARTH_RADIUS = 6371.0
 _GRAVITY = 398600.4418
 #: inertial turns of the Earth: sidereal angle at MET 0 (2001-01-01 00:00 UTC), deg, and its rate, deg/s
 _SIDEREAL = (100.671, 360.98564737 / 86400)
-_OBLIQUITY = 23.4393
 
 
 def prefilter(
@@ -23,8 +23,8 @@ def prefilter(
     """Return the columns of a prefilter table for an attitude.
 
     The orbit is a circle whose phase puts the spacecraft above its first pointing in the middle of the
-    observation, as far as the inclination allows: the Earth does not hide the field. Sun and Moon follow the
-    low-precision series of the Astronomical Almanac (0.01 and 1 degree).
+    observation, as far as the inclination allows: the Earth does not hide the field. Sun and Moon are where
+    the spacecraft sees them by astropy's built-in almanac (0.01 degrees).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def prefilter(
     position = radius * (np.cos(angle)[:, None] * up + np.sin(angle)[:, None] * along)
     velocity = radius * rate * (np.cos(angle)[:, None] * along - np.sin(angle)[:, None] * up)
 
-    sun, moon = _sun(time), _moon(time)
+    sun, moon = (almanac(body, time, position, attitude.attrs) for body in ("sun", "moon"))
     earth_ra, earth_dec = vector_to_radec(-position)
     sun_ra, sun_dec = vector_to_radec(sun)
     moon_ra, moon_dec = vector_to_radec(moon)
@@ -94,29 +94,3 @@ def prefilter(
 
 def _separation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip(np.sum(a * b, axis=-1), -1, 1)))
-
-
-def _equatorial(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """Return unit vectors of ecliptic directions (degrees) on equatorial axes."""
-    x, y, z = np.moveaxis(radec_to_vector(longitude, latitude), -1, 0)
-    c, s = np.cos(np.radians(_OBLIQUITY)), np.sin(np.radians(_OBLIQUITY))
-    return np.stack([x, c * y - s * z, s * y + c * z], axis=-1)
-
-
-def _sun(time: np.ndarray) -> np.ndarray:
-    """Return directions of the Sun (Astronomical Almanac, section C, low precision)."""
-    days = time / 86400 + 365.5  # from J2000 to MET 0: 366 days less the half day of noon
-    mean = 280.460 + 0.9856474 * days
-    anomaly = np.radians(357.528 + 0.9856003 * days)
-    return _equatorial(mean + 1.915 * np.sin(anomaly) + 0.020 * np.sin(2 * anomaly), np.zeros_like(time))
-
-
-def _moon(time: np.ndarray) -> np.ndarray:
-    """Return directions of the Moon (Astronomical Almanac, section D; the largest terms only)."""
-    days = time / 86400 + 365.5
-    anomaly = np.radians(134.963 + 13.064993 * days)
-    elongation = np.radians(297.850 + 12.190749 * days)
-    node = np.radians(93.272 + 13.229350 * days)
-    longitude = 218.316 + 13.176396 * days + 6.289 * np.sin(anomaly)
-    longitude = longitude + 1.274 * np.sin(2 * elongation - anomaly) + 0.658 * np.sin(2 * elongation)
-    return _equatorial(longitude, 5.128 * np.sin(node))

@@ -339,6 +339,7 @@ def _source(
     if source.per == "total":
         rate /= max(float(_lit(telescope, piece).sum()) for piece in pieces) or np.inf
     times, pixels, expected, seen_at_all = [], [], 0.0, False
+    brightest = (0.0, 0.0, 0.0)
     for piece in pieces:
         seen = _lit(telescope, piece)
         seen_at_all |= bool(seen.any())
@@ -347,7 +348,9 @@ def _source(
         total = rate * float(seen.sum())
         times.append(_times(rng, cells, total))
         pixels.append(_draw(rng, len(times[-1]), seen.ravel(), np.uint16))
-        expected += total * float(cells[2].sum())
+        counts = total * float(cells[2].sum())
+        expected += counts
+        brightest = max(brightest, (counts, float(piece[-3]), float(piece[-2])))
     if not seen_at_all:
         imx, imy, front = (value[0] for value in telescope.place(source, np.array([start])))
         where = f"at imx {imx:.3f}, imy {imy:.3f}" if front else "behind the instrument"
@@ -356,7 +359,12 @@ def _source(
             "it to light some detectors; move the source or the pointing"
         )
     time = np.concatenate(times)
-    spectrum = as_spectrum(source.spectrum, source.response)
+    response = source.response
+    if isinstance(response, str):
+        from batx.detector_responses import response as packaged
+
+        response = packaged(imx=brightest[1], imy=brightest[2])
+    spectrum = as_spectrum(source.spectrum, response)
     pi = _draw(rng, len(time), spectrum.probabilities(), np.int16)
     return _Batch(number, time, np.concatenate(pixels), pi, 0, expected)
 

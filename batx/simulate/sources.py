@@ -40,6 +40,7 @@ class Source:
         Anything that `as_profile` and `as_spectrum` take. Without a response the spectrum is one of counts.
     response
         Dataset of kind ``response`` (cm**2 per detector); `spectrum` is then photon cm**-2 s**-1 keV**-1.
+        ``"packaged"``: that of `batx.response` where most of the counts come from; `rate` is needed.
     per
         ``"detector"``: `rate` is that of a fully illuminated detector that faces the source, the unit of
         mask-weighted rates. ``"total"``: of all detectors together, where the source is best coded in the
@@ -55,7 +56,7 @@ class Source:
     imy: float | None = None
     light_curve: Any = field(default_factory=Constant)
     spectrum: Any = field(default_factory=Cutoff)
-    response: xr.Dataset | None = None
+    response: xr.Dataset | str | None = None
     per: str = "detector"
     name: str = "source"
 
@@ -80,7 +81,11 @@ class Source:
             finite(self.imy, "1", "imy")
         if self.per not in ("detector", "total"):
             raise ValueRangeError(f"{self.name}: found per={self.per!r}, expected 'detector' or 'total'")
-        folded = as_spectrum(self.spectrum, self.response)
+        if isinstance(self.response, str) and self.response != "packaged":
+            raise ValueRangeError(
+                f"{self.name}: found response={self.response!r}, expected 'packaged' or a Dataset"
+            )
+        folded = as_spectrum(self.spectrum, None if isinstance(self.response, str) else self.response)
         if self.rate is None:
             if not isinstance(folded, Folded) or self.per == "total":
                 raise ValueRangeError(

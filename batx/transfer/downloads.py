@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batx.errors import BatxError, DownloadError, MissingFileError, ValueRangeError, WriteError
+from batx.errors import (
+    BatxError,
+    DownloadError,
+    MissingFileError,
+    UnreachableError,
+    ValueRangeError,
+    WriteError,
+)
 from batx.transfer.contents import HEAD, check_contents, kind_of
 from batx.transfer.jobs import Job
 from batx.transfer.limits import Limits, address, shown
@@ -94,7 +102,8 @@ def download(
     Raises
     ------
     DownloadError
-        If no mirror gives it, or it is not what it should be.
+        If no mirror gives it, or it is not what it should be; `UnreachableError` if there is no connection to
+        any.
     MissingFileError
         If every mirror says that there is no such file.
     WriteError
@@ -113,7 +122,7 @@ def download(
     target = Path(path).expanduser()
     many = [urls] if isinstance(urls, (str, os.PathLike)) else list(urls)
     item = Item(target.name, [address(url) for url in many], size, checksum, kind)
-    with Job(limits) as job:
+    with Job(limits) as job, _no_empty_folders([target]):
         return _fetched(job, item, target, overwrite, progress)
 
 
@@ -172,7 +181,11 @@ def download_all(
         for url in [item.urls] if isinstance(item.urls, str) else item.urls:
             address(url)
     limits = limits or Limits()
-    with Job(limits) as job, ThreadPoolExecutor(int(limits.connections)) as pool:
+    with (
+        _no_empty_folders(targets),
+        Job(limits) as job,
+        ThreadPoolExecutor(int(limits.connections)) as pool,
+    ):
         futures = [
             pool.submit(_fetched, job, item, target, overwrite, progress)
             for item, target in zip(wanted, targets, strict=True)
@@ -182,6 +195,19 @@ def download_all(
         finally:  # all are done, or it is interrupted
             job.close()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _no_empty_folders(targets: list[Path]) -> Iterator[None]:
+    """Remove the folders of files that were made meanwhile and stayed empty."""
+    above = {folder for target in targets for folder in target.parents}
+    new = [folder for folder in above if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in sorted(new, key=lambda one: len(one.parts), reverse=True):
+            with suppress(OSError):  # it has files, or was not made
+                folder.rmdir()
 
 
 def _results(futures: list[Future[Path]], items: list[Item]) -> list[Path]:
@@ -264,13 +290,14 @@ def _from_mirrors(job: Job, item: Item, part: Part, target: Path, progress: Prog
     urls = [item.urls] if isinstance(item.urls, str) else list(item.urls)
     if not urls:
         raise MissingFileError(f"{item.name}: there is no address to fetch it from")
-    reasons, missing = [], True
+    reasons, missing, unreachable = [], True, True
     for url in urls:
         try:
             _from_one(job, item, url, part, progress)
         except AttemptError as trouble:
             reasons.append(f"{shown(url)}: {trouble.reason}")
             missing = missing and trouble.missing
+            unreachable = unreachable and trouble.unreachable
             if job.stop.is_set():
                 break
         else:
@@ -279,7 +306,7 @@ def _from_mirrors(job: Job, item: Item, part: Part, target: Path, progress: Prog
     text = "; ".join(reasons)
     if missing:
         raise MissingFileError(f"{item.name} is not in the archive: {text}")
-    raise DownloadError(
+    raise (UnreachableError if unreachable else DownloadError)(
         f"{item.name} was not fetched: {text}; what arrived is kept, the next call goes on from there"
         if part.size()
         else f"{item.name} was not fetched: {text}"

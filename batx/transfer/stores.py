@@ -29,7 +29,8 @@ class Store:
     def __init__(self, kind: str, limits: Limits) -> None:
         self.kind = kind
         self.errors: tuple[type[BaseException], ...] = (OSError,)
-        fsspec = optional("fsspec", "archive", "a copy")
+        import fsspec
+
         if kind == "s3":
             optional("s3fs", "archive", "a download from S3")
             self.errors = (

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from batx.errors import ValueRangeError
-from batx.optional import optional
 from batx.transfer.limits import Limits, address, scheme, shown
 from batx.transfer.trouble import AttemptError
 from batx.transfer.wires import Wires, session_with
@@ -74,7 +73,9 @@ class Web:
     """
 
     def __init__(self, limits: Limits, stop: threading.Event | None = None) -> None:
-        self._requests = optional("requests", "archive", "a download")
+        import requests
+
+        self._requests = requests
         self.limits = limits
         self.stop = stop or threading.Event()
         self._lock = threading.Lock()
@@ -252,7 +253,8 @@ class Web:
 
     def _pieces(self, response: Any, end: int | None, position: int) -> Iterator[bytes]:
         """Yield what arrives, at least at the slowest rate, up to the promised end."""
-        urllib3 = optional("urllib3", "archive", "a download")
+        import urllib3
+
         limits = self.limits
         begin, got = time.monotonic(), 0
         with closing(response):

@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
-from batx.optional import optional
-
 __all__ = ["Wires", "session_with"]
 
 
@@ -63,18 +61,13 @@ class Wires:
 def session_with(wires: Wires) -> Any:
     """Return a session of requests whose connections are known to `wires`.
 
-    Raises
-    ------
-    MissingPackageError
-        If requests is not installed.
-
     Examples
     --------
     >>> session_with(Wires()).headers["User-Agent"]
     'batx'
     """
-    requests = optional("requests", "archive", "a download")
-    pools = optional("urllib3.connectionpool", "archive", "a download")
+    import requests
+    from urllib3 import connectionpool as pools
 
     def known(base: Any) -> Any:
         class _Known(base):
@@ -88,7 +81,7 @@ def session_with(wires: Wires) -> Any:
     for scheme, pool in (("http", pools.HTTPConnectionPool), ("https", pools.HTTPSConnectionPool)):
         classes[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": known(pool.ConnectionCls)})
 
-    class _Adapter(requests.adapters.HTTPAdapter):  # type: ignore[name-defined]
+    class _Adapter(requests.adapters.HTTPAdapter):
         def init_poolmanager(self, *args: Any, **options: Any) -> None:
             super().init_poolmanager(*args, **options)
             self.poolmanager.pool_classes_by_scheme = classes

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import find, unindexed
 from batx.detector_masks import combine_masks
-from batx.errors import BatxError, MissingFileError, ValueRangeError
+from batx.errors import BatxError, CalibrationError, MissingFileError, ValueRangeError
 from batx.io.file import FitsFile
 from batx.io.header import keyword
-from batx.io.observation import open_observation
+from batx.io.observation import open_calibration, open_observation
 from batx.io.open import open_dataset
 from batx.io.source import starts_like_fits
 from batx.io.write import to_fits
@@ -21,6 +22,7 @@ from batx.met import to_met
 from batx.pipelines.bursts.names import Files
 from batx.pipelines.frame import Work
 from batx.pipelines.records import Checksums
+from batx.provenance import file_record, with_calibration
 from batx.schema import build
 
 __all__ = ["OPTIONS", "fetch", "files_of", "place_of"]
@@ -28,7 +30,6 @@ __all__ = ["OPTIONS", "fetch", "files_of", "place_of"]
 OPTIONS = (
     "source",
     "data",
-    "mirrors",
     "offline",
     "failed",
     "calibration",
@@ -46,6 +47,8 @@ OPTIONS = (
 )
 #: parts of an observation that are read
 _FOLDERS = ("bat/event", "bat/hk", "auxil", "tdrss", "caldb")
+#: what the steps take from the calibration database
+_CALIBRATION = ("aperture", "alignment", "bad_pixels", "pulser", "flight_pulser", "residual")
 #: keywords of messages sent down at once, and what they are called here
 _MESSAGE = {
     "BRA_OBJ": "ra",
@@ -101,11 +104,30 @@ def files_of(options: Mapping[str, Any]) -> list[Path]:
     given = [options[name] for name in names]
     for path in map(Path, filter(None, given)):
         files += [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file())
+    return files + _of_database()
+
+
+def _of_database() -> list[Path]:
+    """Return the files of the calibration database, as far as they are here: one that comes later counts."""
+    plain = unindexed()
+    files = [] if plain is None else sorted(path for path in plain.rglob("*") if path.is_file())
+    for purpose in _CALIBRATION:
+        try:
+            files.append(find(purpose, download=False).path)
+        except CalibrationError:
+            continue
     return files
 
 
-def fetch(work: Work) -> dict[str, Any]:
+def fetch(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     """Find the files; write attitude, mask, alignment and enabled detectors; tell trigger and position.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    mirrors
+        Places of the archive.
 
     Raises
     ------
@@ -113,7 +135,7 @@ def fetch(work: Work) -> dict[str, Any]:
         If there is no event file.
     """
     options = work.options
-    source = _fetched(work)
+    source = _fetched(work, mirrors)
     parts = _parts(source, options)
     events = parts.pop("events", None)
     if events is None:
@@ -128,7 +150,7 @@ def fetch(work: Work) -> dict[str, Any]:
     enabled = _enabled(work, source, parts.get("detector_mask"), trigger.get("time"))
     for part, name in (("aperture", "aperture.fits"), ("alignment", "teldef.fits")):
         if part in parts:
-            to_fits(_plain(parts[part]), work.output(names.name("auxil", name)))
+            to_fits(_recorded(parts[part], part), work.output(names.name("auxil", name)))
         else:
             work.notes.append(_missing(part))
     if enabled is not None:
@@ -145,7 +167,7 @@ def fetch(work: Work) -> dict[str, Any]:
     }
 
 
-def _fetched(work: Work) -> Path:
+def _fetched(work: Work, mirrors: list[str] | None) -> Path:
     """Return the place of the observation, fetched into the directory of data if it is given by its id."""
     options = work.options
     if options["data"] is None:
@@ -157,7 +179,7 @@ def _fetched(work: Work) -> Path:
         of = f" of {size / 1e6:.1f}" if size else ""
         work.progress(f"{name}: {done / 1e6:.1f}{of} MB")
 
-    where = {name: options[name] for name in ("data", "mirrors", "offline")}
+    where: dict[str, Any] = {"data": options["data"], "mirrors": mirrors, "offline": options["offline"]}
     if options["failed"]:
         return fetch_trigger(options["source"], progress=announce, **where)
     return fetch_observation(options["source"], progress=announce, **where)[0]
@@ -186,7 +208,7 @@ def _parts(source: Path, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
         kind = ds.attrs.get("batx_kind")
         if kind != "events":
             raise MissingFileError(f"{source}: found a file of kind {kind}, expected events")
-        parts = {"events": ds}
+        parts = {"events": ds} | open_calibration(source, options["calibration"])
     else:
         raise MissingFileError(f"{source}: no such file or directory")
     for name, key in (
@@ -227,6 +249,16 @@ def _plain(ds: xr.Dataset) -> xr.Dataset:
     for variable in held.variables.values():
         variable.encoding.pop("source", None)
     return held
+
+
+def _recorded(ds: xr.Dataset, purpose: str) -> xr.Dataset:
+    """Return a calibration file in memory that knows which file it was."""
+    record = file_record(ds) or {}
+    source = record.pop("path", None)
+    if source is not None and "sha256" not in record:
+        record["sha256"] = Checksums().of(Path(source))
+    held = _plain(ds)
+    return held.assign_attrs(with_calibration(held.attrs, {purpose: record}))
 
 
 def _write_attitude(work: Work, attitude: xr.Dataset | None, path: Path) -> None:

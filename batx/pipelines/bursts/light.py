@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import served
 from batx.detector_masks import combine_masks, hot_pixels
 from batx.detector_planes import detector_plane
 from batx.energy_scales import calibrate_energy
-from batx.errors import AttitudeError, EmptySelectionError, GtiError, MissingFileError
+from batx.errors import AttitudeError, BatxError, EmptySelectionError, GtiError, MissingFileError
 from batx.events import join_events
 from batx.intervals import gti_intersection
 from batx.io.observation import open_observation
@@ -21,6 +23,7 @@ from batx.io.write import to_fits
 from batx.lightcurves import lightcurve
 from batx.pipelines.bursts.names import BANDS, Files, one, some
 from batx.pipelines.frame import SkippedError, Work
+from batx.provenance import calibration_of, file_record, with_calibration
 from batx.weights import mask_weight, ray_trace
 
 __all__ = ["calibrate", "lightcurves", "quality", "sky_parts", "weighted_events", "weights"]
@@ -121,7 +124,7 @@ def _length(events: xr.Dataset) -> float:
 
 
 def quality(work: Work) -> dict[str, Any]:
-    """Write which detectors are good: enabled, and neither hot nor cold in the image of all events.
+    """Write which detectors are good: enabled, not known as bad, neither hot nor cold in all events.
 
     Raises
     ------
@@ -131,10 +134,12 @@ def quality(work: Work) -> dict[str, Any]:
     events = one(work, "calibrate", "*_uf.evt")
     enabled = some(work, "fetch", "*_enabled.fits")
     counts = detector_plane(events.assign(energy=xr.ones_like(events["energy"])), energy=[0.0, 2.0])
-    mask = hot_pixels(counts, detector_mask=enabled)
-    n_enabled = (
-        int(enabled["good"].sum()) if enabled is not None else int(combine_masks(_all())["good"].sum())
-    )
+    before = combine_masks(_all() if enabled is None else enabled)
+    n_enabled = int(before["good"].sum())
+    known = _known_bad(work, events)
+    mask = hot_pixels(counts, detector_mask=before if known is None else combine_masks(before, known))
+    if known is not None:
+        mask.attrs = with_calibration(mask.attrs, {"bad_pixels": file_record(known)})
     n_good = int(mask["good"].sum())
     if not n_good:
         raise EmptySelectionError(f"of {n_enabled} enabled detectors none is good")
@@ -145,6 +150,15 @@ def quality(work: Work) -> dict[str, Any]:
         "hot": int(mask.attrs["n_hot"]),
         "cold": int(mask.attrs["n_cold"]),
     }
+
+
+def _known_bad(work: Work, events: xr.Dataset) -> xr.Dataset | None:
+    """Return the bad detectors of the calibration database, `None` if it has no list of them."""
+    try:
+        return served("bad_pixels", float(events["gti_start"].min()))
+    except BatxError as error:
+        work.notes.append(f"the bad detectors of the calibration database cannot be read: {error}")
+        return None
 
 
 def _all() -> np.ndarray:
@@ -160,7 +174,7 @@ def sky_parts(work: Work) -> dict[str, Any]:
         If attitude or mask are missing.
     """
     attitude = some(work, "fetch", "*.att")
-    aperture = some(work, "fetch", "*_aperture.fits")
+    aperture = _calibration(work, "aperture", "*_aperture.fits")
     if attitude is None:
         raise AttitudeError("found no attitude (auxil/*sat.fits*); give attitude=")
     if aperture is None:
@@ -168,9 +182,16 @@ def sky_parts(work: Work) -> dict[str, Any]:
     return {
         "attitude": attitude,
         "aperture": aperture,
-        "alignment": some(work, "fetch", "*_teldef.fits"),
+        "alignment": _calibration(work, "alignment", "*_teldef.fits"),
         "detector_mask": one(work, "quality", "*_qmap.fits"),
     }
+
+
+def _calibration(work: Work, purpose: str, pattern: str) -> xr.Dataset | None:
+    """Return a calibration file with the record of where it came from, which products take over."""
+    held = some(work, "fetch", pattern)
+    record = {} if held is None else calibration_of(held).get(purpose, {})
+    return held if held is None else held.assign_attrs(calibration_file=json.dumps(record, sort_keys=True))
 
 
 def weights(work: Work) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from batx.io.store import to_netcdf
 from batx.met import met_to_utc
 from batx.pipelines.bursts.names import one
 from batx.pipelines.frame import Work
+from batx.pipelines.records import without_nan
 
 __all__ = ["report", "sections"]
 
@@ -45,7 +46,7 @@ def report(work: Work) -> dict[str, Any]:
     """Write what came out."""
     fetched = work.before["fetch"]
     facts = _facts(work, fetched.facts if fetched.state == "done" else {})
-    work.output("result.json").write_text(json.dumps(_without_nan(facts), indent=1) + "\n", encoding="utf-8")
+    work.output("result.json").write_text(json.dumps(without_nan(facts), indent=1) + "\n", encoding="utf-8")
     shown = sections(facts)
     work.output("result.txt").write_text(_text(shown), encoding="utf-8")
     work.output("report.html").write_text(_page(facts, shown), encoding="utf-8")
@@ -78,15 +79,6 @@ def _facts(work: Work, fetched: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _without_nan(value: Any) -> Any:
-    """Return values with `None` for what is no finite number, which JSON has no word for."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _tree(work: Work, facts: Mapping[str, Any]) -> xr.DataTree:
     nodes: dict[str, xr.Dataset] = {}
     for step, folder, pattern in _TREE:
@@ -108,7 +100,7 @@ def _tree(work: Work, facts: Mapping[str, Any]) -> xr.DataTree:
     tree.attrs = {
         "obs_id": facts["obs_id"],
         "object": facts["object"],
-        "result": json.dumps(_without_nan(facts)),
+        "result": json.dumps(without_nan(facts)),
     }
     return tree
 

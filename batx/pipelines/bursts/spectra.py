@@ -119,23 +119,28 @@ def fits(work: Work) -> dict[str, Any]:
     """
     least = float(work.options["snr"])
     facts: dict[str, Any] = {}
+    left_out: dict[str, int] = {}
     for name in _RATES:
         for path in work.paths("spectra", f"*b_{name}.pha"):
             work.progress(f"fit {name}")
             try:
-                facts[name] = _fitted(work, name, open_dataset(path).load(), least)
+                facts[name] = _fitted(work, name, open_dataset(path).load(), least, left_out)
             except BatxError as error:
                 work.notes.append(f"no fit of '{name}': {_short(error)}")
+    if left_out:
+        counts = ", ".join(f"{name} {number}" for name, number in left_out.items())
+        work.notes.append(f"channels without events, left out of the fits: {counts}")
     return facts
 
 
-def _fitted(work: Work, name: str, made: xr.Dataset, least: float) -> dict[str, Any]:
+def _fitted(
+    work: Work, name: str, made: xr.Dataset, least: float, left_out: dict[str, int]
+) -> dict[str, Any]:
     stem = Files.of(work).name("pha", name)
     empty = made["stat_err"].values == 0
     if empty.any():
         made = made.assign(quality=("channel", np.where(empty, _EMPTY, 0)))
-        channels = "channel" if empty.sum() == 1 else "channels"
-        work.notes.append(f"'{name}': {empty.sum()} {channels} without events left out of the fit")
+        left_out[name] = int(empty.sum())
     snr = float(significance(made, FLUENCE)["snr"])
     facts: dict[str, Any] = {"snr": snr}
     if not snr >= least:

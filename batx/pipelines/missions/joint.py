@@ -13,7 +13,7 @@ import xarray as xr
 from batx.channel_groups import group
 from batx.errors import EmptySelectionError, ModelError
 from batx.fit_tables import fit_table
-from batx.fitting import fit
+from batx.fitting import fit as fit_spectra
 from batx.io.open import open_dataset
 from batx.io.store import to_netcdf
 from batx.io.write import to_fits
@@ -25,10 +25,12 @@ from batx.plots.page import save
 from batx.spectral_models import spectral_model
 from batx.spectrum_sums import spectrum_table
 
-__all__ = ["Parts", "fit_jointly", "grouped", "merged_bins", "summary"]
+__all__ = ["FITTED", "Parts", "fit", "fit_jointly", "grouped", "merged_bins", "summary"]
 
 #: names of parameters of absorption: the same for all observations of a source
 _ABSORPTION = ("nh",)
+#: options of the step `fit`
+FITTED = ("model", "energy", "tied", "parameters", "statistic", "errors", "least_counts")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,13 @@ def _outside_bad(spectrum: xr.Dataset, redistribution: Path | None, energy: Sequ
     return spectrum.assign(quality=("channel", quality, {"units": "1", "fits_name": "QUALITY"}))
 
 
+def fit(work: Work) -> dict[str, Any]:
+    """Fit a model to all spectra of the step ``group`` together, by the options `FITTED`."""
+    names = work.before["group"].facts["spectra"]
+    spectra = {name: work.path("group", f"spectra/{name}.pi") for name in names}
+    return fit_jointly(work, spectra, **{name: work.options[name] for name in FITTED})
+
+
 def fit_jointly(
     work: Work,
     spectra: Mapping[str, Path],
@@ -171,7 +180,7 @@ def fit_jointly(
     if unknown := set(shared) - set(names):
         raise ModelError(f"tied: found {sorted(unknown)}, expected some of {', '.join(names)}")
     untied = [name for name in names if name not in shared] if len(used) > 1 else []
-    found = fit(
+    found = fit_spectra(
         used,
         model,
         energy=(float(energy[0]), float(energy[1])),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,49 +10,29 @@ from typing import Any
 import pandas as pd
 
 from batx.count_images import count_image
-from batx.errors import EmptySelectionError, MissingFileError
+from batx.errors import EmptySelectionError
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import joint
-from batx.pipelines.missions.places import header_row, region_files, save_regions
+from batx.pipelines.missions.places import files_of, header_row, region_files, save_regions
+from batx.pipelines.missions.places import observations as all_observations
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, drawn, each, place, put
+from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put, put_products
 from batx.plots.epochs import plot_epochs, plot_rates
 from batx.plots.page import save
 from batx.region_curves import region_lightcurve
 from batx.regions import read_regions
 
-__all__ = ["Nustar", "curves", "figures", "fit", "group", "observations", "raw_files", "regions", "summarise"]
+__all__ = ["Nustar", "curves", "event_lists", "figures", "group", "observations", "regions", "summarise"]
 
 #: arcsec; half of the light of a point source is within 30
 SOURCE_RADIUS, BACKGROUND_RADII = 60.0, (120.0, 200.0)
 MODULES = ("A", "B")
-
-
-def observations(options: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the folder of each observation by its id, from folders of one or of many."""
-    found: dict[str, Path] = {}
-    for name in options["observations"]:
-        folder = Path(name)
-        if not folder.is_dir():
-            raise MissingFileError(f"there is no folder {folder}")
-        single = (folder / "event_uf").is_dir()
-        several = [folder] if single else sorted(p for p in folder.iterdir() if (p / "event_uf").is_dir())
-        if not several:
-            raise MissingFileError(f"{folder}: found no observation (a folder with event_uf)")
-        found |= {one.name: one for one in several}
-    return dict(sorted(found.items()))
-
-
-def raw_files(options: Mapping[str, Any]) -> list[Path]:
-    """Return the event lists of the archive of all observations; none if there is no observation."""
-    with suppress(MissingFileError):
-        return [
-            path for one in observations(options).values() for path in sorted(one.glob("event_uf/*.evt*"))
-        ]
-    return []
+#: folder of each observation by its id, and the event lists of the archive of all
+observations = partial(all_observations, inside="event_uf")
+event_lists = partial(files_of, inside="event_uf", pattern="event_uf/*.evt*")
 
 
 def regions(work: Work) -> dict[str, Any]:
@@ -67,17 +46,8 @@ def regions(work: Work) -> dict[str, Any]:
     return {}
 
 
-class Nustar:
-    """The steps that call tools.
-
-    Parameters
-    ----------
-    toolbox
-        Where they run.
-    """
-
-    def __init__(self, toolbox: Toolbox) -> None:
-        self.toolbox = toolbox
+class Nustar(ToolSteps):
+    """The steps that call tools."""
 
     def pipeline(self, work: Work) -> dict[str, Any]:
         """Run nupipeline on each observation; its whole output is the product, for nuproducts reads it."""
@@ -133,14 +103,7 @@ class Nustar:
                     pilow=round((work.options["energy"][0] - 1.6) / 0.04),
                     pihigh=round((work.options["energy"][1] - 1.6) / 0.04) - 1,
                 )
-        found = {}
-        for name, result in self.toolbox.run(work, calls).items():
-            found[name] = {
-                kind: str(put(work, paths[0], f"products/{name}/{paths[0].name}").relative_to(work.folder))
-                for kind, paths in result.products.items()
-                if paths
-            }
-        return {"products": found}
+        return {"products": put_products(work, self.toolbox.run(work, calls))}
 
 
 def group(work: Work) -> dict[str, Any]:
@@ -155,23 +118,6 @@ def group(work: Work) -> dict[str, Any]:
         return joint.grouped(work, name, parts, min_counts=counts, energy=work.options["energy"])
 
     return {"spectra": each(work, work.before["products"].facts["products"], one)}
-
-
-def fit(work: Work) -> dict[str, Any]:
-    """Fit a model to all spectra together: a constant for each, all else shared unless untied."""
-    options = work.options
-    names = work.before["group"].facts["spectra"]
-    return joint.fit_jointly(
-        work,
-        {name: work.path("group", f"spectra/{name}.pi") for name in names},
-        model=options["model"],
-        energy=options["energy"],
-        tied=options["tied"],
-        parameters=options["parameters"],
-        statistic=options["statistic"],
-        least_counts=options["least_counts"],
-        errors=options["errors"],
-    )
 
 
 def summarise(work: Work) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from batx.errors import MissingFileError, ValueRangeError
@@ -16,35 +18,105 @@ from batx.pipelines.frame import Work
 from batx.regions import Region, annulus, circle, read_regions, region_text
 
 __all__ = [
-    "absolute",
-    "absolutes",
+    "files_of",
     "header_row",
     "newest",
+    "observations",
     "only",
     "region_files",
     "regions_given",
     "require_source",
     "save_regions",
+    "settled",
 ]
 
 
-def absolute(path: str | os.PathLike[str] | None) -> str | None:
-    """Return a path in full, as text."""
-    return None if path is None else str(Path(path).expanduser().absolute())
+#: arguments of a pipeline that are no options of its steps as they are
+_NOT_OPTIONS = ("observations", "output", "backend", "workers", "timeout")
+_NAMES = ("tied", "mirrors")
+_PATHS = ("region", "background_region", "regions", "response")
 
 
-def absolutes(paths: Any, pipeline: str) -> list[str]:
-    """Return one path or several in full.
+def settled(pipeline: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a pipeline of its arguments: paths in full, numbers as float, lists.
+
+    Parameters
+    ----------
+    pipeline
+        Its name.
+    given
+        Its arguments by name; those that say where and how tools run are left out.
 
     Raises
     ------
     ValueRangeError
-        If there are none.
+        If there are no observations, or position, energies or bins are none.
     """
-    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    require_source(given["ra"], given["dec"], given["energy"], given["dt"])
+    options = {name: _settled(value) for name, value in given.items() if name not in _NOT_OPTIONS}
+    observations = given["observations"]
+    several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
     if not several:
         raise ValueRangeError(f"{pipeline}: found no observations")
-    return [str(Path(one).expanduser().absolute()) for one in several]
+    options["observations"] = [_absolute(one) for one in several]
+    options |= {name: [options[name]] for name in _NAMES if isinstance(options.get(name), str)}
+    return options | {name: _absolute(options[name]) for name in _PATHS if options.get(name) is not None}
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    if isinstance(value, (int, float, np.number)):
+        return float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_settled(one) for one in value] if isinstance(value, Iterable) else value
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def observations(options: Mapping[str, Any], inside: str) -> dict[str, Path]:
+    """Return the folder of each observation by its id, from folders of one or of many.
+
+    Parameters
+    ----------
+    options
+        With ``observations``.
+    inside
+        Name of the folder that each observation has.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such folder, or it holds no observation.
+    ValueRangeError
+        If there are two of one id.
+    """
+    found: dict[str, Path] = {}
+    for name in options["observations"]:
+        folder = Path(name)
+        if not folder.is_dir():
+            raise MissingFileError(f"there is no folder {folder}")
+        single = (folder / inside).is_dir()
+        several = [folder] if single else sorted(p for p in folder.iterdir() if (p / inside).is_dir())
+        if not several:
+            raise MissingFileError(f"{folder}: found no observation (a folder with {inside})")
+        for one in several:
+            if found.setdefault(one.name, one) != one:
+                raise ValueRangeError(
+                    f"observation {one.name} is in {found[one.name]} and in {one}; give one of them"
+                )
+    return dict(sorted(found.items()))
+
+
+def files_of(options: Mapping[str, Any], inside: str, pattern: str) -> list[Path]:
+    """Return the files of all `observations` that match a pattern; none if there is no observation."""
+    with suppress(MissingFileError, ValueRangeError):
+        folders = observations(options, inside).values()
+        return [path for folder in folders for path in sorted(folder.glob(pattern))]
+    return []
 
 
 def require_source(ra: float, dec: float, energy: Sequence[float], dt: float) -> None:

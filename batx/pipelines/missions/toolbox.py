@@ -15,7 +15,7 @@ from batx.heasoft.crowd import run_all
 from batx.heasoft.running import perform
 from batx.pipelines.frame import Work
 
-__all__ = ["Toolbox", "drawn", "each", "keep_going", "place", "put"]
+__all__ = ["ToolSteps", "Toolbox", "drawn", "each", "keep_going", "place", "put", "put_products"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,19 @@ class Toolbox:
         return keep_going(work, dict(zip(names, found, strict=True)))
 
 
+class ToolSteps:
+    """Steps that call tools, as methods.
+
+    Parameters
+    ----------
+    toolbox
+        Where they run.
+    """
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self.toolbox = toolbox
+
+
 def place(work: Work, name: str) -> Path:
     """Return a folder below the scratch folder of a step; it is made."""
     path = work.scratch / name
@@ -157,3 +170,21 @@ def put(work: Work, path: Path, name: str) -> Path:
     else:
         shutil.copyfile(path, target)
     return target
+
+
+def put_products(work: Work, results: Mapping[str, Result]) -> dict[str, dict[str, str]]:
+    """Make the first file of each product of calls one of the step, as ``products/<name>/``; see `put`.
+
+    Returns
+    -------
+    dict
+        Name of the call to product to path below the folder of the pipeline.
+    """
+    return {
+        name: {
+            kind: put(work, paths[0], f"products/{name}/{paths[0].name}").relative_to(work.folder).as_posix()
+            for kind, paths in result.products.items()
+            if paths
+        }
+        for name, result in results.items()
+    }

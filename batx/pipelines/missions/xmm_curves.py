@@ -21,7 +21,7 @@ from batx.io.write import to_fits
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, drawn, each, place, put
+from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put
 from batx.pipelines.missions.xmm_events import environment
 from batx.pipelines.missions.xmm_products import lists_of, shapes
 from batx.plots.epochs import plot_epochs, plot_selection
@@ -78,17 +78,8 @@ def _pi_edges(edges: Any, axis: str) -> list[int]:
     return [round(float(edge) * factor) for edge in edges]
 
 
-class Curves:
-    """The steps that call tasks.
-
-    Parameters
-    ----------
-    toolbox
-        Where they run.
-    """
-
-    def __init__(self, toolbox: Toolbox) -> None:
-        self.toolbox = toolbox
+class Curves(ToolSteps):
+    """The steps that call tasks."""
 
     def curves(self, work: Work) -> dict[str, Any]:
         """Make corrected light curves: a job for each band of each list; then a file for each list."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from batx.errors import EmptySelectionError, FileFormatError, MissingFileError
+from batx.errors import EmptySelectionError, FileFormatError, MissingFileError, ValueRangeError
 from batx.flares import flare_gti
 from batx.heasoft import Result
 from batx.io.open import open_dataset
@@ -19,7 +19,7 @@ from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
 from batx.pipelines.missions.places import header_row
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.toolbox import ToolSteps, each, place, put
 
 __all__ = ["PRODUCTS", "Events", "archives", "environment", "threshold_of", "unpack"]
 
@@ -42,7 +42,7 @@ def unpack(work: Work) -> dict[str, Any]:
         path = Path(name)
         if path.is_dir():
             folder = _odf_folder(path)
-            found[_obs_id(folder)] = str(folder)
+            _add(found, _obs_id(folder), str(folder))
             continue
         if not path.is_file():
             path = _download(work, name)
@@ -50,10 +50,16 @@ def unpack(work: Work) -> dict[str, Any]:
         _unpack_all(path, inside)
         folder = _odf_folder(inside)
         obs_id = _obs_id(folder)
+        _add(found, obs_id, f"odf/{obs_id}")
         for file in sorted(p for p in folder.iterdir() if p.is_file()):
             put(work, file, f"odf/{obs_id}/{file.name}")
-        found[obs_id] = f"odf/{obs_id}"
     return {"folders": dict(sorted(found.items()))}
+
+
+def _add(found: dict[str, str], obs_id: str, folder: str) -> None:
+    if obs_id in found:
+        raise ValueRangeError(f"observation {obs_id} is given twice; give it once")
+    found[obs_id] = folder
 
 
 def _download(work: Work, name: str) -> Path:
@@ -107,17 +113,8 @@ def environment(work: Work, name: str) -> dict[str, str]:
     return {"SAS_CCF": str(work.root / files["index"]), "SAS_ODF": str(work.root / files["summary"])}
 
 
-class Events:
-    """The steps that call tasks.
-
-    Parameters
-    ----------
-    toolbox
-        Where they run.
-    """
-
-    def __init__(self, toolbox: Toolbox) -> None:
-        self.toolbox = toolbox
+class Events(ToolSteps):
+    """The steps that call tasks."""
 
     def calibrate(self, work: Work) -> dict[str, Any]:
         """Run cifbuild and odfingest for each observation."""

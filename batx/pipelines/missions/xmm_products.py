@@ -19,11 +19,11 @@ from batx.pipelines.frame import SkippedError, Work
 from batx.pipelines.missions import joint, sas
 from batx.pipelines.missions.places import save_regions
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, each, place, put
+from batx.pipelines.missions.toolbox import ToolSteps, each, place, put
 from batx.pipelines.missions.xmm_events import environment
 from batx.regions import Region, in_pixels, read_regions, region_text
 
-__all__ = ["Products", "fit", "group", "lists_of", "regions", "shapes", "summarise"]
+__all__ = ["Products", "group", "lists_of", "regions", "shapes", "summarise"]
 
 #: arcsec
 SOURCE_RADIUS, BACKGROUND_RADII = 30.0, (60.0, 100.0)
@@ -74,22 +74,16 @@ def _without_core(source: list[Region], radius: float) -> list[Region]:
     return [*source, Region("circle", (x, y, inner), "physical", include=False)]
 
 
-class Products:
-    """The steps that call tasks.
-
-    Parameters
-    ----------
-    toolbox
-        Where they run.
-    """
-
-    def __init__(self, toolbox: Toolbox) -> None:
-        self.toolbox = toolbox
+class Products(ToolSteps):
+    """The steps that call tasks."""
 
     # --- pile-up -------------------------------------------------------------------------------------------
 
     def pileup(self, work: Work) -> dict[str, Any]:
         """Find for each event list the inner radius outside which patterns are as in the model."""
+        if work.options["pileup_rule"] == "none":
+            work.notes.append("pile-up was not looked for")
+            return {"radii": {}}
         jobs = {
             key: partial(self._excised, work, key, path) for key, path in lists_of(work, "spectrum").items()
         }
@@ -304,22 +298,6 @@ def group(work: Work) -> dict[str, Any]:
         )
 
     return {"spectra": each(work, work.before["spectra"].facts["products"], one)}
-
-
-def fit(work: Work) -> dict[str, Any]:
-    """Fit a model to all spectra of EPIC together."""
-    options = work.options
-    return joint.fit_jointly(
-        work,
-        {key: work.path("group", f"spectra/{key}.pi") for key in work.before["group"].facts["spectra"]},
-        model=options["model"],
-        energy=options["energy"],
-        tied=options["tied"],
-        parameters=options["parameters"],
-        statistic=options["statistic"],
-        least_counts=options["least_counts"],
-        errors=options["errors"],
-    )
 
 
 def summarise(work: Work) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from batx.io.write import to_fits
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import joint
-from batx.pipelines.missions.places import header_row, newest, only, region_files, save_regions
+from batx.pipelines.missions.places import files_of, header_row, newest, only, region_files, save_regions
+from batx.pipelines.missions.places import observations as all_observations
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import Toolbox, drawn, each, place, put
+from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put, put_products
 from batx.plots.epochs import plot_epochs, plot_rates, plot_selection
 from batx.plots.page import save
 from batx.region_curves import region_lightcurve
@@ -32,7 +32,6 @@ __all__ = [
     "curves",
     "event_lists",
     "figures",
-    "fit",
     "group",
     "images",
     "observations",
@@ -48,33 +47,9 @@ _LEAST_FRACTION = 0.1
 #: images on a page
 _PANELS = 20
 _LISTS = ("xrt/event/*xpc*po_cl.evt*", "xrt/event/*xpc*po_uf.evt*")
-
-
-def observations(options: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the folder of each observation by its id, from folders of one or of many."""
-    found: dict[str, Path] = {}
-    for name in options["observations"]:
-        folder = Path(name)
-        if not folder.is_dir():
-            raise MissingFileError(f"there is no folder {folder}")
-        several = (
-            [folder]
-            if (folder / "xrt").is_dir()
-            else sorted(p for p in folder.iterdir() if (p / "xrt").is_dir())
-        )
-        if not several:
-            raise MissingFileError(f"{folder}: found no observation (a folder with xrt/event)")
-        found |= {one.name: one for one in several}
-    return dict(sorted(found.items()))
-
-
-def event_lists(options: Mapping[str, Any]) -> list[Path]:
-    """Return the event lists of the archive of all observations; none if there is no observation."""
-    with suppress(MissingFileError):
-        return [
-            path for one in observations(options).values() for path in sorted(one.glob("xrt/event/*.evt*"))
-        ]
-    return []
+#: folder of each observation by its id, and the event lists of the archive of all
+observations = partial(all_observations, inside="xrt")
+event_lists = partial(files_of, inside="xrt", pattern="xrt/event/*.evt*")
 
 
 def select(work: Work) -> dict[str, Any]:
@@ -118,17 +93,8 @@ def regions(work: Work) -> dict[str, Any]:
     return {}
 
 
-class Xrt:
-    """The steps that call tools.
-
-    Parameters
-    ----------
-    toolbox
-        Where they run.
-    """
-
-    def __init__(self, toolbox: Toolbox) -> None:
-        self.toolbox = toolbox
+class Xrt(ToolSteps):
+    """The steps that call tools."""
 
     def pipeline(self, work: Work) -> dict[str, Any]:
         """Run xrtpipeline on each observation; its cleaned events in photon-counting mode are the product."""
@@ -203,17 +169,10 @@ class Xrt:
                 outdir=place(work, name) / "out",
                 stemout=f"sw{name}xpc",
                 binsize=work.options["dt"],
-                pilow=int(100 * work.options["energy"][0]),
-                pihigh=int(100 * work.options["energy"][1]) - 1,
+                pilow=round(100 * work.options["energy"][0]),
+                pihigh=round(100 * work.options["energy"][1]) - 1,
             )
-        found = {}
-        for name, result in self.toolbox.run(work, calls).items():
-            found[name] = {
-                kind: str(put(work, paths[0], f"products/{name}/{paths[0].name}").relative_to(work.folder))
-                for kind, paths in result.products.items()
-                if paths
-            }
-        return {"products": found}
+        return {"products": put_products(work, self.toolbox.run(work, calls))}
 
 
 def cleaned(work: Work) -> Iterator[tuple[str, Path]]:
@@ -263,23 +222,6 @@ def _redistribution(options: Mapping[str, Any], area: Path | None) -> Path:
         f"the redistribution {name or 'of the spectrum'} is not in "
         f"{', '.join(map(str, places)) or '$CALDB (not set)'}; "
         "give response=, the file or a folder of such files (swxpc*.rmf, calibration database of Swift-XRT)"
-    )
-
-
-def fit(work: Work) -> dict[str, Any]:
-    """Fit a model to all spectra together."""
-    names = work.before["group"].facts["spectra"]
-    options = work.options
-    return joint.fit_jointly(
-        work,
-        {name: work.path("group", f"spectra/{name}.pi") for name in names},
-        model=options["model"],
-        energy=options["energy"],
-        tied=options["tied"],
-        parameters=options["parameters"],
-        statistic=options["statistic"],
-        least_counts=options["least_counts"],
-        errors=options["errors"],
     )
 
 

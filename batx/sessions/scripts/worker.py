@@ -1,9 +1,11 @@
 """What a session runs in its own process: answers requests that come through a pipe.
 
-Started by `batx.sessions` as ``python worker.py MODULE REQUESTS REPLIES LIFE``, the last three being numbers
-of pipes. Any Python from 3.8 will do, with its standard library; batx need not be there. The process divides
-in two: one does the work; the other only watches, and ends the worker with all its children once the pipe
-LIFE is closed, that is when whoever asked has ended, however that came about.
+Started by `batx.sessions` as ``python worker.py MODULE REQUESTS REPLIES LIFE FOLDER``, the three before the
+last being numbers of pipes. Any Python from 3.8 will do, with its standard library; batx need not be there.
+The process divides in two: one does the work; the other only watches, and ends the worker with all its
+children once the pipe LIFE is closed, that is when whoever asked has ended, however that came about. Who ends
+a session in order writes a byte into LIFE before; without it nobody is left to remove FOLDER, and the watcher
+does.
 
 A message is eight bytes, its length, and that many of JSON. A request that raises ends the process: what
 state the program behind it is in then, nobody knows.
@@ -14,7 +16,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import selectors
+import shutil
 import signal
 import struct
 import sys
@@ -39,14 +43,14 @@ def main(arguments: list[str]) -> None:
     if worker:
         for pipe in (requests, replies, alive):
             os.close(pipe)
-        _watch(worker, parent, life, ended)
+        _watch(worker, parent, life, ended, arguments[4])
     os.setpgid(0, 0)
     for pipe in (life, ended):
         os.close(pipe)
     serve(name, os.fdopen(requests, "rb"), os.fdopen(replies, "wb"))
 
 
-def _watch(worker: int, parent: int, life: int, ended: int) -> None:
+def _watch(worker: int, parent: int, life: int, ended: int, folder: str) -> None:
     """Wait for the end of the worker, or of whoever asked; then end the worker and its children."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     selector = selectors.DefaultSelector()
@@ -67,7 +71,15 @@ def _watch(worker: int, parent: int, life: int, ended: int) -> None:
             patience = 0.01
     _kill(worker)
     _kill_descendants()
+    if folder and _is_abandoned(parent, life):
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def _is_abandoned(parent: int, life: int) -> bool:
+    """Whether whoever asked is gone without a word."""
+    ready, _, _ = select.select([life], [], [], 0.0)
+    return not os.read(life, 1) if ready else os.getppid() != parent
 
 
 def _kill(worker: int) -> None:

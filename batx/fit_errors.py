@@ -16,7 +16,14 @@ from batx.fit_profiles import Surroundings, end_of_profile
 from batx.fit_starts import approach
 from batx.kernels.minimise import End, Search
 
-__all__ = ["contour", "function_error", "function_interval", "gradient", "parameter_intervals"]
+__all__ = [
+    "contour",
+    "function_error",
+    "function_interval",
+    "gradient",
+    "parameter_intervals",
+    "surroundings",
+]
 
 #: with more free parameters, as in fits of many spectra, profiles are found by Gauss-Newton steps
 _MANY = 6
@@ -170,23 +177,33 @@ def function_error(problem: Problem, minimum: Minimum, function: Callable[[np.nd
     return np.sqrt(np.einsum("i...,ij,j...->...", slopes, covariance, slopes))
 
 
+def surroundings(problem: Problem, minimum: Minimum) -> Surroundings | None:
+    """Return what intervals of many parameters are found with."""
+    known = minimum.converged and np.isfinite(minimum.covariance).any()
+    return Surroundings(problem, minimum) if problem.free.size > _MANY and known else None
+
+
 def function_interval(
     problem: Problem,
     minimum: Minimum,
     function: Callable[[np.ndarray], float],
     delta: float,
+    around: Surroundings | None = None,
 ) -> Interval:
     """Return the range of a positive function in which the statistic can stay below its minimum plus `delta`.
 
     At the ends, statistic + λ function, or - λ ln(function) for the upper one, is smallest for a λ that is
     searched for; the statistic rises as λ² near its minimum, which gives the first guess, each next one, and
-    the last 2 % of the way. (The logarithm has no bottom at 0, and counts have no ceiling.)
+    the last 2 % of the way. (The logarithm has no bottom at 0, and counts have no ceiling.) `around` is what
+    `surroundings` returns.
     """
     best = function(minimum.values)
     error = float(function_error(problem, minimum, function)) / best if best > 0 else np.nan
     if not (error > 0 and np.isfinite(error)):
         return Interval(np.nan, np.nan, "no first guess from the covariance")
-    ends = {side: _pulled(problem, minimum, function, delta, sign, error) for side, sign in _SIDES.items()}
+    ends = {
+        side: _pulled(problem, minimum, function, delta, sign, error, around) for side, sign in _SIDES.items()
+    }
     missing = [f"{side} end not found" for side, value in ends.items() if np.isnan(value)]
     return Interval(ends["low"], ends["high"], "; ".join(missing))
 
@@ -201,6 +218,7 @@ def _pulled(
     delta: float,
     sign: float,
     error: float,
+    around: Surroundings | None,
 ) -> float:
     pull = 2.0 * np.sqrt(delta) / error
     best = math.log(function(minimum.values))
@@ -208,7 +226,11 @@ def _pulled(
     steps = np.sqrt(np.diag(minimum.covariance))[problem.free]
     for _ in range(12):
         weighted = _pull(function, pull / math.exp(best) if sign > 0 else -pull, logarithm=sign < 0)
-        values = _lowest_of(problem, values, steps, weighted)
+        values = (
+            around.descend(values, extra=weighted)
+            if around is not None
+            else _lowest_of(problem, values, steps, weighted)
+        )
         rise = problem.statistic(values) - minimum.statistic
         if not 0 < rise < np.inf or abs(rise - last) < 1e-9:
             return np.nan

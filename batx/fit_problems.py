@@ -155,6 +155,21 @@ class Problem:
         weight = weights_of(data, np.nan_to_num(expected), self.model_error)
         return np.nan_to_num(own, posinf=0.0, neginf=0.0), 2.0 * (slopes * weight) @ slopes.T
 
+    def own_bends(self, values: np.ndarray, errors: np.ndarray, spectrum: int) -> np.ndarray:
+        """Return the second derivatives of the counts expected in a spectrum, (used, used, bin).
+
+        They are differences over a tenth of `errors`, which are rough errors of the free parameters.
+        """
+        used = self.used[spectrum]
+        made = np.zeros((used.size, used.size, self.data[spectrum].observed.size))
+        for row, k in enumerate(used):
+            i = int(self.free[k])
+            low, high = _around(values[i], self.layout.parameters[i].spec, 0.1 * errors[k])
+            if high > low:
+                above, below = (self.own_slopes(_with(values, i, x), spectrum)[1] for x in (high, low))
+                made[row] = (above - below) / (high - low)
+        return np.nan_to_num(0.5 * (made + made.transpose(1, 0, 2)))
+
     def own_curvature(self, values: np.ndarray, errors: np.ndarray, spectrum: int) -> np.ndarray:
         """Return the second derivatives of the statistic of a spectrum, (used, used).
 

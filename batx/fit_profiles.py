@@ -1,9 +1,10 @@
 """Descents to minima and profiles of the statistic of many spectra, which share few of their parameters.
 
 Where a profile moves a parameter of one of many spectra, the others hardly move: only through what they
-share. Their statistics are then taken from expansions to second order around the minimum, and computed where
-a spectrum is moved further than `_NEAR`; the rise at the end of a descent is always that of the statistic
-itself. Private to `batx.fitting`.
+share. The counts that the model says for these are then taken from their expansion to second order around the
+minimum; they are computed where a spectrum is moved further than `_NEAR`. The rise of the statistic after a
+descent is always that of the computed one, and at the ends of profiles no expansion takes part in the last
+descent. Private to `batx.fitting`.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from batx.fit_problems import Minimum, Problem
+from batx.fit_problems import Minimum, Problem, slope_of, statistic_of
 from batx.fit_starts import reach
 from batx.kernels.minimise import NO_END, End
 
 __all__ = ["Surroundings", "end_of_profile"]
 
 #: a spectrum whose model moved by less than this many squared standard deviations is near its expansion
-_NEAR = 0.03
-_ALIKE = 0.1
+_NEAR = 0.1
+#: with less than this its curvature is that of the minimum
+_ALIKE = 0.3
 #: no descent takes more steps
 _STEPS = 60
 
 
 class Surroundings:
-    """The statistic around a minimum, with expansions of the parts of it that single spectra have.
+    """The statistic around a minimum, with expansions of what the model says for single spectra.
 
     Parameters
     ----------
@@ -39,8 +41,9 @@ class Surroundings:
         self.problem, self.minimum = problem, minimum
         values, spectra = minimum.values, range(len(problem.data))
         errors = np.sqrt(np.diag(minimum.covariance))[problem.free]
-        self._levels = [problem.own_statistic(values, k) for k in spectra]
-        self._equations = [problem.own_equations(values, k) for k in spectra]
+        self._slopes = [problem.own_slopes(values, k) for k in spectra]
+        self._bends = [problem.own_bends(values, errors, k) for k in spectra]
+        self._sizes = [problem.own_equations(values, k)[1] for k in spectra]
         self._curvatures = [problem.own_curvature(values, errors, k) for k in spectra]
         specs = [problem.layout.parameters[i].spec for i in problem.free]
         self.low, self.high = (
@@ -107,11 +110,18 @@ class Surroundings:
         place = self.problem.free[self.problem.used[spectrum]]
         return values[place] - self.minimum.values[place]
 
+    def _expanded(self, values: np.ndarray, spectrum: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `Problem.own_slopes` does, by its expansion to second order."""
+        expected, slopes = self._slopes[spectrum]
+        shift = self._shift(values, spectrum)
+        change = np.tensordot(shift, self._bends[spectrum], 1)
+        return expected + shift @ (slopes + 0.5 * change), slopes + change
+
     def _near(self, values: np.ndarray, limit: float | None = None) -> np.ndarray:
         """Return which spectra are near their expansions."""
         limit = _NEAR if limit is None else limit
         made = []
-        for k, (_, size) in enumerate(self._equations):
+        for k, size in enumerate(self._sizes):
             shift = self._shift(values, k)
             squares = (0.5 * abs(shift @ matrix @ shift) for matrix in (size, self._curvatures[k]))
             made.append(max(squares) < limit)
@@ -122,10 +132,9 @@ class Surroundings:
     ) -> float:
         """Return the statistic, of the spectra that are `near` from their expansions."""
         total = extra(values) if extra is not None else 0.0
-        for k, level in enumerate(self._levels):
+        for k, data in enumerate(self.problem.data):
             if near[k]:
-                shift = self._shift(values, k)
-                total += level + shift @ (self._equations[k][0] + 0.5 * self._curvatures[k] @ shift)
+                total += statistic_of(data, self._expanded(values, k)[0], self.problem.model_error)
             else:
                 total += self.problem.own_statistic(values, k)
         return total if np.isfinite(total) else np.inf
@@ -141,7 +150,8 @@ class Surroundings:
         for k, used in enumerate(self.problem.used):
             second = self._curvatures[k]
             if near[k]:
-                first = self._equations[k][0] + second @ self._shift(values, k)
+                expected, slopes = self._expanded(values, k)
+                first = slopes @ slope_of(self.problem.data[k], expected, self.problem.model_error)
             else:
                 first, rough = self.problem.own_equations(values, k)
                 second = second if alike[k] else rough
@@ -187,7 +197,7 @@ def end_of_profile(around: Surroundings, place: int, sign: float, delta: float) 
         x = sign * min(sign * x, sign * bound)
         starts = _starts(minimum.values[free], values[free], way, last, x)
         trial = min((around.moved(place, x, start) for start in starts), key=around.height)
-        values = around.descend(trial, held=place, tolerance=1e-2 * delta)
+        values = around.descend(trial, held=place, tolerance=1e-3 * delta)
         rise = problem.statistic(values) - minimum.statistic
         if abs(rise / delta - 1.0) < 0.1:
             values = around.descend(values, held=place, tolerance=1e-2 * delta, exact=True)
@@ -202,7 +212,7 @@ def end_of_profile(around: Surroundings, place: int, sign: float, delta: float) 
             roots, ratios = [roots[-1], math.sqrt(rise)], [ratios[-1], last / math.sqrt(rise)]
             change = (ratios[1] - ratios[0]) / (roots[1] - roots[0]) if roots[1] != roots[0] else 0.0
             x = goal * (ratios[1] + change * (goal - roots[1]))
-            if abs(rise / delta - 1.0) < 0.1 and abs(x / last - 1.0) < 0.06:
+            if abs(rise / delta - 1.0) < 0.1 and abs(x / last - 1.0) < 0.03:
                 return End(minimum.values[i] + x, True, False, False)
         if abs(outside - inside) < 0.005 * abs(last):  # the profile jumps over the level
             return End(minimum.values[i] + 0.5 * (inside + outside), True, False, False)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from batx.errors import ValueRangeError
 from batx.fit_data import FitData
-from batx.fit_errors import function_error, function_interval
+from batx.fit_errors import function_error, function_interval, surroundings
 from batx.fit_problems import NO_VALUE, Interval, Minimum, Problem
 from batx.kernels.models import xspec_flux
 from batx.provenance import united, with_calibration
@@ -177,6 +177,7 @@ def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float 
         delta is not None
     )
     values: dict[str, list[list[float]]] = {name: [] for name in names}
+    around = surroundings(problem, minimum) if delta is not None else None
     for k in range(len(problem.data)):
         rows: dict[str, list[float]] = {name: [] for name in names}
         for band in np.atleast_2d(bands):
@@ -186,7 +187,7 @@ def _fluxes(problem: Problem, minimum: Minimum, bands: np.ndarray, delta: float 
                 rows[f"{name}_err"].append(float(function_error(problem, minimum, function)))
             if delta is not None:
                 function = flux_function(problem, k, band)
-                interval = function_interval(problem, minimum, function, delta)
+                interval = function_interval(problem, minimum, function, delta, around)
                 rows["flux_low"].append(interval.low)
                 rows["flux_high"].append(interval.high)
         for name, row in rows.items():

@@ -1,4 +1,4 @@
-"""Seconds of fits: one spectrum of 80 channels with errors, and 100 spectra each with its own response.
+"""Seconds of fits: a spectrum of 80 channels with errors, 100 spectra each with its own response, joint fits.
 
 Run ``python benchmarks/bench_fits.py``. The first two must be below 10 ms and 1.5 s.
 """
@@ -54,6 +54,30 @@ def spectra(n: int) -> xr.Dataset:
     return build("spectrum", values, BAT)
 
 
+def epochs(n: int) -> tuple[dict[str, xr.Dataset], xr.Dataset, xr.Dataset]:
+    """Return soft spectra of 350 channels of a source that varies, their response and background."""
+    rng = np.random.default_rng(4)
+    edges = np.linspace(0.2, 8.0, 1201)
+    channel = np.stack([np.linspace(0.4, 3.9, 351)[:-1], np.linspace(0.4, 3.9, 351)[1:]], axis=1)
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    nearness = np.exp(-0.5 * ((middle[:, np.newaxis] - channel.mean(axis=1)) / 0.06) ** 2)
+    matrix = 100.0 * (nearness / 15.0 + 2e-5 * (middle[:, np.newaxis] > channel[:, 0]))
+    axes = {"channel": np.arange(350), "energy": channel.mean(axis=1), "energy_bnds": channel}
+    incident = {"energy_in": middle, "energy_in_bnds": np.stack([edges[:-1], edges[1:]], axis=1)}
+    response = build(
+        "response", axes | incident | {"matrix": (("energy_in", "channel"), matrix, {"units": "cm**2"})}
+    )
+    kind = {"statistic": "poisson", "weighting": "none"}
+    exposure = {"channel": np.arange(350), "exposure": ((), 1e4)}
+    back = build("spectrum", exposure | {"counts": rng.poisson(4.0, 350)}, kind | {"backscal": 40.0})
+    model, made = batx.spectral_model("tbabs*(bbody+bremss)"), {}
+    for i in range(n):
+        values = np.array([0.3, 0.15 + 0.03 * (i % 4), 3e-4, 4.0 + 0.5 * (i % 3), 3e-3 * (1 + 0.2 * (i % 5))])
+        counts = rng.poisson(model.photons(Bins(edges), values) @ matrix * 1e4 + 0.1)
+        made[str(i)] = build("spectrum", exposure | {"counts": counts}, kind | {"backscal": 1.0})
+    return made, response, back
+
+
 def seconds(function: Callable[[], object], times: int) -> float:
     """Return the median time of a call, the first one left out."""
     function()
@@ -79,6 +103,26 @@ def main() -> None:
     print(f"cut-off power law: {1e3 * taken:.1f} ms")
     taken = seconds(lambda: batx.fit_series(series, **how), 3)
     print(f"100 power laws with responses of their own: {taken:.2f} s")
+    joint(12)
+
+
+def joint(n: int) -> None:
+    """Print the processor time of a joint fit with one absorption of all."""
+    model = batx.spectral_model("tbabs*(bbody+bremss)")
+    made, response, back = epochs(n)
+    for errors in ("covariance", "profile"):
+        begin = time.process_time()
+        batx.fit(
+            made,
+            model,
+            response=response,
+            background=back,
+            untied=model.names[1:],
+            statistic="cstat",
+            errors=errors,
+        )
+        taken = time.process_time() - begin
+        print(f"{n} epochs jointly, {4 * n + 1} free parameters, {errors}: {taken:.1f} s")
 
 
 if __name__ == "__main__":

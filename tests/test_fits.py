@@ -261,6 +261,19 @@ def test_joint_fit_of_two() -> None:
     assert tied["statistic"].item() == pytest.approx(plain["statistic"].item(), abs=1e-5)
 
 
+def test_profiles_of_many_parameters() -> None:
+    """Held at the ends of its interval, a parameter leaves the others a statistic that is higher by 1."""
+    spectra = [counts((0.02 + 0.02 * i) * MEAN, seed=i) for i in range(7)]
+    how = {"response": RSP, "untied": ["norm"]}
+    fit = batx.fit(spectra, "powerlaw", **how)
+    for name in ("index", "norm[0]", "norm[6]"):
+        found = fit.sel(parameter=name)
+        for end in (found["value"] - found["error_low"], found["value"] + found["error_high"]):
+            held = {name: {"value": end.item(), "frozen": True}}
+            other = batx.fit(spectra, "powerlaw", parameters=held, errors="covariance", **how)
+            assert (other["statistic"] - fit["statistic"]).item() == pytest.approx(1.0, abs=0.01)
+
+
 def test_each_spectrum_its_own() -> None:
     """Responses, statistics, energies by label or in order."""
     one, two = counts(MEAN, seed=5), counts(2 * MEAN, seed=6)

@@ -15,7 +15,6 @@ from batx.fit_inputs import problem_of, settings_of
 from batx.fit_problems import Problem, statistic_of
 from batx.fitting import fit
 from batx.kernels.limits import best_amplitude, credible_limit, li_ma, over_gaussian, profile_limit
-from batx.provenance import united, with_calibration
 from batx.schema import build, require_kind
 from batx.sources import position_limit
 from batx.units import to_value
@@ -338,7 +337,7 @@ def _flux_limits(spectrum: xr.Dataset, sigma: float, method: str = "bayesian", *
         for key in ("object", "obs_id", "telescope", "instrument")
         if key in spectrum.attrs
     }
-    attrs = with_calibration(attrs, united([spectrum.attrs]))
+    attrs |= shapes[0].problem.data[0].provenance
     low, high = shapes[0].band
     return build("limit", made, attrs | {"sigma": float(sigma), "method": method, "emin": low, "emax": high})
 

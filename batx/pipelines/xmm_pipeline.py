@@ -257,6 +257,7 @@ def _steps(toolbox: Toolbox) -> list[Step]:
             "bands",
             "bands of the light curves",
             light.bands,
+            needs=["unpack"],
             uses=["group"],
             options=["bands", "bands_by", "energy"],
         ),

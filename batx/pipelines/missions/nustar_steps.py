@@ -73,8 +73,9 @@ class Nustar(ToolSteps):
                     found[name][module] = f"events/{name}/{path.relative_to(folder).as_posix()}"
         used = {}
         for name, lists in found.items():
-            exposure = max(header_row(work.folder / path)["exposure"] for path in lists.values())
-            if exposure < work.options["min_exposure"]:
+            exposures = [header_row(work.folder / path)["exposure"] for path in lists.values()]
+            exposure = max(exposures, default=0.0)
+            if not lists or exposure < work.options["min_exposure"]:
                 work.notes.append(f"{name}: exposed for {exposure:.0f} s, not used")
             else:
                 used[name] = lists

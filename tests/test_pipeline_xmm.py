@@ -465,6 +465,8 @@ def test_archives_that_are_not_observations(observed, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "found no observation data files" in first(empty).reason
+    states = xmm([empty], RA, DEC, output=tmp_path / "outs", backend=backend).run()
+    assert {one.state for one in states[1:]} <= {"blocked", "skipped"}, states
     bad = tmp_path / "bad.tar.gz"
     bad.write_bytes(b"<html>not found</html>")
     assert first(bad).state == "failed"

@@ -259,6 +259,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "bands",
             "bands of the light curves",
             light.bands,
+            needs=["unpack"],
             uses=["group"],
             options=["bands", "bands_by", "energy"],
         ),

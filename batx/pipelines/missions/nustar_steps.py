@@ -75,7 +75,7 @@ class Nustar(ToolSteps):
         for name, lists in found.items():
             exposures = [header_row(work.folder / path)["exposure"] for path in lists.values()]
             exposure = max(exposures, default=0.0)
-            if exposure < work.options["min_exposure"]:
+            if not lists or exposure < work.options["min_exposure"]:
                 work.notes.append(f"{name}: exposed for {exposure:.0f} s, not used")
             else:
                 used[name] = lists

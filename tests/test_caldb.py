@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -297,13 +298,17 @@ def test_a_database_that_is_not_there_breaks_nothing(place: str, tmp_path: Path,
     )
     assert run.returncode == 0
     folder = simulate.observation(tmp_path, (), simulate.Background(0.002), duration=2.0)
-    obs = batx.open_observation(folder)
-    assert obs.attrs["missing"] == ""
-    with pytest.raises(CalibrationError, match="aperture") as caught:
-        caldb.find("aperture", 6e8, limits=QUICK)
-    assert "secret" not in str(caught.value)
-    (folder / "caldb").rename(tmp_path / "away")
-    missing = batx.open_observation(folder).attrs["missing"].splitlines()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        obs = batx.open_observation(folder)
+        assert obs.attrs["missing"] == ""
+        with pytest.raises(CalibrationError, match="aperture") as caught:
+            caldb.find("aperture", 6e8, limits=QUICK)
+        (folder / "caldb").rename(tmp_path / "away")
+        missing = batx.open_observation(folder).attrs["missing"].splitlines()
+    texts = [str(one.message) for one in said if issubclass(one.category, BatxWarning)]
+    assert not any("secret" in text for text in [*texts, str(caught.value)])
+    assert any("no connection to the calibration database" in text for text in texts) == ("127" in place)
     assert [line.split(":")[0] for line in missing] == ["alignment", "aperture"]
 
 

@@ -115,6 +115,8 @@ def test_control_c_leaves_no_half_written_file(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a job in the background of a shell would hand on that interrupts are ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for _ in range(300):
             if any(tmp_path.rglob("*.evt*")):

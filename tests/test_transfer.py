@@ -36,6 +36,8 @@ pytest.importorskip("requests")
 QUICK = Limits(timeout=2.0, stall=1.0, retries=3, pause=0.01, longest_pause=0.05, longest_wait=2.0)
 DATA = b"SIMPLE  =                    T" + bytes(range(256)) * 4000  # 1 MB
 SHA = "sha256:" + hashlib.sha256(DATA).hexdigest()
+#: a job in the background of a shell hands on that interrupts are ignored
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
 @pytest.fixture(autouse=True)
@@ -486,7 +488,8 @@ def test_killed_and_interrupted_runs_go_on_later(site: Site, tmp_path: Path):
         request, DATA, pause=0.1 if "Range" not in request.headers else 0.0
     )
     code = (
-        f"from batx.transfer import *; download_all([Item('x.fits', '{site.url}/a/x.fits')], r'{tmp_path}')"
+        f"{INTERRUPTIBLE}from batx.transfer import *; "
+        f"download_all([Item('x.fits', '{site.url}/a/x.fits')], r'{tmp_path}')"
     )
     for stop in ("terminate", "interrupt"):
         run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
@@ -587,7 +590,7 @@ def test_interruption_is_prompt(site: Site, tmp_path: Path):
         request, DATA, cut=1000, step=100, pause=8
     )
     items = f"[Item('x.fits', '{site.url}/a/x.fits'), Item('y.fits', '{site.url}/silent.fits')]"
-    code = f"from batx.transfer import *; download_all({items}, r'{tmp_path}')"
+    code = f"{INTERRUPTIBLE}from batx.transfer import *; download_all({items}, r'{tmp_path}')"
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 30

@@ -299,10 +299,11 @@ class _Found:
 
 def _wanted(observations: Any, mission: Mission) -> dict[str, Any]:
     """Return the ids, each with the time of its start if that is known (MJD or None)."""
-    names = set(observations.keys()) if hasattr(observations, "keys") else set()
+    is_table = hasattr(observations, "keys") and getattr(observations, "ndim", None) != 1  # a Series is none
+    names = set(observations.keys()) if is_table else set()
     names |= set(getattr(observations, "coords", ()))
     scalar = isinstance(observations, (str, int)) or getattr(observations, "ndim", None) == 0
-    if not (scalar or isinstance(observations, Iterable)) or isinstance(observations, bytes):
+    if not (scalar or names or isinstance(observations, Iterable)) or isinstance(observations, bytes):
         raise ValueRangeError(
             f"observations: found {observations!r:.40}, expected ids such as '00012345000', or a table with "
             "a column obsid"

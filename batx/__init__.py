@@ -82,7 +82,7 @@ _PUBLIC = {
     "significance": "batx.limits",
     "sensitivity": "batx.limits",
     "background_maps": "batx.sources",
-    "match": "batx.sources",
+    "match": "batx.source_matching",
     "background": "batx.backgrounds",
     "subtract_background": "batx.backgrounds",
     "ramps": "batx.backgrounds",

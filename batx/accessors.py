@@ -73,7 +73,7 @@ class BatDataset:
     significance = _Verb("batx.limits:significance")
     sensitivity = _Verb("batx.limits:sensitivity")
     background_maps = _Verb("batx.sources:background_maps")
-    match = _Verb("batx.sources:match")
+    match = _Verb("batx.source_matching:match")
     rebin_time = _Verb("batx.rebinning:rebin_time")
     rebin_energy = _Verb("batx.rebinning:rebin_energy")
     background = _Verb("batx.backgrounds:background")

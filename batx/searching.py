@@ -16,7 +16,7 @@ from batx.map_peaks import RING, MapImages, mask_profile, measure
 from batx.mosaic_sums import finalize
 from batx.schema import build, require_kind
 from batx.sky_grids import HealpixGrid, SkyGrid, WcsGrid, frame_to_icrs
-from batx.sources import match
+from batx.source_matching import match
 from batx.units import to_value
 
 __all__ = ["candidates", "credible_region", "probability_map", "to_moc"]

@@ -118,6 +118,18 @@ def test_damaged(tmp_path: Path, cut: int):
         unpack(tmp_path / "none.tar", tmp_path / "out")
 
 
+def test_zip_of_an_unknown_method(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
+        made.writestr("a.txt", b"a")
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    for header, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(header) + at] = 99
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(FileFormatError, match="damaged, or not a tar, zip or gz file"):
+        unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert not (tmp_path / "out" / "a.txt").exists()
+
+
 def test_encrypted_and_linked_zip(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
         info = zipfile.ZipInfo("link")

@@ -12,10 +12,10 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from batx.errors import PositionError, ValueRangeError
 from batx.instrument.detector import DETECTOR, NX, NY
+from batx.instrument.shadow import TOUCHING, add_layer, correct_and_balance, overlaps
 from batx.instrument.sky import FAR
 
 __all__ = [
@@ -40,9 +40,6 @@ _SUBLAYER_STEP = 0.02
 
 #: lower corner of detector (0, 0) relative to the origin of the detector plane, cm
 _DETECTOR_CORNER = (-60.05, -36.32)
-
-#: overlaps of detector and cell below this fraction of a cell are rounding, not light
-_TOUCHING = 1e-12
 
 #: ways to make a mask-weighted sum the counts of fully open detectors, see `weight_map`
 NORMALISATIONS = ("tool", "geometry")
@@ -320,9 +317,9 @@ def illumination(
     layers = geometry.sublayers(source, centred)
     for layer in layers:
         ratio = (geometry.detector_top - layer) / (z - layer)
-        columns = _overlaps(NX, *_axis(geometry, 0), 1.0 - ratio, x * ratio)
-        rows = _overlaps(NY, *_axis(geometry, 1), 1.0 - ratio, y * ratio)
-        _add_layer(cells, unbalanced, *columns, *rows, lit)
+        columns = overlaps(NX, *_axis(geometry, 0), 1.0 - ratio, x * ratio)
+        rows = overlaps(NY, *_axis(geometry, 1), 1.0 - ratio, y * ratio)
+        add_layer(cells, unbalanced, *columns, *rows, lit)
     lit /= len(layers)
     lit[~DETECTOR] = 0.0
     return lit
@@ -418,7 +415,7 @@ def weight_map(
     weight = illumination(mask, geometry, source, "unbalanced" in chosen, centred)
     correction = _correction_map(geometry, (x, y, z), chosen)
     n_good = int(np.count_nonzero(usable))
-    n_coded = _correct_and_balance(weight, usable, correction, rebalance)
+    n_coded = correct_and_balance(weight, usable, correction, rebalance)
     pcode = n_coded / n_good if n_good else 0.0
     if normalisation == "tool":
         response = weight_normalisation(geometry, z, gain)
@@ -443,7 +440,7 @@ def _response(weight: np.ndarray, shadow: np.ndarray, n_coded: int) -> float:
     Formula: algorithms, section 2.1, step 4.
     """
     left = float(np.sum(weight * shadow)) / max(n_coded, 1)
-    return left if left > _TOUCHING else float("nan")
+    return left if left > TOUCHING else float("nan")
 
 
 def _point(source: Any) -> tuple[float, float, float]:
@@ -504,107 +501,3 @@ def _correction(
 def _side(d: np.ndarray, dz: float) -> np.ndarray:
     """Return ``min(.15, .05 dz/d) d``: the part of the side of a detector that is lit, times d."""
     return np.minimum(0.15 * np.abs(d), 0.05 * dz)
-
-
-@njit(cache=True, nogil=True)
-def _overlaps(
-    n: int,
-    first: float,
-    pitch: float,
-    size: float,
-    mask_first: float,
-    cell: float,
-    n_cell: int,
-    scale: float,
-    shift: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first mask cell over each of `n` detectors and the fraction that each cell from there on
-    covers.
-
-    A mask edge at X casts its shadow at ``X scale + shift``. Cells that do not exist have fraction 0.
-    """
-    width = int(size / (cell * scale)) + 2
-    start = np.zeros(n, np.int64)
-    fraction = np.zeros((n, width))
-    per_cell = cell * scale / size
-    for i in range(n):
-        low = first + pitch * i
-        begin = ((low - shift) / scale - mask_first) / cell
-        end = ((low + size - shift) / scale - mask_first) / cell
-        index = int(np.floor(begin))
-        start[i] = min(max(index, 0), max(n_cell - width, 0))
-        for k in range(width):
-            c = start[i] + k
-            if c < n_cell:
-                covered = min(end, c + 1.0) - max(begin, float(c))
-                if covered > _TOUCHING:
-                    fraction[i, k] = covered * per_cell
-    return start, fraction
-
-
-@njit(cache=True, nogil=True)
-def _add_layer(
-    cells: np.ndarray,
-    unbalanced: bool,
-    x_start: np.ndarray,
-    x_fraction: np.ndarray,
-    y_start: np.ndarray,
-    y_fraction: np.ndarray,
-    lit: np.ndarray,
-) -> None:
-    """Add to `lit` the illumination through one layer: overlap in Y times mask times overlap in X."""
-    ny, nx = lit.shape
-    n_row, n_col = cells.shape
-    lowest, highest = n_row, -1
-    for j in range(ny):
-        for m in range(y_fraction.shape[1]):
-            if y_fraction[j, m] > 0.0:
-                lowest = min(lowest, y_start[j] + m)
-                highest = max(highest, y_start[j] + m)
-    if highest < lowest:
-        return
-    band = np.zeros((highest - lowest + 1, nx))
-    for row in range(lowest, highest + 1):
-        for i in range(nx):
-            total = 0.0
-            for k in range(x_fraction.shape[1]):
-                c = x_start[i] + k
-                if c < n_col:
-                    a = cells[row, c]
-                    if not (unbalanced and a < 0):
-                        total += a * x_fraction[i, k]
-            band[row - lowest, i] = total
-    for j in range(ny):
-        for m in range(y_fraction.shape[1]):
-            part = y_fraction[j, m]
-            if part > 0.0:
-                row = y_start[j] + m - lowest
-                for i in range(nx):
-                    lit[j, i] += part * band[row, i]
-
-
-@njit(cache=True, nogil=True)
-def _correct_and_balance(
-    weight: np.ndarray, good: np.ndarray, correction: np.ndarray, rebalance: bool
-) -> int:
-    """Apply the correction in place, zero what is not good, subtract the balance; return the number coded."""
-    n_coded = 0
-    total = 0.0
-    norm = 0.0
-    ny, nx = weight.shape
-    for j in range(ny):
-        for i in range(nx):
-            if not good[j, i]:
-                weight[j, i] = 0.0
-            elif weight[j, i] != 0.0:
-                weight[j, i] *= correction[j, i]
-                n_coded += 1
-                total += weight[j, i]
-                norm += correction[j, i]
-    if rebalance and n_coded:
-        level = total / norm
-        for j in range(ny):
-            for i in range(nx):
-                if weight[j, i] != 0.0:
-                    weight[j, i] -= level * correction[j, i]
-    return n_coded

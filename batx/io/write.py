@@ -180,6 +180,7 @@ def _write_sum(nodes: dict[str, xr.Dataset], path: Path, overwrite: bool) -> Pat
 def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> list[Any]:
     from batx.io import write_planes as planes
     from batx.io import write_products as products
+    from batx.io.write_response import response_hdus
 
     if kind == "detector_plane":
         if "counts" not in ds and "rate" not in ds:
@@ -211,7 +212,7 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> 
         "gti": products.gti_hdus,
         "lightcurve": products.lightcurve_hdus,
         "spectrum": products.spectrum_hdus,
-        "response": products.response_hdus,
+        "response": response_hdus,
         "attitude": products.attitude_hdus,
         "ray_trace": products.ray_trace_hdus,
         "detector_mask": planes.detector_mask_hdus,

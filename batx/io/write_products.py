@@ -1,7 +1,7 @@
-"""OGIP light curves, spectra and responses, and the tables of events, good time, attitude and ray tracing.
+"""OGIP light curves and spectra, and the tables of events, good time, attitude and ray tracing.
 
 Each function returns the header-data units of a file, the main one first. Sources of the layouts: OGIP
-93-003 (light curves, good time), OGIP 92-007 (spectra), CAL/GEN/92-002 (responses), and the products of the
+93-003 (light curves, good time), OGIP 92-007 (spectra), and the products of the
 BAT tools.
 """
 
@@ -21,12 +21,12 @@ from batx.io.write_table import Col, columns_along, table_hdu, variable_column
 __all__ = [
     "attitude_hdus",
     "bounds_hdu",
+    "decimals",
     "events_hdus",
     "good_time_hdus",
     "gti_hdus",
     "lightcurve_hdus",
     "ray_trace_hdus",
-    "response_hdus",
     "span",
     "spectrum_hdus",
     "table_hdus",
@@ -142,15 +142,15 @@ def bounds_hdu(ds: xr.Dataset, bounds: np.ndarray, cards: Cards, channel: np.nda
     }
     columns = [
         Col("CHANNEL", channel.astype(_channel_type(channel)), None, "channel"),
-        Col("E_MIN", _decimals(bounds[:, 0]), "keV", "lower edge"),
-        Col("E_MAX", _decimals(bounds[:, 1]), "keV", "upper edge"),
+        Col("E_MIN", decimals(bounds[:, 0]), "keV", "lower edge"),
+        Col("E_MAX", decimals(bounds[:, 1]), "keV", "upper edge"),
     ]
     return table_hdu(
         "EBOUNDS", columns, generated | cards, ds.attrs, drop=(*_OF_PRODUCT, *_OF_SPECTRUM, "EXPOSURE")
     )
 
 
-def _decimals(energy: np.ndarray) -> np.ndarray:
+def decimals(energy: np.ndarray) -> np.ndarray:
     """Return energies in 32 bits, as OGIP has them, if every one is the shortest decimal of its 32 bits."""
     single = energy.astype(np.float32)
     same = all(
@@ -498,109 +498,3 @@ def _spectra_hdus(ds: xr.Dataset, times: Cards) -> list[Any]:
     table = table_hdu("SPECTRUM", columns, cards, ds.attrs, history=True, drop=("LIVETIME",))
     primary = fits.PrimaryHDU(header=primary_header(make_header(times | exposure, ds.attrs)))
     return [primary, table]
-
-
-# -- response ----------------------------------------------------------------------------------------
-
-
-def response_hdus(ds: xr.Dataset) -> list[Any]:
-    """Return the matrix with EBOUNDS, the effective area, or both (CAL/GEN/92-002).
-
-    A matrix in cm**2 is a full response (SPECRESP MATRIX), one without unit a redistribution (MATRIX).
-    Matrices that are mostly zeros are stored as groups of channels in variable-length columns, others in
-    full.
-    """
-    hdus = []
-    if "matrix" in ds:
-        hdus.append(_matrix_hdu(ds))
-        if "energy_bnds" in ds:
-            hdus.append(bounds_hdu(ds, ds["energy_bnds"].values, {}, ds["channel"].values))
-    if "area" in ds:
-        cards: Cards = {
-            "HDUCLASS": "OGIP",
-            "HDUCLAS1": "RESPONSE",
-            "HDUCLAS2": ("SPECRESP", "effective area"),
-            "HDUVERS": "1.1.0",
-            "HDUVERS1": "1.0.0",
-            "HDUVERS2": "1.1.0",
-            "ARFVERSN": "1992a",
-        }
-        area = variable_column(ds, "area", "SPECRESP")
-        hdus.append(table_hdu("SPECRESP", [*_energy_columns(ds), area], cards, ds.attrs, history=not hdus))
-    return hdus
-
-
-def _energy_columns(ds: xr.Dataset) -> list[Col]:
-    edges = _decimals(ds["energy_in_bnds"].values)
-    return [
-        Col("ENERG_LO", edges[:, 0], "keV", "lower edge"),
-        Col("ENERG_HI", edges[:, 1], "keV", "upper edge"),
-    ]
-
-
-def _matrix_hdu(ds: xr.Dataset) -> Any:
-    matrix = ds["matrix"].transpose("energy_in", "channel").values
-    first = int(ds["channel"].values[0]) if "channel" in ds.coords else 0
-    full = ds["matrix"].attrs.get("units") == "cm**2"
-    unit = "cm**2" if full else None
-    dense = np.count_nonzero(matrix) > matrix.size / 2
-    groups = _full_groups(matrix, first) if dense else _sparse_groups(matrix, first)
-    n_groups, columns = groups
-    elements = matrix.size if dense else int(sum(len(row) for row in columns[-1].array))
-    cards: Cards = {
-        "HDUCLASS": "OGIP",
-        "HDUCLAS1": "RESPONSE",
-        "HDUCLAS2": "RSP_MATRIX",
-        "HDUCLAS3": ("FULL", "with effective area") if full else ("REDIST", "without effective area"),
-        "RMFVERSN": "1992a",
-        "HDUVERS": "1.3.0",
-        "HDUVERS1": "1.2.0",
-        "HDUVERS2": "1.3.0",
-        "TLMIN4": (first, "first channel"),
-        "TLMAX4": (first + matrix.shape[1] - 1, "last channel"),
-        "NUMGRP": (int(n_groups.sum()), "number of groups of channels"),
-        "NUMELT": (elements, "number of elements stored"),
-        "DETCHANS": (matrix.shape[1], "number of channels"),
-        "CHANTYPE": (ds.attrs.get("chantype", "PI"), "type of channel"),
-    }
-    extname = "SPECRESP MATRIX" if full else "MATRIX"
-    values = columns[-1]
-    columns[-1] = Col(values.name, values.array, unit, values.comment, values.form)
-    table = [*_energy_columns(ds), Col("N_GRP", n_groups, None, "number of groups"), *columns]
-    return table_hdu(extname, table, cards, ds.attrs, history=True)
-
-
-def _full_groups(matrix: np.ndarray, first: int) -> tuple[np.ndarray, list[Col]]:
-    """Return every row as one group of all channels."""
-    rows, channels = matrix.shape
-    kind = np.int16 if first + channels < 2**15 else np.int32
-    return np.ones(rows, dtype=np.int16), [
-        Col("F_CHAN", np.full(rows, first, dtype=kind), None, "first channel of the group"),
-        Col("N_CHAN", np.full(rows, channels, dtype=kind), None, "channels of the group"),
-        Col("MATRIX", matrix, None, "elements"),
-    ]
-
-
-def _sparse_groups(matrix: np.ndarray, first: int) -> tuple[np.ndarray, list[Col]]:
-    """Return the runs of non-zero channels of every row."""
-    kind, letter = (np.int16, "I") if first + matrix.shape[1] < 2**15 else (np.int32, "J")
-    starts, lengths, values = [], [], []
-    for row in matrix:
-        edges = np.diff(np.concatenate([[0], row != 0, [0]]).astype(np.int8))
-        start, stop = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        starts.append((start + first).astype(kind))
-        lengths.append((stop - start).astype(kind))
-        values.append(row[row != 0])
-    widest = max(map(len, starts), default=0)
-    element = "D" if matrix.dtype == np.float64 else "E"
-    return np.array([len(start) for start in starts], dtype=np.int16), [
-        Col("F_CHAN", _ragged(starts), None, "first channel of each group", f"P{letter}({widest})"),
-        Col("N_CHAN", _ragged(lengths), None, "channels of each group", f"P{letter}({widest})"),
-        Col("MATRIX", _ragged(values), None, "elements", f"P{element}({max(map(len, values), default=0)})"),
-    ]
-
-
-def _ragged(rows: list[np.ndarray]) -> np.ndarray:
-    array = np.empty(len(rows), dtype=object)
-    array[:] = rows
-    return array

@@ -19,7 +19,7 @@ __all__ = ["Found", "environment_of", "probe"]
 _QUESTION = """
 import importlib.util, json, sys
 spec = importlib.util.find_spec({module!r})
-print("\\n" + json.dumps([sys.executable, None if spec is None else str(spec.origin)]))
+sys.stdout.write("\\n" + json.dumps([sys.executable, None if spec is None else str(spec.origin)]) + "\\n")
 """
 _REMEDY = (
     "source the set-up script of HEASoft (headas-init), which has it, or name the interpreter that has the "

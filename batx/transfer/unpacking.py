@@ -91,7 +91,8 @@ def unpack(
         raise WriteError(f"cannot unpack {source} into {root}: {error.strerror or error}") from error
 
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError)
+#: the last is what zipfile says to a method of compression that it does not know
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, RuntimeError)
 
 
 def _unpacked(source: Path, scratch: Path, max_bytes: float) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Attribute", "Kind", "Variable"]
+__all__ = ["Attribute", "Kind", "Variable", "axis"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,17 @@ class Variable:
             return tuple(names)
         kept = tuple(spec for spec in self.dims if not spec.startswith("["))
         return kept if ndim == len(kept) else None
+
+
+def axis(
+    name: str, units: str, doc: str, required: bool = True, optional: bool = False
+) -> tuple[Variable, ...]:
+    """Return the centre coordinate of an interval axis and its CF bounds."""
+    dim = f"[{name}]" if optional else name
+    return (
+        Variable(name, (dim,), units, f"{doc} (centre)", coord=True, required=required),
+        Variable(f"{name}_bnds", (dim, "bnds"), units, f"{doc} (edges)", coord=True, required=required),
+    )
 
 
 @dataclass(frozen=True)

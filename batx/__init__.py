@@ -115,6 +115,7 @@ _PUBLIC = {
     "open_survey": "batx.survey_folders",
     "survey_images": "batx.survey_folders",
     "survey_table": "batx.survey_tables",
+    "survey_gti": "batx.survey_times",
     "mosaic_rates": "batx.mosaic_sources",
     "survey_catalog": "batx.survey_catalogs",
     "survey_rates": "batx.survey_merging",

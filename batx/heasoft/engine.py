@@ -49,6 +49,7 @@ _VERBS = {
     "visibility_gti": "counterparts_orbit",
     "occultation": "counterparts_orbit",
     "gti_from_housekeeping": "counterparts_orbit",
+    "survey_gti": "counterparts_survey",
 }
 
 

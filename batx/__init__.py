@@ -116,6 +116,8 @@ _PUBLIC = {
     "survey_images": "batx.survey_folders",
     "survey_table": "batx.survey_tables",
     "survey_gti": "batx.survey_times",
+    "steady_attitude": "batx.steady_attitudes",
+    "steady_gti": "batx.steady_attitudes",
     "mosaic_rates": "batx.mosaic_sources",
     "survey_catalog": "batx.survey_catalogs",
     "survey_rates": "batx.survey_merging",

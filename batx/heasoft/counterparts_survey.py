@@ -1,4 +1,4 @@
-"""What the tools make of survey histograms: good time."""
+"""What the tools make of survey histograms: good time, the steady attitude."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import xarray as xr
 
 from batx.errors import MissingFileError, ValueRangeError
 from batx.heasoft.engine import Bench, number, yes
+from batx.intervals import gti_of
+from batx.schema import require_kind
 from batx.survey_inputs import flat_energies, survey_histograms
 
 if TYPE_CHECKING:
     from batx.heasoft.engine import Engine
 
-__all__ = ["survey_gti"]
+__all__ = ["steady_attitude", "survey_gti"]
 
 
 def _source(ds: xr.Dataset | xr.DataTree, verb: str, what: str) -> Path:
@@ -82,3 +84,27 @@ def survey_gti(
             mingti=number(min_duration, "s", "min_duration"),
         )
         return bench.done(bench.read(Path(result["outdir"]) / "master.gti", "gti"))
+
+
+def steady_attitude(engine: Engine, attitude: xr.Dataset, gti: Any, *, alignment: Any = None) -> xr.Dataset:
+    """Return the attitude that aspect finds; arguments as for `batx.steady_attitude`.
+
+    Without an alignment the tool takes that of the calibration database.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.steady_attitude(batx.schema.build("events", {"time": [0.0]}), (0, 1), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    require_kind(attitude, "attitude", operation="steady_attitude by the engine heasoft")
+    with engine.bench("steady_attitude") as bench:
+        result = bench.run(
+            "aspect",
+            attfile=bench.write(attitude, "attitude.fits"),
+            gtis=bench.write(gti_of(gti), "good.gti"),
+            alignfile=bench.write_optional(alignment, "alignment.fits"),
+            newattfile=bench.path("steady.att"),
+        )
+        return bench.done(bench.read(result["newattfile"], "attitude"))

@@ -50,6 +50,7 @@ _VERBS = {
     "occultation": "counterparts_orbit",
     "gti_from_housekeeping": "counterparts_orbit",
     "survey_gti": "counterparts_survey",
+    "steady_attitude": "counterparts_survey",
 }
 
 

@@ -26,6 +26,20 @@ def extract(shared: Path) -> dict[str, np.ndarray]:
     rates = fits.getdata(survey / "batsurvey-gti" / "gti" / "total.lc", 1)
     arrays["total_counts"] = native(rates["TOTCOUNTS"])
     arrays["total_rate"] = native(rates["RATE"])
+
+    attitude = fits.getdata(survey / "aspect" / "sat.fits", "ATTITUDE")
+    golden = survey / "batsurvey" / "golden" / "point_20200061040"
+    for name, table in (
+        ("attitude", attitude),
+        ("aspect", fits.getdata(survey / "aspect" / "out.att", "ATTITUDE")),
+        ("snapshot", fits.getdata(f"{golden}.att", "ATTITUDE")),
+    ):
+        arrays[f"{name}_time"] = native(table["TIME"])
+        arrays[f"{name}_pointing"] = native(table["POINTING"])
+        arrays[f"{name}_quaternion"] = native(table["QPARAM"])
+    for name, path in (("aspect_gti", survey / "aspect" / "in.gti"), ("held", f"{golden}_pnt1.gti")):
+        rows = fits.getdata(path, 1)
+        arrays[name] = np.column_stack([native(rows["START"]), native(rows["STOP"])])
     return arrays
 
 

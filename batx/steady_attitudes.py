@@ -75,7 +75,7 @@ def steady_attitude(attitude: xr.Dataset, gti: Any, *, alignment: Any = None) ->
     if not steps.seconds.size:
         raise AttitudeError(
             f"steady_attitude: found the attitude from {path.times[0]:.3f} to {path.times[-1]:.3f} s, "
-            f"none of it in good time, {start[0]:.3f} to {stop[-1]:.3f} s; give the attitude of this observation"
+            f"none of it in good time, {start[0]:.3f} to {stop[-1]:.3f} s; give that of this observation"
         )
     middle = len(start) // 2
     centre = 0.5 * (max(start[middle], path.times[0]) + min(stop[middle], path.times[-1]))

@@ -24,7 +24,6 @@ from batx.met import to_met
 from batx.products import weighting_of
 from batx.reduction import accepted_events, columns_of
 from batx.schema import require_bat
-from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.units import to_value
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "Timed",
     "data_of",
     "epoch_of",
-    "kept_attrs",
     "nyquist",
     "powers",
     "read_timed",
@@ -337,9 +335,3 @@ def powers(data: list[Data], frequency: Frequencies, derivative: float, harmonic
             sums = one.series.moments(part, derivative, harmonics)
             made[low : low + CHUNK, k] = harmonic_power(*sums) / one.noise
     return made
-
-
-def kept_attrs(ds: xr.Dataset) -> dict[str, Any]:
-    """Return the attributes of the data that hold for what is found in them."""
-    kept = {spec.name for spec in COMMON_ATTRIBUTES} - {"history"}
-    return {name: value for name, value in ds.attrs.items() if name in kept}

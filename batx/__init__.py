@@ -116,6 +116,7 @@ _PUBLIC = {
     "survey_images": "batx.survey_folders",
     "survey_table": "batx.survey_tables",
     "survey_gti": "batx.survey_times",
+    "calibrate_histogram": "batx.survey_energies",
     "steady_attitude": "batx.steady_attitudes",
     "steady_gti": "batx.steady_attitudes",
     "mosaic_rates": "batx.mosaic_sources",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.energy_calibrations import tree_nodes
 from batx.errors import EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.instrument.detector import SHAPE
 from batx.schema import require_bat
@@ -34,7 +35,7 @@ def nodes_of(observation: Any, operation: str) -> dict[str, xr.Dataset]:
             f"{operation}: found {type(observation).__name__}, expected the tree of an observation "
             "(batx.open_observation)"
         )
-    return {node.path.strip("/"): node.to_dataset() for node in observation.subtree if node.has_data}
+    return tree_nodes(observation)
 
 
 def survey_histograms(given: Any, operation: str) -> list[xr.Dataset]:

@@ -1,4 +1,4 @@
-"""What the tools make of survey histograms: good time, the steady attitude."""
+"""What the tools make of survey histograms: good time, steady attitude, energies."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from batx.errors import MissingFileError, ValueRangeError
-from batx.heasoft.engine import Bench, number, yes
+from batx.grids import energy_bounds
+from batx.heasoft.engine import Bench, edges_of, number, yes
 from batx.intervals import gti_of
 from batx.schema import require_kind
 from batx.survey_inputs import flat_energies, survey_histograms
+from batx.survey_spectra import SURVEY_EDGES
 
 if TYPE_CHECKING:
     from batx.heasoft.engine import Engine
 
-__all__ = ["steady_attitude", "survey_gti"]
+__all__ = ["calibrate_histogram", "steady_attitude", "survey_gti"]
 
 
 def _source(ds: xr.Dataset | xr.DataTree, verb: str, what: str) -> Path:
@@ -108,3 +110,67 @@ def steady_attitude(engine: Engine, attitude: xr.Dataset, gti: Any, *, alignment
             newattfile=bench.path("steady.att"),
         )
         return bench.done(bench.read(result["newattfile"], "attitude"))
+
+
+def calibrate_histogram(
+    engine: Engine,
+    histogram: Any,
+    gain_offset: Any = None,
+    *,
+    energy: Any = None,
+    pulser: Any = None,
+    flight_pulser: Any = None,
+    residual: Any = None,
+    compat: str | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Return histograms in bands made by baterebin; arguments as for `batx.calibrate_histogram`.
+
+    The tool is given a band more at each end, as it puts what is below the first band into it. What is not
+    given is looked for by the tool in its own CALDB; the gain map must be given.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.calibrate_histogram(xr.Dataset(), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors...
+    """
+    planes = survey_histograms(histogram, "calibrate_histogram")
+    if len(planes) > 1:
+        raise ValueRangeError(
+            f"calibrate_histogram: the engine heasoft takes one file at a time, found {len(planes)}"
+        )
+    if isinstance(histogram, xr.DataTree) and gain_offset is None and "gain_offset" in histogram:
+        gain_offset = histogram["gain_offset"].to_dataset()
+    if gain_offset is None:
+        raise ValueRangeError("calibrate_histogram: the engine heasoft needs the gain map (gain_offset)")
+    lower, upper = energy_bounds(SURVEY_EDGES if energy is None else energy)
+    bounds = planes[0]["energy_bnds"].values
+    edges = edges_of(lower, upper)
+    before = edges_of(bounds[:1, 0], lower[:1]) if lower[0] > bounds[0, 0] else []
+    after = edges_of(upper[-1:], bounds[-1:, 1]) if upper[-1] < bounds[-1, 1] else []
+    maps = {
+        "calfile": gain_offset,
+        "pulserfile": pulser,
+        "fltpulserfile": flight_pulser,
+        "residfile": residual,
+    }
+    with engine.bench("calibrate_histogram") as bench:
+        bench.refuse(options)
+        result = bench.run(
+            "baterebin",
+            infile=bench.write(planes[0], "histogram.dph", form="dph"),
+            outfile=bench.path("bands.dph"),
+            outmap=bench.path("quality.fits"),
+            ebins=",".join([*before, *edges, *after]),
+            **{
+                name: bench.write(one, f"{name}.fits") if isinstance(one, xr.Dataset) else one or "CALDB"
+                for name, one in maps.items()
+            },
+        )
+        made = bench.done(bench.read(result["outfile"], "detector_plane"))
+        quality = bench.read(result["outmap"], "detector_mask")["quality"].values
+    made = made.isel(energy=slice(len(before), made.sizes["energy"] - len(after)))
+    made["quality"] = (("dety", "detx"), quality.astype("uint8"), {"units": "1"})
+    return made

@@ -51,6 +51,7 @@ _VERBS = {
     "gti_from_housekeeping": "counterparts_orbit",
     "survey_gti": "counterparts_survey",
     "steady_attitude": "counterparts_survey",
+    "calibrate_histogram": "counterparts_survey",
 }
 
 

@@ -40,6 +40,44 @@ def extract(shared: Path) -> dict[str, np.ndarray]:
     for name, path in (("aspect_gti", survey / "aspect" / "in.gti"), ("held", f"{golden}_pnt1.gti")):
         rows = fits.getdata(path, 1)
         arrays[name] = np.column_stack([native(rows["START"]), native(rows["STOP"])])
+    return arrays | energies(survey)
+
+
+def energies(survey: Path) -> dict[str, np.ndarray]:
+    """Return histograms of some detectors, their calibration, and what baterebin made of them."""
+    observation, calibration = survey / "survey_obs" / "00099999001", survey / "survey_obs" / "ecal"
+    quality = fits.getdata(survey / "baterebin" / "erebin.mask.gz").ravel()
+    # every kind of quality, and detectors of all parts of the plane
+    chosen = np.unique(
+        np.concatenate(
+            [np.flatnonzero(quality == bits)[:: 1 + np.sum(quality == bits) // 60] for bits in (0, 1, 8)]
+        )
+    )
+    histogram = next((observation / "bat" / "survey").glob("*g0040.dph.gz"))
+    rows, made = fits.getdata(histogram, 1), fits.getdata(survey / "baterebin" / "erebin.dph.gz", 1)
+    bounds = fits.getdata(histogram, "EBOUNDS")
+
+    def counts(table: np.ndarray) -> np.ndarray:
+        values = native(table["DPH_COUNTS"])
+        return values.reshape(len(values), -1, values.shape[-1])[:, chosen]
+
+    arrays = {
+        "detector": chosen.astype(np.int32),
+        "quality": quality[chosen].astype(np.uint8),
+        "channel_edges": np.append(native(bounds["E_MIN"]), native(bounds["E_MAX"])[-1:]),
+        "channel_counts": counts(rows).astype(np.int16),
+        "band_counts": counts(made),
+    }
+    for name, path in (
+        ("gain_offset", next((observation / "bat" / "hk").glob("*bgocb.hk.gz"))),
+        ("pulser", calibration / "pulser.fits.gz"),
+        ("flight_pulser", calibration / "fltpulser.fits.gz"),
+        ("residual", calibration / "resid.fits.gz"),
+    ):
+        table = fits.getdata(path, 1)
+        for column in table.columns.names:
+            if column != "TIME":
+                arrays[f"{name}_{column.lower()}"] = native(table[column][0]).ravel()[chosen]
     return arrays
 
 

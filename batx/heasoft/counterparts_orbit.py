@@ -89,9 +89,10 @@ def occultation(
     method: str = "time",
     tolerance: Any = None,
     always: bool = False,
+    algorithm: str = "image",
     compat: str | None = None,
 ) -> xr.DataArray:
-    """Return the map that batoccultmap makes (algorithm IMAGE); arguments as for `batx.occultation`.
+    """Return the map that batoccultmap makes; arguments as for `batx.occultation`.
 
     Examples
     --------
@@ -103,6 +104,8 @@ def occultation(
     require_kind(image, "sky_image", operation="occultation by the engine heasoft")
     if method not in ("time", "position"):
         raise ValueRangeError(f'method: found {method!r}, expected "time" or "position"')
+    if algorithm not in ("image", "contour"):
+        raise ValueRangeError(f'algorithm: found {algorithm!r}, expected "image" or "contour"')
     with engine.bench("occultation") as bench:
         result = bench.run(
             "batoccultmap",
@@ -115,7 +118,7 @@ def occultation(
             method=method.upper(),
             timesegtol=number(tolerance, "s" if method == "time" else "arcmin", "tolerance"),
             occultation="any" if always else "fraction",
-            algorithm="IMAGE",
+            algorithm=algorithm.upper(),
         )
         values = _image(result["outfile"])
         history = "\n".join(f"batx.occultation: {step}" for step in bench.steps)

@@ -94,7 +94,7 @@ def occultation(
     Notes
     -----
     Each row of the orbit stands for the good time that is nearest to it. Source: definition of the tool
-    ``batoccultmap`` with its two algorithms, IMAGE and CONTOUR (algorithms, section 9). With the second, up
+    ``batoccultmap`` with its two algorithms, IMAGE and CONTOUR (algorithms, section 10). With the second, up
     to half a pixel more of the sky is hidden along the limb.
     """
     compat = compat_of(compat)

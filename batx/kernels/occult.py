@@ -1,4 +1,4 @@
-"""Which directions the Earth, the Moon and the Sun hide, on plain arrays (algorithms, section 9)."""
+"""Which directions the Earth, the Moon and the Sun hide, on plain arrays (algorithms, section 10)."""
 
 from __future__ import annotations
 

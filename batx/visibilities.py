@@ -98,7 +98,7 @@ def visibility(
 
     Notes
     -----
-    Source: definition of the tool ``batoccultgti`` (algorithms, section 9); positions are compared as they
+    Source: definition of the tool ``batoccultgti`` (algorithms, section 10); positions are compared as they
     are, without aberration (20″).
 
     Examples

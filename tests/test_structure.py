@@ -22,6 +22,7 @@ LABELLED = "labelled functions"
 LAYERS = (
     "errors",
     "optional",
+    "compiling",
     "transfer",
     "units",
     "met",

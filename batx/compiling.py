@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 
@@ -12,10 +12,8 @@ from batx.errors import BatxWarning
 
 __all__ = ["njit"]
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-
-def njit(**options: Any) -> Callable[[_Function], _Function]:
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Return `numba.njit` with these options; without ``cache`` where numba finds no folder for it.
 
     That is so where neither the folder of batx nor the home of the user can be written: everything runs then
@@ -40,7 +38,7 @@ def njit(**options: Any) -> Callable[[_Function], _Function]:
     6
     """
 
-    def compiled(function: _Function) -> _Function:
+    def compiled(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(**options)(function)
         except RuntimeError as error:

@@ -10,6 +10,10 @@ from batx.compiling import njit
 from batx.errors import BatxWarning
 
 
+#: named with an underscore in older versions
+CACHE = getattr(caching, "CacheImpl", None) or caching._CacheImpl
+
+
 def total(values: np.ndarray) -> float:
     made = 0.0
     for value in values:
@@ -18,7 +22,7 @@ def total(values: np.ndarray) -> float:
 
 
 def test_a_function_runs_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching._CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(CACHE, "_locator_classes", [])
     with pytest.warns(BatxWarning, match=r"cannot be kept.*\$NUMBA_CACHE_DIR"):
         compiled = njit(cache=True, nogil=True)(total)
     assert compiled(np.arange(4.0)) == 6.0
@@ -28,6 +32,6 @@ def test_other_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(caching._CacheImpl, "__init__", fails)
+    monkeypatch.setattr(CACHE, "__init__", fails)
     with pytest.raises(RuntimeError, match="something else"):
         njit(cache=True)(total)

@@ -9,7 +9,6 @@ from numba.core import caching
 from batx.compiling import njit
 from batx.errors import BatxWarning
 
-
 #: named with an underscore in older versions
 CACHE = getattr(caching, "CacheImpl", None) or caching._CacheImpl
 

@@ -46,7 +46,6 @@ LAYERS = (
     "accessors",
     "__init__",
     "demo",
-    "abilities",
     "doctor",
     "commands",
     "cli",

@@ -253,7 +253,8 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_fetch(
         monkeypatch.setenv("BATX_DATA", str(place))
         monkeypatch.setenv("BATX_CACHE", str(place))
         one = only(look())
-        assert one.status == "broken" and str(place) in one.detail and "$BATX_" in one.remedy, place
+        assert one.status == ("broken" if place.name == "file" else "absent")
+        assert str(place) in one.detail and "$BATX_" in one.remedy
 
 
 def test_folders_that_are_gone_or_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

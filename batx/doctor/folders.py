@@ -59,9 +59,9 @@ def _to_be_made(name: str, place: Path, remedy: str) -> Finding:
     above = next((one for one in place.absolute().parents if os.path.lexists(one)), Path("/"))
     if not (os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)):
         text = f"{place} is not there and cannot be made: {above} cannot be written"
-        return Finding("Files", name, "broken", text, remedy)
-    text = f"{place} is not there yet"
-    return Finding("Files", name, "absent", text, f"it is made by the first fetch; {remedy}")
+        return Finding("Files", name, "absent", f"{text}; nothing can be fetched", remedy)
+    _, text, room = _room(above, f"{place} is not there yet")
+    return Finding("Files", name, "absent", text, room or f"it is made by the first fetch; {remedy}")
 
 
 def working() -> Iterator[Finding]:

@@ -157,5 +157,9 @@ def _total_counts(plane: xr.Dataset) -> np.ndarray:
 
 def _mask_attrs(attrs: dict[str, Any], line: str) -> dict[str, Any]:
     names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
-    kept = {name: attrs[name] for name in (*names, "trigger_time", "tstart", "tstop") if name in attrs}
+    kept = {
+        name: attrs[name]
+        for name in (*names, "trigger_time", "tstart", "tstop", "provenance")
+        if name in attrs
+    }
     return kept | {"history": "\n".join(filter(None, [str(attrs.get("history", "")), f"batx.{line}"]))}

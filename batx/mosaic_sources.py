@@ -19,6 +19,12 @@ from batx.units import to_value
 
 __all__ = ["mosaic_rates"]
 
+#: attributes of a mosaic that its rates have too
+_KEPT = (
+    *("telescope", "mjdref_int", "mjdref_frac", "time_scale", "utcf", "tstart", "tstop"),
+    *("history", "provenance"),
+)
+
 
 def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> xr.Dataset:
     """Return the rates of sources at given positions in mosaics, by the fit of a point source to the cells.
@@ -102,8 +108,7 @@ def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> 
         "fracexp": longest / (bounds[:, 1] - bounds[:, 0]),
         "source_exposure": (("source", "time"), exposure, {"units": "s"}),
     }
-    kept = ("telescope", "mjdref_int", "mjdref_frac", "time_scale", "utcf", "tstart", "tstop", "history")
-    attrs = {key: mosaic.attrs[key] for key in kept if key in mosaic.attrs}
+    attrs = {key: mosaic.attrs[key] for key in _KEPT if key in mosaic.attrs}
     line = f"batx.mosaic_rates: {len(names)} position(s)"
     attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
     made = build("lightcurve", variables, attrs | {"statistic": "gaussian", "weighting": "mask"})

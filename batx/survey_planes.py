@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from batx.calibration_inputs import records
 from batx.detector_masks import COLD, HOT, combine_masks, hot_pixels
 from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
 from batx.instrument.detector import DETECTOR, DETID
@@ -206,6 +208,15 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
         "n_dead": int(dead.sum()),
     }
     return build("detector_mask", {"good": good}, with_history(attrs, f"batx.survey_mask: {good.sum()} good"))
+
+
+def _purposes(masks: Iterable[xr.Dataset]) -> dict[str, dict[str, Any]]:
+    """Return records of the files of masks: bad pixels are those of the calibration database."""
+    found: dict[str, dict[str, Any]] = {}
+    for mask in masks:
+        known = "calibration_file" in mask.attrs or "badval" in mask.attrs
+        found |= records(**{"bad_pixels" if known else "detector_mask": mask})
+    return found
 
 
 def _known(plane: xr.Dataset, masks: tuple[Any, ...]) -> np.ndarray:

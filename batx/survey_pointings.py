@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.calibration_inputs import alignment_for, aperture_for
+from batx.calibration_inputs import alignment_for, aperture_for, records
 from batx.cleaning import clean
 from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
 from batx.grids import warn
@@ -18,6 +18,7 @@ from batx.kernels.precision import keep_bits
 from batx.kernels.residuals import copy_discs, outlying_detectors
 from batx.occultations import occultation
 from batx.plane_inputs import usable_detectors
+from batx.provenance import calibration_of, with_calibration
 from batx.reduction import compat_of
 from batx.schema import build, require_bat, require_kind
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
@@ -168,7 +169,7 @@ def survey_pointing(
     )  # fmt: skip
     if iterations < 1:
         raise ValueRangeError(f"iterations: found {iterations}, expected at least 1")
-    plane = _checked(plane)
+    plane = _checked(plane).copy()
     if catalog is not None:
         require_kind(catalog, "catalog", operation="survey_pointing (catalog=)")
     name = image_id or snapshot_name(float(plane["gti_start"].values[0]))
@@ -180,6 +181,17 @@ def survey_pointing(
         orbit,
         distortion,
         _pattern(pattern, plane),
+    )
+    served = records(
+        aperture=telescope.aperture,
+        alignment=telescope.alignment,
+        mask_edges=mask_edges,
+        distortion=distortion,
+        detector_mask=detector_mask,
+    )
+    plane.attrs = with_calibration(
+        plane.attrs,
+        {**calibration_of(detector_mask), **served} if isinstance(detector_mask, xr.Dataset) else served,
     )
     snapshot = _Snapshot(plane, name, catalog, telescope, settings, usable_detectors(detector_mask))
     for iteration in range(1, iterations + 1):
@@ -434,7 +446,7 @@ class _Snapshot:
         """Return what was made, as a tree."""
         assert self.image is not None
         assert self.catalog is not None
-        attrs = kept_attrs(self.plane.attrs, *ORIGIN, "tstart", "tstop", "history")
+        attrs = kept_attrs(self.plane.attrs, *ORIGIN, "tstart", "tstop", "history", "provenance")
         line = f"batx.survey_pointing: {self.name}, {self.catalog.sizes['source']} source(s)"
         attrs = with_history(attrs, line) | {"n_good": int(self.good.sum())}
         model = self.background["rate"].values

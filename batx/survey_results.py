@@ -187,7 +187,8 @@ def _row(
     }
     variables["chi2"] = (("row", "energy"), chi2[None], {"units": "1"})
     variables["bkg_counts"] = (("row", "energy"), counts[None], {"units": "count"})
-    return build("table", variables, kept_attrs(attrs, *ORIGIN) | {"tstart": ends[0], "tstop": ends[1]})
+    kept = kept_attrs(attrs, *ORIGIN, "provenance")
+    return build("table", variables, kept | {"tstart": ends[0], "tstop": ends[1]})
 
 
 def joined_rows(rows: list[xr.Dataset]) -> xr.Dataset:

@@ -17,6 +17,7 @@ from batx.kernels import gti as kernel
 from batx.provenance import file_record, with_calibration
 from batx.reduction import compat_of
 from batx.schema import build, require_kind
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.survey_filters import FILTERS, MADE, PARTING, Inputs, Intervals, Rows
 from batx.survey_inputs import nodes_of, survey_histograms
 from batx.units import to_value
@@ -244,11 +245,10 @@ def _labelled(
 ) -> xr.Dataset:
     names = np.repeat(list(lists), [len(pair[0]) for pair in lists.values()])
     ends = [np.concatenate([pair[end] for pair in lists.values()]) for end in range(2)]
-    keys = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
-    attrs: dict[str, Any] = {key: plane.attrs[key] for key in keys if key in plane.attrs}
+    attrs = kept_attrs(plane.attrs, *ORIGIN)
     attrs |= {"tstart": float(start[0]), "tstop": float(stop[-1])}
     attrs["histogram_exposure"] = float(rows.exposure.sum())
-    attrs["history"] = f"batx.survey_gti: {', '.join(lists)}"
+    attrs = with_history(attrs, f"batx.survey_gti: {', '.join(lists)}")
     if isinstance(table, xr.Dataset):
         attrs = with_calibration(attrs, {"good_time": file_record(table)})
     seconds = {"units": "s"}

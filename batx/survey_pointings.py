@@ -128,8 +128,8 @@ def survey_pointing(
         ``rate_err``, ``cent_rate`` (image at the source less the constant under it), ``bkg_var`` (noise
         around it), ``vectsnr``, ``bkg``, ``contam_rate``, ``chi2``, ``dof``; by source: ``totsnr``, ``snr``
         (the greatest of all), ``cleaned``, ``imx``, ``imy``, ``pcodefr``, ``time``, ``time_stop``,
-        ``exposure``, and those of `catalog`. ``/image`` (kind ``sky_image``): ``rate``, ``pcode``, and
-        ``noise`` around each pixel. ``/background`` (kind ``detector_plane``): the last fit.
+        ``exposure``, ``ngoodpix``, and those of `catalog`. ``/image`` (kind ``sky_image``): ``rate``,
+        ``pcode``, and ``noise`` around each pixel. ``/background`` (kind ``detector_plane``): the last fit.
         ``/detector_mask``: the detectors that were left. ``/pointing`` (kind ``table``): a row as in the
         table of pointings of `batx.open_survey`, with ``chi2`` and ``bkg_counts`` of each band.
 
@@ -324,7 +324,12 @@ class _Snapshot:
         )
         self.image = image
         self.catalog = survey_columns(
-            found, self.given, self.plane, self.name, first=_NUMBERS * (iteration - 1) + 1
+            found,
+            self.given,
+            self.plane,
+            self.name,
+            first=_NUMBERS * (iteration - 1) + 1,
+            detectors=int(self.good.sum()),
         )
         if self.cleaned is not None:
             before = np.isin(self.catalog["name"].values, self.cleaned["name"].values)
@@ -414,10 +419,10 @@ class _Snapshot:
 
     def _free_of_earth(self, image: xr.Dataset) -> np.ndarray:
         """Return the part of the exposure in which the Earth left a pixel free, NaN where it never did."""
-        limb: dict[str, Any] = {"method": "position", "tolerance": _LIMB_TOLERANCE}
-        free = occultation(
-            image, self.telescope.orbit, constraints="earth", compat=self.settings.compat, **limb
-        ).values
+        compat = self.settings.compat
+        drawn: dict[str, Any] = {"algorithm": "contour" if compat else "image", "compat": compat}
+        limb: dict[str, Any] = {"method": "position", "tolerance": _LIMB_TOLERANCE, **drawn}
+        free = occultation(image, self.telescope.orbit, constraints="earth", **limb).values
         return np.where(free > 0, free, np.nan)
 
     def _edge_shadows(self) -> np.ndarray:

@@ -52,7 +52,13 @@ def snapshot_name(start: float, seconds: bool = False) -> str:
 
 
 def survey_columns(
-    found: xr.Dataset, given: xr.Dataset | None, plane: xr.Dataset, name: str, first: int
+    found: xr.Dataset,
+    given: xr.Dataset | None,
+    plane: xr.Dataset,
+    name: str,
+    *,
+    first: int,
+    detectors: int,
 ) -> xr.Dataset:
     """Return the sources of `batx.detect` with the columns that catalogues of the survey have.
 
@@ -68,8 +74,12 @@ def survey_columns(
         Of the snapshot.
     first
         Number of the first new source.
+    detectors
+        Number of good detectors.
     """
     made = found.rename({old: new for new, old in _COLUMNS.items() if old in found})
+    for column in set(_COLUMNS) & set(made.variables):
+        made[column].attrs.pop("fits_name", None)  # of the variable that it was
     rate, noise = found["rate"].values, found["noise"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         total = rate.sum(axis=1) / np.sqrt((noise**2).sum(axis=1))
@@ -85,6 +95,7 @@ def survey_columns(
         "exposure": (("source",), np.full(number, float(plane["exposure"])), {"units": "s"}),
         "obs_id": (("source",), np.full(number, str(plane.attrs.get("obs_id", "")))),
         "image_id": (("source",), np.full(number, name)),
+        "ngoodpix": (("source",), np.full(number, detectors, np.int32), one),
         "cleaned": (("source",), np.zeros(number, bool)),
     }
     names = made["name"].values.astype(object)

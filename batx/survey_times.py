@@ -10,7 +10,7 @@ import xarray as xr
 
 from batx.caldb.finding import served
 from batx.engines import by_engine
-from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
+from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import warn
 from batx.intervals import gti_arrays
 from batx.kernels import gti as kernel
@@ -85,8 +85,8 @@ def survey_gti(
     min_duration
         Intervals of this length or less are dropped, s.
     compat
-        ``"heasoft"`` as batsurvey-gti: the global good time is applied even if left out, `max_loss` is not
-        looked at, and no global good time is an error.
+        ``"heasoft"`` as batsurvey-gti: the global good time is applied even if left out, and `max_loss` is
+        not looked at.
     engine
         ``"native"``; ``"heasoft"`` for the tool batsurvey-gti, or a `batx.heasoft.Engine`.
 
@@ -147,7 +147,7 @@ def survey_gti(
         flags="flags" not in left_out,
         midnight="midnight" not in left_out,
     )
-    table = None if "global" in left_out else _global_table(global_gti, inputs.rows, mode)
+    table = None if "global" in left_out else _global_table(global_gti, inputs.rows)
     lists: dict[str, Intervals] = {}
     for name in (name for name in FILTERS if name not in left_out):
         if name in MADE:
@@ -158,7 +158,7 @@ def survey_gti(
             lists[name] = gti_arrays(gti, {str(key): value for key, value in observation.attrs.items()})
         else:
             continue
-        _require(lists, name)
+        _require(lists, name, inputs)
     start, stop = _common(lists)
     gap, least = (
         float(to_value(v, "s", n)) for v, n in ((max_gap, "max_gap"), (min_duration, "min_duration"))
@@ -187,17 +187,14 @@ def _names(leave_out: str | Iterable[str]) -> set[str]:
     return names
 
 
-def _global_table(given: Any, rows: Rows, mode: str | None) -> Any:
+def _global_table(given: Any, rows: Rows) -> Any:
     """Return the global good time that is given, or that of the calibration database; `None` without."""
     found = served("good_time", float(rows.start[0])) if given is None else given
     if found is None:
-        text = (
-            "survey_gti: found no global good time of the instrument in the calibration database; give "
-            "global_gti=, or leave_out='global'"
+        warn(
+            "survey_gti: found no global good time of the instrument in the calibration database, so none is "
+            "applied; give global_gti=, or leave_out='global'"
         )
-        if mode:
-            raise MissingVariableError(text)
-        warn(f"{text}; it is not applied")
     elif isinstance(found, xr.Dataset):
         require_kind(found, "gti", operation="survey_gti (global_gti=)")
     return found
@@ -211,13 +208,15 @@ def _global(table: Any) -> Intervals:
     return start[good], stop[good]
 
 
-def _require(lists: dict[str, Intervals], name: str) -> None:
+def _require(lists: dict[str, Intervals], name: str, inputs: Inputs) -> None:
     """Raise an error if a filter leaves nothing, or nothing in common with those before."""
     if name not in lists:
         return
     if not lists[name][0].size:
+        found = np.nan_to_num(inputs.rows.rate)
+        rates = f"; rates are {found.min():.5g} to {found.max():.5g} count/s" if name == "rate" else ""
         raise EmptySelectionError(
-            f"survey_gti: the filter {name!r} leaves no time: {FILTERS[name]}; leave_out={name!r} "
+            f"survey_gti: the filter {name!r} leaves no time: {FILTERS[name]}{rates}; leave_out={name!r} "
             "does without it"
         )
     if not _common(lists)[0].size:

@@ -32,7 +32,7 @@ class World:
             3.0, ra=160.0, dec=25.0, light_curve=simulate.Fred(8.0, 1.0, 4.0), response="packaged"
         )
         self.obs = batx.open_observation(
-            simulate.observation(folder, burst, simulate.Background(0.02), duration=20.0)
+            simulate.observation(folder, burst, simulate.Background(0.02), duration=20.0, survey=10.0)
         )
         self.made: dict[str, Any] = {}
 
@@ -184,6 +184,21 @@ CALLS: dict[str, tuple[Callable[[World], Any], set[str]]] = {
         lambda w: batx.slew_mosaic(w.calibrate_energy, T0, T0 + 2, step=1.0, nside=64, **w.sky),
         {*ENERGIES, "aperture", "alignment"},
     ),
+    # survey
+    "calibrate_histogram": (lambda w: batx.calibrate_histogram(w.obs), ENERGIES),
+    "survey_plane": (lambda w: batx.survey_plane(w.calibrate_histogram, (T0, T0 + 20)), ENERGIES),
+    "survey_mask": (
+        lambda w: batx.survey_mask(w.survey_plane, w.node("detector_mask")),
+        {*ENERGIES, "detector_mask"},
+    ),
+    "steady_attitude": (
+        lambda w: batx.steady_attitude(w.node("attitude"), (T0, T0 + 20), alignment=w.node("alignment")),
+        {"alignment"},
+    ),
+    "survey_pointing": (
+        lambda w: batx.survey_pointing(w.survey_plane, detector_mask=w.survey_mask, iterations=1, **w.sky),
+        WEIGHTED,
+    ),
     "glitches": (lambda w: batx.glitches(w.calibrate_energy, T0, T0 + 5), {*ENERGIES, "glitch_score"}),
 }
 
@@ -232,6 +247,8 @@ OTHERS = {
     # of telescopes that are not coded, or of the folders of batsurvey, which used its own CALDB
     *("count_image", "region_lightcurve", "barycenter", "open_survey", "survey_images", "survey_catalog"),
     *("survey_rates", "survey_spectrum", "add_position"),
+    # good time, and what is made of the products above
+    *("survey_gti", "steady_gti", "survey_observation"),
     # numbers and functions of what is given
     *("peak_energy", "ramps"),
     # tested below under another name; what was found already, collected

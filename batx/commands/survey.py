@@ -81,6 +81,11 @@ class _Assignment(click.ParamType):
 @click.option("--off-axis", type=EXISTING, help="Off-axis correction of fluxes, for mosaics.")
 @click.option("--time-axis", type=click.Choice(["met", "utc", "mjd", "relative"]), default="mjd")
 @click.option(
+    "--engine",
+    type=click.Choice(["native", "heasoft"]),
+    help="What processes observations: batx itself, or batsurvey.  [default: batsurvey if it is there]",
+)
+@click.option(
     "--parameter", "-P", "parameters", type=_Assignment(), multiple=True, help="Parameter of batsurvey."
 )
 @click.option("--workers", type=click.IntRange(1), help="Observations at a time.  [default: processors]")

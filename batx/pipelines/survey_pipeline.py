@@ -41,10 +41,10 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
         ),
         Step(
             "process",
-            "batsurvey for each observation",
+            "each observation: batsurvey, or batx itself",
             processing.process,
             needs=["inputs", "catalog"],
-            options=["output", "parameters", "backend", "workers", "timeout"],
+            options=["output", "engine", "parameters", "backend", "workers", "timeout"],
             outside=processing.processed_files,
         ),
         Step(
@@ -123,6 +123,7 @@ def survey(
     mosaic_response: str | os.PathLike[str] | None = None,
     figures: bool = True,
     time_axis: str = "mjd",
+    engine: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     backend: str | None = None,
     workers: int | None = None,
@@ -176,8 +177,11 @@ def survey(
         Whether light curves are drawn.
     time_axis
         Of the figures: ``"met"``, ``"utc"``, ``"mjd"`` or ``"relative"``.
+    engine
+        What processes observations: ``"heasoft"``, the tool batsurvey; ``"native"``, batx itself, with the
+        same numbers (`batx.survey_observation`, ``compat="heasoft"``); by default the tool if it is there.
     parameters
-        Further parameters of batsurvey.
+        Further parameters of batsurvey; of these batx itself takes those that it has something for.
     backend, workers, timeout
         How batsurvey is run: see `batx.heasoft.run`; observations at a time; seconds for each.
     data, mirrors, offline
@@ -211,6 +215,8 @@ def survey(
         )
     if time_axis not in _AXES:
         raise ValueRangeError(f"time_axis: found {time_axis!r}, expected one of {', '.join(_AXES)}")
+    if engine not in (None, "native", "heasoft"):
+        raise ValueRangeError(f"engine: found {engine!r}, expected 'native' or 'heasoft'")
     own = [(str(name), float(ra), float(dec)) for name, ra, dec in own_sources]
     if own:
         survey_catalog([name for name, _, _ in own], [ra for _, ra, _ in own], [dec for _, _, dec in own])
@@ -235,6 +241,7 @@ def survey(
         "mosaic_response": None if mosaic_response is None else str(existing(os.fspath(mosaic_response))),
         "figures": bool(figures),
         "time_axis": time_axis,
+        "engine": engine,
         "parameters": dict(parameters or {}),
         "backend": backend,
         "workers": workers,

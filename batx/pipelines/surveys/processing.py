@@ -14,6 +14,7 @@ from batx.heasoft import request, run_many
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.pipelines.frame import SkippedError, Work
+from batx.pipelines.surveys.many import is_native, process_many
 from batx.pipelines.surveys.names import (
     PROCESSED,
     is_id,
@@ -139,7 +140,9 @@ def catalog(work: Work) -> dict[str, Any]:
 
 
 def process(work: Work) -> dict[str, Any]:
-    """Run batsurvey for each observation, several at a time; what is done already is not done again.
+    """Process each observation, several at a time; what is done already is not done again.
+
+    By batsurvey, or by batx itself if that is asked for or batsurvey is not there.
 
     Raises
     ------
@@ -150,6 +153,26 @@ def process(work: Work) -> dict[str, Any]:
     options = work.options
     home = Path(options["output"]) / PROCESSED
     home.mkdir(parents=True, exist_ok=True)
+    if is_native(options["engine"], options["backend"]):
+        found: list[Any] = process_many(work, observations, home)
+    else:
+        found = _with_batsurvey(work, observations, home)
+    outcome = dict(zip(observations, found, strict=True))
+    failed = {name: error for name, error in outcome.items() if isinstance(error, BatxError)}
+    if failed and len(failed) == len(outcome):
+        raise next(iter(failed.values()))
+    for name, error in failed.items():
+        work.notes.append(f"{name}: not processed: {error}")
+    return {
+        "processed": [name for name in outcome if name not in failed],
+        "failed": {name: str(error) for name, error in failed.items()},
+        "versions": sorted({one.version for name, one in outcome.items() if name not in failed}),
+    }
+
+
+def _with_batsurvey(work: Work, observations: dict[str, str], home: Path) -> list[Any]:
+    """Return what batsurvey made of each observation, or why not."""
+    options = work.options
     given = dict(options["parameters"])
     calls = [
         request(
@@ -165,18 +188,7 @@ def process(work: Work) -> dict[str, Any]:
     def progress(done: int, total: int, last: Any) -> None:
         work.progress(f"{done} of {total} observations")
 
-    found = run_many(calls, workers=options["workers"], progress=progress, errors="return")
-    outcome = dict(zip(observations, found, strict=True))
-    failed = {name: error for name, error in outcome.items() if isinstance(error, BatxError)}
-    if failed and len(failed) == len(outcome):
-        raise next(iter(failed.values()))
-    for name, error in failed.items():
-        work.notes.append(f"{name}: not processed: {error}")
-    return {
-        "processed": [name for name in outcome if name not in failed],
-        "failed": {name: str(error) for name, error in failed.items()},
-        "versions": sorted({one.version for name, one in outcome.items() if name not in failed}),
-    }
+    return run_many(calls, workers=options["workers"], progress=progress, errors="return")
 
 
 def processed_files(options: Any) -> list[Path]:

@@ -13,7 +13,15 @@ from batx.errors import KindError, MissingVariableError, ValueRangeError
 from batx.grids import energy_bounds
 from batx.schema import require_kind
 
-__all__ = ["Telescope", "channels_of", "in_band", "require_imaging", "sky_of", "telescope_of"]
+__all__ = [
+    "Telescope",
+    "channels_of",
+    "in_band",
+    "live_fraction",
+    "require_imaging",
+    "sky_of",
+    "telescope_of",
+]
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,30 @@ def require_imaging(events: xr.Dataset, operation: str) -> None:
             f"{operation}: the events have no places on the sky (columns X and Y), as event lists of imaging "
             "telescopes do after their pipeline"
         )
+
+
+def live_fraction(events: xr.Dataset) -> float:
+    """Return the mean fraction of good time in which events were counted (``DEADC``); 1 if it is not stated.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is no number above 0 and up to 1.
+
+    Examples
+    --------
+    >>> from batx.schema import build
+    >>> live_fraction(build("events", {"time": [0.0]}, {"deadc": 0.765}))
+    0.765
+    """
+    stated = events.attrs.get("deadc", 1.0)
+    fraction = float(stated) if isinstance(stated, (int, float, np.number)) else np.nan
+    if not 0.0 < fraction <= 1.0:
+        raise ValueRangeError(
+            f"events: found DEADC = {stated!r}, expected a fraction above 0 and up to 1; set the attribute "
+            "'deadc' to what is right"
+        )
+    return fraction
 
 
 def sky_of(ds: xr.Dataset) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 from batx.count_images import in_region
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import TimeBins, bounds_of, energy_bounds, explicit_bins, good_time, uniform_bins
-from batx.imaging_telescopes import channels_of, require_imaging, sky_of, telescope_of
+from batx.imaging_telescopes import channels_of, live_fraction, require_imaging, sky_of, telescope_of
 from batx.products import product_attrs, time_variables
 from batx.regions import as_regions, in_pixels, pixel_area
 from batx.schema import build
@@ -74,9 +75,10 @@ def region_lightcurve(
 
     Notes
     -----
-    Rate = (C - s B) / exposure with the error √(C + s² B) / exposure, s the ratio of the areas. It is not
-    corrected for vignetting, the wings of the point-spread function, bad pixels or dead time within frames:
-    that of ``epiclccorr`` and ``xrtlccorr`` is.
+    Rate = (C - s B) / exposure with the error √(C + s² B) / exposure, s the ratio of the areas. Exposure and
+    ``fracexp`` are live time: good time times the mean fraction of it that the header of the events states
+    (``DEADC``; of NuSTAR down to 0.5 for bright sources). The rate is not corrected for vignetting, the wings
+    of the point-spread function and bad pixels: that of ``epiclccorr``, ``xrtlccorr`` and ``nulccorr`` is.
 
     Examples
     --------
@@ -102,6 +104,8 @@ def region_lightcurve(
     if not bins.lower.size:
         raise EmptySelectionError(f"region_lightcurve: no bin has a good fraction above {min_fracexp}")
     counts = _counts(events, in_region(events, region).values, bins, ranges, good)
+    live, on_time = live_fraction(events), float(bins.exposure.sum())
+    bins = replace(bins, exposure=live * bins.exposure, fracexp=live * bins.fracexp)
     variables: dict[str, Any] = {
         **time_variables(bins, good),
         "energy": bounds.mean(axis=1),
@@ -109,6 +113,8 @@ def region_lightcurve(
         "fracexp": bins.fracexp,
     }
     attrs = product_attrs(events, "region_lightcurve", bins, weighted=False)
+    attrs |= {"ontime": on_time, "exposure": live * on_time, "livetime": live * on_time}
+    attrs |= {"deadc": live, "deadapp": 1}
     if background is None:
         variables["counts"] = (("time", "energy"), counts, {"units": "count"})
         return build("lightcurve", variables, attrs)

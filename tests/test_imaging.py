@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from matplotlib.figure import Figure
 from mission_inputs import DEC, RA, event_list
 
@@ -235,6 +236,27 @@ def test_curve_counts_what_is_in_the_region(events):
     np.testing.assert_array_equal(by_channel.counts, curve.counts)
     gap = curve.time.values[curve.exposure.values == 0]
     assert gap.size == 2 and np.isfinite(curve.counts).all()
+
+
+def test_rates_are_of_live_time(events, tmp_path):
+    """NuSTAR counts in three quarters of the time at 300 count/s; files say so and come back the same."""
+    source, back = circle(RA, DEC, 40 / 3600), annulus(RA, DEC, 100 / 3600, 300 / 3600)
+    how = {"time": [[3e8, 3e8 + 2000.0]], "energy": (0.3, 10)}
+    whole, part = (
+        batx.region_lightcurve(events.assign_attrs(deadc=live), source, back, **how) for live in (1.0, 0.765)
+    )
+    assert part.exposure.item() == pytest.approx(0.765 * 1800.0)
+    assert part.rate.item() == pytest.approx(whole.rate.item() / 0.765)
+    assert part.rate_err.item() == pytest.approx(whole.rate_err.item() / 0.765)
+    again = batx.open_dataset(batx.to_fits(part, tmp_path / "a.lc"))
+    assert again.exposure.item() == pytest.approx(part.exposure.item())
+    assert again.attrs["deadc"] == 0.765 and again.attrs["ontime"] == pytest.approx(1800.0)
+    assert fits.getheader(tmp_path / "a.lc", 1)["DEADAPP"] in (True, 1)
+    image = batx.count_image(events.assign_attrs(deadc=0.765), center=(RA, DEC), size=50)
+    assert image.attrs["exposure"] == pytest.approx(0.765 * 1800.0)
+    for wrong in (0.0, 1.7, "T"):
+        with pytest.raises(ValueRangeError, match="DEADC"):
+            batx.region_lightcurve(events.assign_attrs(deadc=wrong), source, **how)
 
 
 def test_curves_that_cannot_be(events):

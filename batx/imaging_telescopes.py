@@ -34,17 +34,22 @@ class Telescope:
         Energy of a PI channel in keV: ``zero + step * PI`` is its lower edge.
     pixel
         Size of the pixels of X and Y in seconds of arc, as files have them.
+    psf
+        Core radius in seconds of arc and slope of the King profile that a point source has; `None` if it has
+        another form.
     """
 
     step: float
     zero: float
     pixel: float
+    psf: tuple[float, float] | None = None
 
 
-#: by TELESCOP and INSTRUME. XRT: 10 eV a channel (EBOUNDS of its responses); NuSTAR: 40 eV from 1.6 keV
-#: (NuSTAR Data Analysis Guide); EPIC: PI in eV (XMM-Newton SAS)
+#: by TELESCOP and INSTRUME. XRT: 10 eV a channel (EBOUNDS of its responses), profile at 1.5 keV of Moretti et
+#: al. 2005 (Proc. SPIE 5898, 360); NuSTAR: 40 eV from 1.6 keV (NuSTAR Data Analysis Guide); EPIC: PI in eV
+#: (XMM-Newton SAS)
 _TELESCOPES = {
-    ("SWIFT", "XRT"): Telescope(0.01, 0.0, 2.357),
+    ("SWIFT", "XRT"): Telescope(0.01, 0.0, 2.357, (5.8, 1.55)),
     ("NUSTAR", "FPMA"): Telescope(0.04, 1.6, 2.458),
     ("NUSTAR", "FPMB"): Telescope(0.04, 1.6, 2.458),
     ("XMM", "EPN"): Telescope(0.001, 0.0, 0.05),

@@ -19,7 +19,7 @@ from batx.pipelines.nustar_pipeline import nustar
 OBS = "30501003002"
 MODEL = "constant*tbabs*powerlaw"
 TRUTH = {"factor": 1.0, "nh": 5.0, "index": 1.8, "pivot": 1.0, "norm": 0.05}
-PIPELINE = parameters("indir f", "outdir f", "steminputs s", "stemout s DEFAULT")
+PIPELINE = parameters("indir f", "outdir f", "steminputs s", "instrument s ALL", "saamode s NONE")
 PRODUCTS = parameters(
     "indir f",
     "infile f DEFAULT",
@@ -31,6 +31,7 @@ PRODUCTS = parameters(
     "binsize r 10",
     "pilow i -1",
     "pihigh i -1",
+    "bkgextract b no",
     "usrgtifile f NONE",
 )
 

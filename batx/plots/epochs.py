@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.image_regions import on_image
 from batx.imaging_telescopes import sky_of
 from batx.met import met_to_mjd
 from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes
 from batx.plots.celestial import Box, SkyPlane, draw_graticule, zoom_centre
-from batx.regions import Region, as_regions, in_pixels
+from batx.regions import Region, as_regions
 from batx.schema import require_kind
 
 if TYPE_CHECKING:
@@ -194,38 +195,10 @@ def _middle(image: xr.Dataset, shapes: list[list[Region]], center: Any) -> tuple
     if center is not None:
         x, y = sky.world_to_pixel_values(*zoom_centre(center))
     elif shapes:
-        x, y = (value - 1.0 for value in _to_image(image, shapes[0])[0].values[:2])
+        x, y = (value - 1.0 for value in on_image(image, shapes[0])[0].values[:2])
     else:
         x, y = ((image.sizes[axis] - 1) / 2 for axis in ("x", "y"))
     return float(x), float(y)
-
-
-def _to_image(image: xr.Dataset, region: list[Region]) -> list[Region]:
-    """Return regions in the pixels of an image, from 1."""
-    slope, offset = _physical(image)
-    turned = [
-        Region(one.shape, tuple(_image_values(one, slope, offset)), "physical", one.include, one.text)
-        if one.frame == "physical"
-        else one
-        for one in region
-    ]
-    return in_pixels(turned, sky_of(image))
-
-
-def _image_values(region: Region, slope: float, offset: float) -> list[float]:
-    positions = range(len(region.values)) if region.shape == "polygon" else (0, 1)
-    angle = len(region.values) - 1 if region.shape in ("ellipse", "box") else None
-    return [
-        value * slope + offset if place in positions else value if place == angle else value * slope
-        for place, value in enumerate(region.values)
-    ]
-
-
-def _physical(image: xr.Dataset) -> tuple[float, float]:
-    from astropy.io.fits import Header
-
-    header = Header.fromstring(str(image["wcs"].values), sep="\n")
-    return float(header.get("LTM1_1", 1.0)), float(header.get("LTV1", 0.0))
 
 
 def _cut(
@@ -272,7 +245,7 @@ def _outline(panel: Axes, image: xr.Dataset, region: list[Region], colour: str) 
     from matplotlib.patches import Circle, Ellipse, Polygon, Rectangle
 
     made: list[Any]
-    for one in _to_image(image, region):
+    for one in on_image(image, region):
         style: dict[str, Any] = {
             "fill": False,
             "edgecolor": colour,

@@ -9,13 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batx.errors import BatxError
+from batx.errors import BatxError, ParameterError
 from batx.heasoft import Backend, Request, Result, request, run_many
 from batx.heasoft.crowd import run_all
 from batx.heasoft.running import perform
 from batx.pipelines.frame import Work
 
-__all__ = ["ToolSteps", "Toolbox", "drawn", "each", "keep_going", "place", "put", "put_products"]
+__all__ = [
+    "ToolSteps",
+    "Toolbox",
+    "drawn",
+    "each",
+    "keep_going",
+    "place",
+    "put",
+    "put_folder",
+    "put_products",
+]
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,19 @@ class Toolbox:
         tool
             Name, or `batx.heasoft.Task`.
         **parameters
-            Of the tool and of `batx.heasoft.request`.
+            Of the tool and of `batx.heasoft.request`. Those of the option of the step that is named as the
+            tool come on top.
+
+        Raises
+        ------
+        ParameterError
+            If such an option has one of `parameters`.
         """
         environment = {**self.environment, **parameters.pop("environment", {})}
+        further = work.options.get(tool if isinstance(tool, str) else tool.name) or {}
+        if fixed := sorted(set(further) & set(parameters)):
+            raise ParameterError(f"settings: {tool.name}: {', '.join(fixed)} is set by the pipeline")
+        parameters |= further
         return request(
             tool,
             backend=self.backend,
@@ -173,18 +193,26 @@ def put(work: Work, path: Path, name: str) -> Path:
 
 
 def put_products(work: Work, results: Mapping[str, Result]) -> dict[str, dict[str, str]]:
-    """Make the first file of each product of calls one of the step, as ``products/<name>/``; see `put`.
+    """Make the whole output folders of calls products of the step, as ``products/<name>/``; see `put`.
 
     Returns
     -------
     dict
-        Name of the call to product to path below the folder of the pipeline.
+        Name of the call to what its tool promises, and the path of that (the first, if there are several)
+        below the folder of the pipeline.
     """
-    return {
-        name: {
-            kind: put(work, paths[0], f"products/{name}/{paths[0].name}").relative_to(work.folder).as_posix()
+    made = {}
+    for name, result in results.items():
+        put_folder(work, result["outdir"], f"products/{name}")
+        made[name] = {
+            kind: f"products/{name}/{paths[0].relative_to(result['outdir']).as_posix()}"
             for kind, paths in result.products.items()
             if paths
         }
-        for name, result in results.items()
-    }
+    return made
+
+
+def put_folder(work: Work, folder: Path, name: str) -> None:
+    """Make all files below a folder products of the step, under a name; see `put`."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        put(work, path, f"{name}/{path.relative_to(folder).as_posix()}")

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, ValueRangeError
-from batx.grids import good_time
+from batx.grids import energy_bounds, good_time
 from batx.imaging_telescopes import channels_of, in_band, live_fraction, require_imaging, sky_of
 from batx.kernels.gti import membership
 from batx.regions import as_regions, circle, in_pixels, inside
@@ -90,7 +90,8 @@ def count_image(
     Returns
     -------
     xarray.Dataset
-        Kind ``image``: ``image(y, x)`` in counts, ``wcs``, ``attrs["exposure"]`` (live time, s).
+        Kind ``image``: ``image(y, x)`` in counts, ``wcs``, ``attrs["exposure"]`` (live time, s),
+        ``attrs["e_min"]`` and ``["e_max"]`` (keV) of a band.
 
     Raises
     ------
@@ -134,6 +135,9 @@ def count_image(
     image = np.bincount(row[held] * shape[1] + column[held], minlength=shape[0] * shape[1])
     exposure = float(np.sum(good[1] - good[0]))
     attrs = _attrs(events, good) | {"exposure": exposure * live_fraction(events)}
+    if energy is not None:
+        low, high = energy_bounds(energy)
+        attrs |= {"e_min": float(low[0]), "e_max": float(high[0])}
     variables = {
         "image": (("y", "x"), image.reshape(shape).astype(np.int32), {"units": "count"}),
         "wcs": ((), _cards(sky, first, bin)),

@@ -436,10 +436,24 @@ def test_grid_of_epochs(events):
         assert (x, y) == pytest.approx((99.5, 99.5), abs=0.6)
         assert patch.radius == pytest.approx(47 / 4.714, rel=1e-3)
         assert left < x < right
+    assert "SWIFT XRT, days since MJD" in page.get_suptitle() and "(UTC)" in page.get_suptitle()
     later = batx.plot_epochs(
         images[:1], Figure(), t0=float(batx.met.met_to_mjd(3e8 - 86400.0, attrs=XRT_TIME))
     )
     assert later[0].get_title(loc="left").startswith("day 1.0")
+
+
+def test_grid_says_target_and_band_and_tells_near_epochs_apart(tmp_path):
+    """The band of an image is kept in its file; epochs of minutes have days with more decimals."""
+    images = []
+    for number in range(2):
+        events = event_list(XRT | {"object": "X-1"}, 1, start=3e8 + number * 3000.0)
+        image = batx.count_image(events, bin=2, energy=(0.3, 2.5), center=(RA, DEC), size=60)
+        images.append(batx.open_dataset(batx.to_fits(image, tmp_path / f"{number}.img")))
+    page = Figure()
+    panels = batx.plot_epochs(images, page)
+    assert page.get_suptitle().startswith("X-1, SWIFT XRT, 0.3-2.5 keV, days since MJD 5")
+    assert panels[1].get_title(loc="left") == f"day {3000 / 86400:.4f}, 1.8 ks"
 
 
 XRT_TIME = {"mjdref_int": 51910, "mjdref_frac": 0.00074287037, "utcf": -6.0, "telescope": "SWIFT"}
@@ -469,6 +483,11 @@ def test_selection(events):
         stop_mjd=table.start_mjd + 1, rate=[1.0, 2.0, 3.0], rate_err=0.1, name=["A", "B", "A"]
     )
     assert len(batx.plot_rates(rates, Figure()).containers) == 2
+    faint = rates.drop(columns="name").assign(upper_limit=[np.nan, 7.0, np.nan], object="X-1")
+    panel = batx.plot_rates(faint, Figure())
+    assert panel.get_title(loc="left") == "X-1"
+    drawn = {tuple(line.get_ydata()) for line in panel.lines if line.get_marker() in ("o", 11)}
+    assert drawn == {(1.0,), (7.0,)}
     with pytest.raises(ValueRangeError, match="exposure"):
         batx.plot_selection(table.drop(columns="exposure"), Figure())
     with pytest.raises(EmptySelectionError):

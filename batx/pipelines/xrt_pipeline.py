@@ -121,7 +121,7 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             "select",
             "choose observations",
             steps.select,
-            options=["observations", "min_exposure", "reprocess"],
+            options=["observations", "min_exposure", "reprocess", "ra", "dec"],
             outside=steps.event_lists,
         ),
         Step(

@@ -21,7 +21,7 @@ from batx.pipelines.missions.pictures import draw_epochs, draw_rates, pages
 from batx.pipelines.missions.places import files_of, header_row, only, region_files, save_all_regions
 from batx.pipelines.missions.places import observations as all_observations
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put_folder, put_products
+from batx.pipelines.missions.toolbox import ARCHIVED, ToolSteps, drawn, each, place, put_folder, put_products
 from batx.region_curves import region_lightcurve
 from batx.regions import read_regions
 
@@ -55,7 +55,8 @@ class Nustar(ToolSteps):
         """
         folders = observations(work.options)
         if work.options["reprocess"]:
-            done = self.toolbox.run(work, each(work, folders, partial(self._pipeline, work)))
+            calls = each(work, folders, partial(self._pipeline, work))
+            done = self.toolbox.run(work, calls, ARCHIVED)
             made = {name: result["outdir"] for name, result in done.items()}
         else:
             made = {name: folder / "event_cl" for name, folder in folders.items()}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batx.errors import BatxError, ParameterError
+from batx.errors import BatxError, ParameterError, ToolMissingError
 from batx.heasoft import Backend, Request, Result, request, run_many
 from batx.heasoft.crowd import run_all
 from batx.heasoft.running import perform
@@ -26,6 +26,13 @@ __all__ = [
     "put_folder",
     "put_products",
 ]
+
+
+#: what there is without tools
+ARCHIVED = (
+    "without tools, reprocess=False (--no-reprocess) makes light curves and images of the cleaned events of "
+    "the archive"
+)
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,22 @@ class Toolbox:
             **parameters,
         )
 
-    def run(self, work: Work, calls: Mapping[str, Request]) -> dict[str, Result]:
+    def run(self, work: Work, calls: Mapping[str, Request], instead: str = "") -> dict[str, Result]:
         """Make calls, by their names; those that fail become notes of the step.
+
+        Parameters
+        ----------
+        work
+            Of the step.
+        calls
+            What to call.
+        instead
+            What a user can do who has no such tool.
 
         Raises
         ------
+        ToolMissingError
+            If the tool is not there.
         BatxError
             The first failure, if all of them fail.
         """
@@ -96,7 +114,10 @@ class Toolbox:
             work.progress(f"{done} of {total}")
 
         found = run_many(calls.values(), workers=self.workers, progress=progress, errors="return")
-        return keep_going(work, dict(zip(names, found, strict=True)))
+        try:
+            return keep_going(work, dict(zip(names, found, strict=True)))
+        except ToolMissingError as error:
+            raise ToolMissingError(f"{error}; {instead}" if instead else str(error)) from None
 
     def one(self, work: Work, key: str, tool: Any, **parameters: Any) -> Result:
         """Make one call; see `request`."""

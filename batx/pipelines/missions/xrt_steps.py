@@ -26,7 +26,7 @@ from batx.pipelines.missions.pictures import draw_epochs, draw_rates, pages
 from batx.pipelines.missions.places import files_of, longest, only, region_files, save_all_regions
 from batx.pipelines.missions.places import observations as all_observations
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put, put_products
+from batx.pipelines.missions.toolbox import ARCHIVED, ToolSteps, drawn, each, place, put, put_products
 from batx.plots.epochs import plot_selection
 from batx.plots.page import save
 from batx.region_curves import count_limit, region_lightcurve
@@ -56,6 +56,10 @@ PILED_UP = 0.5
 _LEAST_FRACTION = 0.1
 #: a region that has less of its source is told
 _LEAST_SEEN = 0.5
+#: arcmin: a corner of the field, and what a slew may add
+_FARTHEST = 20.0
+#: pixels on a side of the field
+_FIELD = 1000
 #: images on a page
 _PANELS = 20
 _MAPS = "xrt/products/sw*xpc*_ex.img*"
@@ -86,7 +90,7 @@ def select(work: Work) -> dict[str, Any]:
 def _row(work: Work, name: str, folder: Path) -> dict[str, Any]:
     """Return what the table says of an observation, with the reason why it is not used."""
     row: dict[str, Any] = dict.fromkeys(("start_mjd", "stop_mjd"), float("nan"))
-    row = {"obs_id": name, "object": "", **row, "exposure": 0.0}
+    row = {"obs_id": name, "object": "", **row, "exposure": 0.0, "off_axis": float("nan")}
     patterns = (_CLEANED, _RAW) if work.options["reprocess"] else (_CLEANED,)
     lists = next((found for one in patterns if (found := sorted(folder.glob(one)))), [])
     if not lists:
@@ -97,8 +101,23 @@ def _row(work: Work, name: str, folder: Path) -> dict[str, Any]:
         row |= longest(lists)[1] | {"obs_id": name}
     except BatxError as error:
         return row | {"reason": f"cannot be read: {error}"}
+    row["off_axis"] = away = _off_axis(work, max(lists, key=lambda path: path.stat().st_size))
+    if away > _FARTHEST:
+        return row | {"reason": f"the source is {away:.0f} arcmin off axis, outside of the field"}
     short = row["exposure"] < work.options["min_exposure"]
     return row | {"reason": "exposed for too short a time" if short else ""}
+
+
+def _off_axis(work: Work, path: Path) -> float:
+    """Return how far from the pointing of an event list the source is, arcmin; NaN if that is not stated."""
+    from astropy.coordinates import SkyCoord
+
+    attrs = open_dataset(path).attrs
+    if not {"ra_pnt", "dec_pnt"} <= attrs.keys():
+        return float("nan")
+    middle = SkyCoord(attrs["ra_pnt"], attrs["dec_pnt"], unit="deg")
+    source = SkyCoord(work.options["ra"], work.options["dec"], unit="deg")
+    return float(middle.separation(source).arcmin)
 
 
 def regions(work: Work) -> dict[str, Any]:
@@ -120,7 +139,7 @@ class Xrt(ToolSteps):
         used = {name: folders[name] for name in work.before["select"].facts["used"]}
         if work.options["reprocess"]:
             calls = {name: self._pipeline(work, name, folder) for name, folder in used.items()}
-            done = self.toolbox.run(work, calls)
+            done = self.toolbox.run(work, calls, ARCHIVED)
             lists = {
                 name: [path for path in result.products["events"] if fnmatch(path.name, "*xpc*po_cl.evt*")]
                 for name, result in done.items()
@@ -191,7 +210,7 @@ class Xrt(ToolSteps):
 
     def products(self, work: Work) -> dict[str, Any]:
         """Run xrtproducts on each event list: spectra, light curve, effective area."""
-        folders, maps = observations(work.options), work.before["exposure"].facts.get("maps", {})
+        maps = work.before["exposure"].facts.get("maps", {})
 
         def one(name: str, path: Path) -> Request:
             source, background = region_files(work, "regions", name)
@@ -205,8 +224,6 @@ class Xrt(ToolSteps):
                 regionfile=source,
                 bkgregionfile=background,
                 expofile=work.root / maps[name] if name in maps else "NONE",
-                attfile=attitude(path, folders[name]),
-                hdfile=only(folders[name], "housekeeping", "xrt/hk/sw*xhd.hk*"),
                 outdir=place(work, name) / "out",
                 stemout=f"sw{name}xpc",
                 binsize=work.options["dt"],
@@ -302,8 +319,8 @@ def _curve(work: Work, name: str, path: Path) -> dict[str, Any]:
     """Write the light curve of an observation, and return its row of the table of rates."""
     source, background = (read_regions(file) for file in region_files(work, "regions", name))
     events = open_dataset(path)
-    seen = _map_of(work, name)
-    center = (work.options["ra"], work.options["dec"]) if seen is not None else None
+    seen, measured = _map_of(work, name, events)
+    center = work.options["ra"], work.options["dec"]
     how: dict[str, Any] = {"energy": tuple(work.options["energy"]), "min_fracexp": 0.0}
     net = how | {"exposure_map": seen, "center": center}
     curve = region_lightcurve(events, source, background, dt=work.options["dt"], **net)
@@ -317,12 +334,15 @@ def _curve(work: Work, name: str, path: Path) -> dict[str, Any]:
         for one in (source, background)
     )
     share, scale = (float(whole.attrs[key]) for key in ("seen_fraction", "background_scale"))
-    if seen is not None and share < _LEAST_SEEN:
+    if share < _LEAST_SEEN:
         work.notes.append(
             f"{name}: its region has {100 * share:.0f} % of the source, for which its rate is corrected"
         )
-    elif seen is None:
-        work.notes.append(f"{name}: no exposure map: its rate is what the region has of the source")
+    if not measured:
+        work.notes.append(
+            f"{name}: no exposure map: its rate is not corrected for gaps, edges and vignetting"
+            + (", and without any count it may be outside of the field" if counts + behind == 0 else "")
+        )
     _tell_pile_up(work, name, curve, source, events)
     rate, error, exposure = (float(whole[key].item()) for key in ("rate", "rate_err", "exposure"))
     faint = rate < 3 * error or counts == 0
@@ -343,11 +363,17 @@ def _curve(work: Work, name: str, path: Path) -> dict[str, Any]:
     }
 
 
-def _map_of(work: Work, name: str) -> xr.Dataset | None:
-    """Return the exposure map of an observation, with vignetting if there is such; `None` without any."""
+def _map_of(work: Work, name: str, events: xr.Dataset) -> tuple[xr.Dataset, bool]:
+    """Return the exposure map of an observation, with vignetting if there is such, and whether it is one.
+
+    Without any it is one of a field without end, which has the wings of the point-spread function only.
+    """
     facts = work.before["exposure"].facts
     path = facts.get("vignetted", {}).get(name) or facts.get("maps", {}).get(name)
-    return open_dataset(work.root / path) if path else None
+    if path:
+        return open_dataset(work.root / path), True
+    flat = count_image(events, center=(work.options["ra"], work.options["dec"]), size=_FIELD)
+    return flat.assign(image=xr.ones_like(flat["image"])), False
 
 
 def _tell_pile_up(work: Work, name: str, curve: xr.Dataset, source: list[Region], events: xr.Dataset) -> None:

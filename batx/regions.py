@@ -223,7 +223,7 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     try:
         if path.stat().st_size > _LARGEST:
             raise FileFormatError(f"{path}: is larger than any region file ({path.stat().st_size} bytes)")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise MissingFileError(f"there is no region file {path}") from None
     except (IsADirectoryError, UnicodeDecodeError):
@@ -244,6 +244,11 @@ def parse_regions(text: str, name: str = "regions") -> list[Region]:
                 frame = "fk5" if word == "j2000" else word
             elif word.startswith("global"):
                 continue
+            elif word.isalnum():
+                raise FileFormatError(
+                    f"{name}, line {number}: found the coordinates {part!r}, expected one of "
+                    f"{', '.join(FRAMES)}; ds9 saves regions in the coordinates that it is told"
+                )
             else:
                 try:
                     found += _shapes(part, frame, next(filter(None, label.groups()), "") if label else "")

@@ -14,6 +14,7 @@ from batx.instrument.sky import radec_to_vector
 from batx.kernels.orbit import satellite_position
 from batx.met import ClockFile, met_to_time
 from batx.positions import sky_position
+from batx.schema.attributes import with_history
 from batx.units import to_value
 
 __all__ = ["barycenter"]
@@ -145,12 +146,11 @@ def barycenter(
         "clockapp": 1,
         "bary_ra": float(right.item()),
         "bary_dec": float(declination.item()),
-        "history": "\n".join(filter(None, [str(kept.get("history", "")), line])),
     }
     coords = {name: value for name, value in made.items() if name in ds.coords}
     data = {name: value for name, value in made.items() if name not in coords}
     result = ds.assign(data).assign_coords(coords)
-    result.attrs = attrs
+    result.attrs = with_history(attrs, line)
     return result
 
 

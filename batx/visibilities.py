@@ -18,7 +18,7 @@ from batx.kernels import occult
 from batx.met import to_met
 from batx.orbits import BODIES, OrbitTable, almanac, attitude_of_orbit, opened_orbit
 from batx.positions import sky_position
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 from batx.weights import ray_trace
 
@@ -151,13 +151,12 @@ def visibility(
     if "field" in wanted:
         visible &= in_field
     made["visible"] = _flag(dims, visible, f"all of {', '.join(wanted) or 'nothing'}")
-    kept = {spec.name for spec in COMMON_ATTRIBUTES} - {"batx_kind", "Conventions", "batx_schema", "history"}
     coords: dict[str, Any] = {"time": ("time", met, {"units": "s", "long_name": "time (MET)"})}
     if lon.ndim:
         coords |= {"ra": ("source", lon, {"units": "deg"}), "dec": ("source", lat, {"units": "deg"})}
     else:
         coords |= {"ra": ((), float(lon), {"units": "deg"}), "dec": ((), float(lat), {"units": "deg"})}
-    return xr.Dataset(made, coords, {key: value for key, value in attrs.items() if key in kept})
+    return xr.Dataset(made, coords, kept_attrs(attrs, *ORIGIN, "provenance"))
 
 
 def _kept_pointing(pointing: tuple[float, ...], met: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:

@@ -136,6 +136,11 @@ def test_one_telescope_fails(observed, tmp_path):
     assert found["products"].state == "done"
     assert "no calibration for FPMB" in found["products"].notes[0]
     assert list(found["group"].facts["spectra"]) == [f"{OBS}A"]
+    two = tmp_path / "two.reg"
+    batx.to_region([*batx.regions.circle(RA, DEC, 0.01), *batx.regions.circle(RA, DEC + 0.02, 0.01)], two)
+    how = {"backend": backend, "energy": (3, 40), "region": two}
+    status = nustar(archive, RA, DEC, output=tmp_path / "two", **how).run("products")[-1]
+    assert "circle, circle, expected one of circle, ellipse, annulus" in status.notes[0]
 
 
 def test_one_telescope_is_missing(observed, tmp_path):

@@ -182,6 +182,13 @@ def test_end_to_end(observed, tmp_path):
         wanted = TRUTH["bremss.norm"] * (1 + number)
         assert abs(facts["values"][name] - wanted) < 4 * facts["errors"][name]
     assert 0.6 < facts["statistic"] / facts["dof"] < 1.4
+    frozen = {"nh": {"value": facts["values"]["nh"], "frozen": True}}
+    how = {"statistic": "cstat", "energy": (0.3, 10.0), "errors": "covariance", "parameters": frozen}
+    alone = [
+        float(batx.fit(tmp_path / f"out/spectra/{name}.pi", "tbabs*(bbody+bremss)", **how).statistic)
+        for name in facts["spectra"]
+    ]
+    assert facts["statistic"] < sum(alone) + 0.1  # each spectrum is in its own minimum
     spectrum = batx.open_dataset(tmp_path / f"out/spectra/{OBSERVATIONS[1]}.pi")
     assert spectrum.attrs["backfile"] == f"{OBSERVATIONS[1]}_bkg.pha"
     pictures = {path.stem for path in (tmp_path / "out/figures").glob("*.png")}

@@ -30,6 +30,8 @@ __all__ = ["Nustar", "curves", "event_lists", "figures", "group", "observations"
 #: arcsec; half of the light of a point source is within 30
 SOURCE_RADIUS, BACKGROUND_RADII = 60.0, (120.0, 200.0)
 MODULES = ("A", "B")
+#: shapes for which numkarf makes the effective area of a point source
+_AREAS = ("circle", "ellipse", "annulus")
 #: images on a page
 _PANELS = 20
 #: folder of each observation by its id, and the event lists of the archive of all
@@ -84,6 +86,12 @@ class Nustar(ToolSteps):
         for name, lists in work.before["pipeline"].facts["events"].items():
             for module, path in lists.items():
                 source, background = region_files(work, "regions", f"{name}{module}")
+                shapes = [one.shape for one in read_regions(source)]
+                if len(shapes) > 1 or shapes[0] not in _AREAS:
+                    work.notes.append(
+                        f"{name}{module}: the region of the source is {', '.join(shapes)}, expected one of "
+                        f"{', '.join(_AREAS)} around the source; its effective area is not right"
+                    )
                 calls[f"{name}{module}"] = self.toolbox.request(
                     work,
                     f"{name}{module}",

@@ -93,7 +93,7 @@ def test_negative_declination_and_hours():
         ('fk5\nannulus(1,2,3",2")', "holds nothing"),
         ("fk5\ncircle(nan,2,3)", "expected"),
         ("fk5\ncircle(1,2,3) and more", "expected for example"),
-        ("fk4\ncircle(1,2,3)", "expected for example"),
+        ("fk4\ncircle(1,2,3)", "expected one of icrs, fk5"),
         ("", "holds no region"),
         ("\x00\x01", "expected for example"),
     ],

@@ -113,7 +113,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             "pipeline",
             "cleaned events",
             tools.pipeline,
-            options=["observations", "min_exposure", "reprocess", "nupipeline"],
+            options=["observations", "min_exposure", "reprocess", "nupipeline_settings"],
             outside=steps.event_lists,
         ),
         Step(
@@ -121,7 +121,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             "spectra, curves and responses",
             tools.products,
             needs=["regions", "pipeline"],
-            options=["energy", "dt", "nuproducts"],
+            options=["energy", "dt", "nuproducts_settings"],
         ),
         Step("group", "group spectra", steps.group, needs=["products"], options=["energy", "min_counts"]),
         Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),

@@ -137,14 +137,14 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             "cleaned events",
             tools.pipeline,
             needs=["select"],
-            options=["observations", "ra", "dec", "reprocess", "xrtpipeline"],
+            options=["observations", "ra", "dec", "reprocess", "xrtpipeline_settings"],
         ),
         Step(
             "exposure",
             "exposure maps",
             tools.exposure,
             needs=["pipeline"],
-            options=["observations", "reprocess", "xrtexpomap"],
+            options=["observations", "reprocess", "xrtexpomap_settings"],
         ),
         Step(
             "products",
@@ -152,7 +152,7 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             tools.products,
             needs=["pipeline", "regions"],
             uses=["exposure"],
-            options=["observations", "energy", "dt", "xrtproducts"],
+            options=["observations", "energy", "dt", "xrtproducts_settings"],
         ),
         Step(
             "group",

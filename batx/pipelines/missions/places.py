@@ -51,7 +51,7 @@ def settled(pipeline: str, given: Mapping[str, Any], tools: Sequence[str] = ()) 
     given
         Its arguments by name; those that say where and how tools run are left out.
     tools
-        Those whose further parameters (of the argument ``settings``) are options with the name of the tool.
+        Those whose further parameters (of the argument ``settings``) are options, ``<tool>_settings``.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def _settings(given: Any, tools: Sequence[str]) -> dict[str, dict[str, str]]:
         raise ValueRangeError(f"settings: found {', '.join(unknown)}, expected some of {', '.join(tools)}")
     words = {True: "yes", False: "no"}
     return {
-        name: {
+        f"{name}_settings": {
             key: words[value] if isinstance(value, bool) else str(value)
             for key, value in given.get(name, {}).items()
         }

@@ -66,8 +66,8 @@ class Toolbox:
         tool
             Name, or `batx.heasoft.Task`.
         **parameters
-            Of the tool and of `batx.heasoft.request`. Those of the option of the step that is named as the
-            tool come on top.
+            Of the tool and of `batx.heasoft.request`. Those of the option ``<tool>_settings`` of the step
+            come on top.
 
         Raises
         ------
@@ -75,9 +75,10 @@ class Toolbox:
             If such an option has one of `parameters`.
         """
         environment = {**self.environment, **parameters.pop("environment", {})}
-        further = work.options.get(tool if isinstance(tool, str) else tool.name) or {}
+        name = tool if isinstance(tool, str) else tool.name
+        further = work.options.get(f"{name}_settings") or {}
         if fixed := sorted(set(further) & set(parameters)):
-            raise ParameterError(f"settings: {tool.name}: {', '.join(fixed)} is set by the pipeline")
+            raise ParameterError(f"settings: {name}: {', '.join(fixed)} is set by the pipeline")
         parameters |= further
         return request(
             tool,

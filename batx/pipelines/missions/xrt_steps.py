@@ -19,6 +19,7 @@ from batx.heasoft import Request
 from batx.imaging_telescopes import sky_of
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
+from batx.kernels.limits import li_ma
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import joint
@@ -56,6 +57,8 @@ PILED_UP = 0.5
 _LEAST_FRACTION = 0.1
 #: a region that has less of its source is told
 _LEAST_SEEN = 0.5
+#: sigma (Li & Ma) below which there is a limit beside the rate
+_SEEN = 3.0
 #: arcmin: a corner of the field, and what a slew may add
 _FARTHEST = 20.0
 #: pixels on a side of the field
@@ -345,7 +348,7 @@ def _curve(work: Work, name: str, path: Path) -> dict[str, Any]:
         )
     _tell_pile_up(work, name, curve, source, events)
     rate, error, exposure = (float(whole[key].item()) for key in ("rate", "rate_err", "exposure"))
-    faint = rate < 3 * error or counts == 0
+    faint = li_ma(counts, behind, scale) < _SEEN
     days = met_to_mjd(ends, attrs=events.attrs)
     return {
         "obs_id": name,
@@ -403,8 +406,8 @@ def images(work: Work) -> dict[str, Any]:
 
 def figures(work: Work) -> dict[str, Any]:
     """Draw images on a grid of epochs, exposure against days, rates against days, light curves."""
-    pictures: dict[str, Callable[[], Any]] = {"selection": partial(_selection, work)}
     zero = first_day(work) if work.options["t0"] is None else work.options["t0"]
+    pictures: dict[str, Callable[[], Any]] = {"selection": partial(_selection, work, zero)}
     for page, paths in pages(work.paths("images", "images/*.img"), _PANELS).items():
         pictures[page] = partial(draw_epochs, work, paths, page, t0=zero, smooth=1.5)
     if work.before["curves"].state == "done":
@@ -420,9 +423,9 @@ def first_day(work: Work) -> float:
     return float(table["start_mjd"][table["used"]].min())
 
 
-def _selection(work: Work) -> None:
+def _selection(work: Work, zero: float) -> None:
     table = pd.read_csv(work.path("select", "observations.csv"), dtype={"obs_id": str})
-    how = {"t0": work.options["t0"], "min_exposure": work.options["min_exposure"]}
+    how = {"t0": zero, "min_exposure": work.options["min_exposure"]}
     save(table, work.output("figures/selection.png"), draw=plot_selection, **how)
 
 

@@ -487,7 +487,10 @@ def test_selection(events):
     panel = batx.plot_rates(faint, Figure())
     assert panel.get_title(loc="left") == "X-1"
     drawn = {tuple(line.get_ydata()) for line in panel.lines if line.get_marker() in ("o", 11)}
-    assert drawn == {(1.0,), (7.0,)}
+    assert drawn == {(1.0,), (7.0,)} and panel.get_yscale() == "linear"
+    decay = rates[:2].assign(rate=[40.0, 1.0])
+    assert batx.plot_rates(decay, Figure()).get_yscale() == "log"
+    assert batx.plot_rates(decay.assign(rate=[40.0, -1.0]), Figure()).get_yscale() == "linear"
     with pytest.raises(ValueRangeError, match="exposure"):
         batx.plot_selection(table.drop(columns="exposure"), Figure())
     with pytest.raises(EmptySelectionError):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_epochs", "plot_rates", "plot_selection"]
 
 _MOST = 36
+#: rates that differ by more than this factor are drawn on a logarithmic scale
+_DECADES = 30.0
 #: marker of matplotlib: a caret down from a line (CARETDOWNBASE)
 _DOWN = 11
 _COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
@@ -388,6 +390,8 @@ def plot_rates(
 ) -> Axes:
     """Draw rates of observations against days, with the length of each and its error.
 
+    The scale is logarithmic if all are positive and they differ by more than a factor of 30.
+
     Parameters
     ----------
     table
@@ -419,7 +423,13 @@ def plot_rates(
     series = table.groupby("name", sort=False) if "name" in table else [(None, table)]
     for number, (name, rows) in enumerate(series):
         _rates_of(panel, rows, zero, PALETTE[1 + number % (len(PALETTE) - 1)], name)
-    panel.axhline(0.0, color="#222222", linewidth=0.6, zorder=1)
+    shown = table["rate"].to_numpy(float)
+    if "upper_limit" in table:
+        shown = np.where(np.isfinite(table["upper_limit"]), table["upper_limit"], shown)
+    if shown.min() > 0 and shown.max() > _DECADES * shown.min():
+        panel.set_yscale("log")
+    else:
+        panel.axhline(0.0, color="#222222", linewidth=0.6, zorder=1)
     span = float(table["stop_mjd"].max() - table["start_mjd"].min())
     panel.set_xlabel(f"Days since {_day_zero(zero, span)}")
     panel.set_ylabel(label)

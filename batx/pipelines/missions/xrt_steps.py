@@ -65,7 +65,6 @@ _FARTHEST = 20.0
 _FIELD = 1000
 #: images on a page
 _PANELS = 20
-_MAPS = "xrt/products/sw*xpc*_ex.img*"
 _CLEANED, _RAW = "xrt/event/*xpc*po_cl.evt*", "xrt/event/*xpc*po_uf.evt*"
 #: attitude files by the keyword ATTFLAG of the events: with jumps corrected, from UVOT, as telemetered
 _ATTITUDES = {"110": "pat", "101": "uat", "111": "uat", "100": "sat"}
@@ -184,7 +183,7 @@ class Xrt(ToolSteps):
         """
         folders, lists = observations(work.options), dict(cleaned(work))
         if not work.options["reprocess"]:
-            found = each(work, lists, lambda name, _: only(folders[name], "exposure map", _MAPS))
+            found = each(work, lists, lambda name, path: _archived_map(folders[name], path))
             return {"maps": _put_maps(work, found), "vignetted": {}}
         calls = each(work, lists, lambda name, path: self._exposure(work, name, path, folders[name], "no"))
         vignetted = {
@@ -248,6 +247,12 @@ def attitude(path: Path, folder: Path) -> Path:
     kind = _ATTITUDES.get(str(open_dataset(path).attrs.get("attflag", "")).strip())
     kinds = dict.fromkeys([kind, "pat", "sat", "uat"] if kind else ["pat", "sat", "uat"])
     return only(folder, "attitude", *(f"auxil/sw*{one}.fits*" for one in kinds))
+
+
+def _archived_map(folder: Path, path: Path) -> Path:
+    """Return the exposure map of the archive: that of an event list, else that of its mode."""
+    same = f"xrt/products/{path.name.partition('_cl.evt')[0]}_ex.img*"
+    return only(folder, "exposure map", same, "xrt/products/sw*xpc*_ex.img*")
 
 
 def _put_maps(work: Work, maps: Mapping[str, Path], suffix: str = "") -> dict[str, str]:

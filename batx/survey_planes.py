@@ -14,6 +14,7 @@ from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeErr
 from batx.instrument.detector import DETECTOR, DETID
 from batx.intervals import gti_arrays
 from batx.kernels import gti as intervals
+from batx.provenance import with_calibration
 from batx.schema import build, require_bat
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.survey_inputs import survey_histograms
@@ -200,7 +201,8 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
     good = good & ~dead
     if not good.any():
         raise EmptySelectionError("survey_mask: no detector is good; look at the masks that are given")
-    attrs = kept_attrs(plane.attrs, *ORIGIN, "tstart", "tstop", "history")
+    attrs = kept_attrs(plane.attrs, *ORIGIN, "tstart", "tstop", "history", "provenance")
+    attrs = with_calibration(attrs, _purposes(mask for mask in masks if isinstance(mask, xr.Dataset)))
     attrs |= {
         "n_good": int(good.sum()),
         "n_cold": found[COLD],

@@ -54,10 +54,6 @@ _VERBS = {
     "steady_attitude": "counterparts_survey",
     "calibrate_histogram": "counterparts_survey",
     "barycenter": "counterparts_orbit",
-    "barycenter": "counterparts_orbit",
-    "survey_gti": "counterparts_survey",
-    "steady_attitude": "counterparts_survey",
-    "calibrate_histogram": "counterparts_survey",
 }
 
 

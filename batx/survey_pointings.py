@@ -23,8 +23,8 @@ from batx.reduction import compat_of
 from batx.schema import build, require_bat, require_kind
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.sky_images import sky_image
-from batx.sources import background_maps, detect
 from batx.survey_results import pointing_row, snapshot_name, survey_columns
+from batx.survey_searches import searched
 
 __all__ = ["survey_pointing"]
 
@@ -32,8 +32,6 @@ __all__ = ["survey_pointing"]
 _TOOL_BITS = 7
 #: how the position of the spacecraft must change before the limb of the Earth is worked out again, arcmin
 _LIMB_TOLERANCE = 5.0
-#: a new source is at least so many pixels that touch each other: fewer are noise
-_LEAST_PIXELS = 3
 #: new sources of iteration n are numbered from this times (n - 1), plus 1
 _NUMBERS = 10
 
@@ -308,19 +306,14 @@ class _Snapshot:
                 image["rate"].values, self.image["rate"].values, axes, places, settings.copy_radius
             )
             image = image.assign(rate=image["rate"].copy(data=rates))
-        common: dict[str, Any] = {
-            "snr": settings.snr,
-            "pcode_min": settings.pcode_min,
-            "bkg_pcode_min": settings.bkg_pcode_min,
-            "compat": settings.compat,
-        }
-        found = detect(
+        found, noise = searched(
             image,
-            catalog=self.known,
-            edges=True,
-            min_pixels=_LEAST_PIXELS,
+            self.known,
+            snr=settings.snr,
+            pcode_min=settings.pcode_min,
+            bkg_pcode_min=settings.bkg_pcode_min,
             distortion=self.telescope.distortion,
-            **common,
+            tool=settings.compat is not None,
         )
         self.image = image
         self.catalog = survey_columns(
@@ -335,8 +328,8 @@ class _Snapshot:
             before = np.isin(self.catalog["name"].values, self.cleaned["name"].values)
             self.catalog["cleaned"] = (("source",), before)
         if maps:
-            around = background_maps(image, catalog=self.known, **common)
-            self.image = image.assign(noise=around["noise"].astype(np.float32))
+            rate = image["rate"]
+            self.image = image.assign(noise=(rate.dims, noise, {"units": rate.attrs.get("units", "count/s")}))
 
     def improve(self, iteration: int) -> None:
         """Leave out detectors that spoil the image, choose the sources to be cleaned, and fit again."""

@@ -11,6 +11,7 @@ import xarray as xr
 
 from batx.caldb.finding import served
 from batx.errors import AttitudeError, EmptySelectionError, KindError, ValueRangeError
+from batx.grids import energy_bounds
 from batx.schema import require_kind
 from batx.steady_attitudes import steady_attitude, steady_gti
 from batx.survey_energies import calibrate_histogram
@@ -18,6 +19,7 @@ from batx.survey_inputs import nodes_of
 from batx.survey_planes import survey_mask, survey_plane
 from batx.survey_pointings import survey_pointing
 from batx.survey_results import failed_row, snapshot_name
+from batx.survey_spectra import SURVEY_EDGES
 from batx.survey_times import survey_gti
 
 __all__ = ["survey_observation"]
@@ -112,7 +114,7 @@ def survey_observation(
         require_kind(catalog, "catalog", operation="survey_observation (catalog=)")
     tools = _Calibration.of(calibration, nodes)
     given = {name: tools.given[name] for name in _ENERGIES if name in tools.given}
-    histograms = calibrate_histogram(observation, energy=energy, compat=None, **given)
+    histograms = _in_bands(observation, energy, compat, given)
     met = float(histograms["time_bnds"].values[0, 0])
     known = {"global_gti": tools.get("good_time", met)}
     good = survey_gti(observation, histograms, each=each, compat=compat, **{**known, **dict(filters or {})})
@@ -129,6 +131,15 @@ def survey_observation(
         made = plan.snapshot(span, name)
         made.attrs["histogram_exposure"] = good.attrs["histogram_exposure"]
         yield made
+
+
+def _in_bands(observation: xr.DataTree, energy: Any, compat: str | None, given: dict[str, Any]) -> xr.Dataset:
+    """Return the histograms in bands; the tool puts what is below the lowest band into a further one."""
+    lower, upper = energy_bounds(SURVEY_EDGES if energy is None else energy)
+    if not compat:
+        return calibrate_histogram(observation, energy=np.stack([lower, upper], axis=1), **given)
+    wide = np.stack([np.append(0.0, lower), np.append(lower[:1], upper)], axis=1)
+    return calibrate_histogram(observation, energy=wide, compat=compat, **given).isel(energy=slice(1, None))
 
 
 @dataclass(frozen=True)

@@ -205,18 +205,14 @@ def test_what_the_tool_left(shared: Path, tmp_path):
     mine, tool = (tree["pointings"].to_dataset() for tree in (ours, theirs))
     for name in ("image_id", "code", "nbatdets", "image_status", "tstart"):
         np.testing.assert_array_equal(mine[name], tool[name], err_msg=name)
-    np.testing.assert_allclose(mine["chi2"], tool["chi2"], rtol=2e-4)
+    np.testing.assert_allclose(mine["chi2"], tool["chi2"], rtol=2e-6)
     rates = [batx.survey_rates(tree, ["SIMSRC1", "SIMSRC2", "SIMFAINT"]) for tree in (ours, theirs)]
     off = np.abs((rates[0]["rate"] - rates[1]["rate"]) / rates[1]["noise"]).max(["source", "energy"]).values
-    detectors = [
-        np.array([batx.open_dataset(path)["ngoodpix"].values[0] for path in table["catalog"].values[:3]])
-        for table in (mine, tool)
-    ]
-    # the tool's energies are in single precision: a detector at the very limit may be hot or not
-    lost = np.abs(detectors[0] - detectors[1])
-    assert lost.max() <= 1 and (lost == 0).any()
-    assert off[lost == 0].max() < 1e-3 and off.max() < 0.06
-    np.testing.assert_allclose(rates[0]["noise"], rates[1]["noise"], rtol=3e-3)
+    assert off.max() < 1e-3
+    np.testing.assert_allclose(rates[0]["noise"], rates[1]["noise"], rtol=1e-4)
+    for path, other in zip(mine["catalog"].values[:3], tool["catalog"].values[:3], strict=True):
+        detectors = [batx.open_dataset(one)["ngoodpix"].values[:3] for one in (path, other)]
+        np.testing.assert_array_equal(*detectors)
     total = ours["observations"].to_dataset(), theirs["observations"].to_dataset()
     for name in ("exposure", "raw_exposure", "n_images", "n_raw_images"):
         np.testing.assert_allclose(total[0][name], total[1][name], err_msg=name)

@@ -202,9 +202,9 @@ def _middle(image: xr.Dataset, shapes: list[list[Region]], center: Any) -> tuple
 
 def _to_image(image: xr.Dataset, region: list[Region]) -> list[Region]:
     """Return regions in the pixels of an image, from 1."""
-    slope, offset = _physical(image)
+    slope, offsets = _physical(image)
     turned = [
-        Region(one.shape, tuple(_image_values(one, slope, offset)), "physical", one.include, one.text)
+        Region(one.shape, tuple(_image_values(one, slope, offsets)), "physical", one.include, one.text)
         if one.frame == "physical"
         else one
         for one in region
@@ -212,20 +212,22 @@ def _to_image(image: xr.Dataset, region: list[Region]) -> list[Region]:
     return in_pixels(turned, sky_of(image))
 
 
-def _image_values(region: Region, slope: float, offset: float) -> list[float]:
+def _image_values(region: Region, slope: float, offsets: tuple[float, float]) -> list[float]:
     positions = range(len(region.values)) if region.shape == "polygon" else (0, 1)
     angle = len(region.values) - 1 if region.shape in ("ellipse", "box") else None
     return [
-        value * slope + offset if place in positions else value if place == angle else value * slope
+        value if place == angle else value * slope + (offsets[place % 2] if place in positions else 0.0)
         for place, value in enumerate(region.values)
     ]
 
 
-def _physical(image: xr.Dataset) -> tuple[float, float]:
+def _physical(image: xr.Dataset) -> tuple[float, tuple[float, float]]:
+    """Return the scale of an image in physical pixels, and where its pixel 0 is in each axis."""
     from astropy.io.fits import Header
 
     header = Header.fromstring(str(image["wcs"].values), sep="\n")
-    return float(header.get("LTM1_1", 1.0)), float(header.get("LTV1", 0.0))
+    offsets = float(header.get("LTV1", 0.0)), float(header.get("LTV2", 0.0))
+    return float(header.get("LTM1_1", 1.0)), offsets
 
 
 def _cut(

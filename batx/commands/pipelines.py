@@ -82,7 +82,6 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
     live = console(stderr=True).is_terminal
     begin = perf_counter()
     running: set[str] = set()
-    told: set[str] = set()
     lines: list[tuple[str, str]] = []
     with progress() as announce:
 
@@ -94,13 +93,14 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                 return
             if one.name in running or one.state != "done":
                 described = _described(one)
-                if one.state in ("blocked", "skipped") and one.reason in told:
-                    described = f"{one.state}: {one.reason.split(':')[0]}"
-                told.add(one.reason)
+                if one.reason.startswith("needs "):  # the step that is needed has said why
+                    described = f"{one.state}: {one.reason.partition(':')[0]}"
                 text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
-                lines.append((text, _STYLES.get(one.state, "")))
-                if not live:
-                    say(*lines[-1])
+                made = [(text, _STYLES.get(one.state, ""))]
+                made += [(f"{'':<14}note: {note}", "") for note in one.notes]
+                lines.extend(made)
+                for line in [] if live else made:
+                    say(*line)
             begin = perf_counter()
 
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)

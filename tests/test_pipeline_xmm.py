@@ -74,8 +74,10 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
         elements("odfdir directory", "outdir directory ."),
         'id=$(ls "$odfdir" | head -1 | cut -d_ -f2); echo "OBS $id" > "1234_${id}_SCX00000SUM.SAS"\n',
     )
-    add_sas_task(sas, "epproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EPN* .\n')
-    add_sas_task(sas, "emproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EMOS* .\n')
+    chain = elements("runbackground bool no", "withinstexpids bool no", "instexpids string")
+    take = 'echo "$instexpids" >> "$data/chosen"; cp "$data"/*{}* .\n'
+    add_sas_task(sas, "epproc", chain, know + need + take.format("EPN"))
+    add_sas_task(sas, "emproc", chain, know + need + take.format("EMOS"))
     add_sas_task(
         sas,
         "epchain",
@@ -104,6 +106,9 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
             "withrateset bool no",
             "rateset dataset rate.fits",
             "timebinsize real 1",
+            "withtimeranges bool no",
+            "timemin real 0",
+            "timemax real 1000",
             "maketimecolumn bool no",
             "makeratecolumn bool no",
             "withspectrumset bool no",
@@ -137,7 +142,13 @@ fi
     add_sas_task(
         sas,
         "epatplot",
-        elements("set dataset", "useplotfile bool no", "plotfile file", "withbackgroundset bool no"),
+        elements(
+            "set dataset",
+            "useplotfile bool no",
+            "plotfile file",
+            "withbackgroundset bool no",
+            "backgroundset dataset",
+        ),
         know
         + need
         + """core=$(LC_ALL=C sed -n 's/.*CORE    = *\\([0-9.]*\\).*/\\1/p' "$set" | head -1)
@@ -191,7 +202,7 @@ echo "%!PS" > "$plotfile"
         sas,
         "rgsproc",
         elements("withsrc bool no", "srclabel string", "srcra real", "srcdec real"),
-        know + need + 'cp "$data"/P*R1S* .\n',
+        know + need + 'cp "$data"/P*R[12]S* .\n',
     )
     add_sas_task(
         sas,
@@ -206,8 +217,8 @@ echo "%!PS" > "$plotfile"
         ),
         know
         + need
-        + 'for p in pha bkg rmf; do eval "list=\\$$p; to=\\$file$p"; set -- $list; [ $# = 2 ] || exit 4; '
-        'cp "$1" "$to"; done\n',
+        + 'for p in pha bkg rmf; do eval "list=\\$$p; to=\\$file$p"; set -- $list; cp "$1" "$to"; '
+        'echo "$list" | tr " " "\\n" | sed "s,.*/,," >> "$data/../combined"; done\n',
     )
 
 
@@ -277,6 +288,8 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
                 field=3000,
                 highest=9000,
             )
+            patterns = np.resize(np.uint8([0, 1, 4, 5, 12]), events.sizes["event"])
+            events = events.assign(pattern=("event", patterns))
             batx.to_fits(events, place / f"1234_{obs_id}_EPN_{exposure}_ImagingEvts.ds")
             for camera in ("EMOS1", "EMOS2") if exposure == "S003" else ():
                 named = events.assign_attrs(instrument=camera, expidstr="S001")
@@ -291,23 +304,24 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
         rate_file(place / "rate.lc", start, rng.poisson(40.0, 90) / 100.0, 100.0)
         (place / "core").write_text(str(CORE[obs_id]))
         small = small_response(0.35, 2.4, channels=3600 if real else 60, area=50.0)
-        spectrum_files(
-            place,
-            attrs | {"instrument": "RGS1"},
-            small,
-            number,
-            model="tbabs*powerlaw",
-            truth=TRUTH,
-            names=(f"P{obs_id}R1S004SRSPEC1001.FIT", f"P{obs_id}R1S004BGSPEC1001.FIT"),
-        )
-        batx.to_fits(small, place / f"P{obs_id}R1S004RSPMAT1001.FIT")
+        for exposure, order in (("R1S004", 1), ("R2S005", 1), ("R1S004", 2)):
+            spectrum_files(
+                place,
+                attrs | {"instrument": f"RGS{exposure[1]}"},
+                small,
+                number,
+                model="tbabs*powerlaw",
+                truth=TRUTH,
+                names=tuple(f"P{obs_id}{exposure}{kind}{order}003.FIT" for kind in ("SRSPEC", "BGSPEC")),
+            )
+            batx.to_fits(small, place / f"P{obs_id}{exposure}RSPMAT{order}003.FIT")
         if real is not None and number == 0:
             shutil.copyfile(real / "PN_spectrum_grp20.fits", place / "source.pha")
             shutil.copyfile(real / "PNbackground_spectrum.fits", place / "background.pha")
             # in the archive SBSPEC is what rgsproc calls SRSPEC, which is less the background there
             for kind, theirs in (("SRSPEC", "SBSPEC"), ("BGSPEC", "BGSPEC")):
                 packed_spectrum = (real / f"P0112880201R1S004{theirs}1003.FTZ").read_bytes()
-                (place / f"P{obs_id}R1S004{kind}1001.FIT").write_bytes(gzip.decompress(packed_spectrum))
+                (place / f"P{obs_id}R1S004{kind}1003.FIT").write_bytes(gzip.decompress(packed_spectrum))
     first = folder / OBS[0]
     first.mkdir()
     (first / f"1234_{OBS[0]}_SCX00000ATS.FIT").write_bytes(b"attitude")
@@ -358,7 +372,11 @@ def test_end_to_end(observed, tmp_path):
     found = {status.name: status for status in pipeline.run()}
     assert {name: status.state for name, status in found.items()} == dict.fromkeys(found, "done"), found
     keys = [f"{obs_id}_pn" for obs_id in OBS]
-    assert "merged S003, U002" in found["exposures"].notes[0]
+    left, merged = found["exposures"].notes[:2]
+    assert left.endswith(
+        "used S003 (PrimeFullWindow, Medium, 8100 s), not S005 (PrimeFullWindow, CalClosed, 81000 s)"
+    )
+    assert "merged S003, U002" in merged
     lost = {key: found["flares"].facts["lists"][key]["thresholds"]["0.4"]["lost"] for key in keys}
     assert lost == dict.fromkeys(keys, 2000.0)
     assert found["pileup"].facts["radii"] == {f"{obs_id}_pn": core for obs_id, core in CORE.items()}
@@ -384,8 +402,15 @@ def test_end_to_end(observed, tmp_path):
         assert sum(f"IN {shape}({21500.5:g}" in line for line in selected) == (3 if CORE[obs_id] == 0 else 6)
     table = pd.read_csv(tmp_path / "out/summary.csv")
     assert len(table) == 2 and np.isfinite(table["start_mjd"]).all()
-    total = batx.open_dataset(tmp_path / "out/rgs/rgs_order1.pha")
-    assert (total.attrs["backfile"], total.attrs["respfile"]) == ("rgs_order1_bkg.pha", "rgs_order1.rsp")
+    for order in (1, 2):
+        total = batx.open_dataset(tmp_path / f"out/rgs/rgs_order{order}.pha").attrs
+        links = tuple(total[name] for name in ("backfile", "respfile", "ancrfile"))
+        assert links == (f"rgs_order{order}_bkg.pha", f"rgs_order{order}.rsp", "none")
+    # both instruments of both observations in the first order
+    summed = (data / "combined").read_text().split()
+    first = [f"P{obs_id}R{one}SRSPEC1003.FIT" for obs_id in OBS for one in ("1S004", "2S005")]
+    second = [f"P{obs_id}R1S004SRSPEC2003.FIT" for obs_id in OBS]
+    assert [name for name in summed if "SRSPEC" in name] == first + second
     assert (
         batx.fit(tmp_path / "out/rgs/rgs_order1.pha", "powerlaw", errors="covariance").attrs["fit_statistic"]
         == "wstat"
@@ -428,9 +453,8 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
     assert found["pileup"].notes == ("pile-up was not looked for",)
     assert found["bands"].facts["edges"] == [500, 1000, 5000]
     lists = found["flares"].facts["lists"][f"{obs_id}_pn"]["lists"]
-    assert (
-        lists["curve"].startswith("events/0693760201/") and lists["spectrum"] == f"events/{obs_id}_pn_0.4.evt"
-    )
+    assert lists["curve"] == f"events/{obs_id}_pn_all.evt"
+    assert lists["spectrum"] == f"events/{obs_id}_pn_0.4.evt"
     assert "PI in [500:999]" in (data / obs_id / "bands").read_text()
     assert set((data / obs_id / "corrections").read_text().split()) <= {"yes", "true", "Y"}
 
@@ -442,7 +466,7 @@ def test_other_cameras_and_chains(observed, tmp_path):
     pipeline = xmm(observations[:1], RA, DEC, exposures=["S003", "U002", "S001"], merge=False, **given)
     found = {status.name: status for status in pipeline.run("flares", "regions")}
     assert "S001" in found["events"].notes[0]  # pn has no such exposure
-    assert found["exposures"].notes == ()
+    assert not any("merged" in note for note in found["exposures"].notes)
     chosen = found["exposures"].facts["events"]
     assert sorted(chosen) == [f"{OBS[0]}_{camera}" for camera in ("mos1", "mos2", "pn")]
     assert chosen[f"{OBS[0]}_pn"].endswith("P0123456789PNS003PIEVLI0000.FIT")

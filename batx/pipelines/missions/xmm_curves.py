@@ -14,17 +14,21 @@ import xarray as xr
 
 from batx.channel_groups import channel_bins
 from batx.count_images import count_image
-from batx.errors import EmptySelectionError
+from batx.errors import EmptySelectionError, MissingVariableError
+from batx.intervals import gti_complement, gti_intersection
 from batx.io.open import open_dataset
 from batx.io.store import to_netcdf
 from batx.io.write import to_fits
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
+from batx.pipelines.missions.places import header_row
 from batx.pipelines.missions.tasks import tool
 from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put
 from batx.pipelines.missions.xmm_events import environment
 from batx.pipelines.missions.xmm_products import lists_of, shapes
+from batx.plots.canvas import draw_spans, figure_title
 from batx.plots.epochs import plot_epochs, plot_selection
+from batx.plots.lightcurve import plot_lightcurve
 from batx.plots.page import save
 from batx.responses import response_of
 from batx.schema import build
@@ -33,6 +37,8 @@ __all__ = ["Curves", "bands", "figures", "images"]
 
 #: eV of the channels of the spectra (spectralbinsize of evselect)
 _CHANNEL = 5
+#: images on a page
+_A_PAGE = 36
 
 
 def bands(work: Work) -> dict[str, Any]:
@@ -105,8 +111,11 @@ class Curves(ToolSteps):
         """Make the light curve of one band; return its name."""
         name, _, instrument = key.partition("_")
         env, band = environment(work, name), f"{low}_{high - 1}"
+        limits = open_dataset(path).attrs
+        times = sas.time_range(limits["tstart"], limits["tstop"], work.options["dt"])
+        both = shapes(work, key)
         made = []
-        for kind, region in zip(("source", "background"), shapes(work, key), strict=True):
+        for kind, region in zip(("source", "background"), both, strict=True):
             condition = sas.expression(
                 sas.flag_of(instrument, "curve"), sas.pi_range(low, high - 1), sas.shape_expression(region)
             )
@@ -120,6 +129,7 @@ class Curves(ToolSteps):
                 timebinsize=work.options["dt"],
                 maketimecolumn=True,
                 makeratecolumn=True,
+                **times,
                 expression=condition,
                 environment=env,
             )
@@ -134,6 +144,7 @@ class Curves(ToolSteps):
             withbkgset=True,
             bkgtslist=made[1],
             applyabsolutecorrections=work.options["corrections"] == "absolute",
+            **sas.source_position(both[0], work.options["ra"], work.options["dec"]),
             environment=env,
         )["outset"]
         target = Path(f"lightcurves/{key}/{key}_{band}.lc")
@@ -187,13 +198,28 @@ def _rates(curve: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def images(work: Work) -> dict[str, Any]:
-    """Make the image of each event list around the source, in pixels of 4 arcsec."""
+    """Make the image of each event list around the source, of X-rays only, in pixels of 4 arcsec."""
+    low, high = _pi_edges(work.options["energy"], "energy")
+    center = work.options["ra"], work.options["dec"]
 
     def one(key: str, path: Path) -> str:
         events = open_dataset(path)
-        low, high = (int(1000 * edge) for edge in work.options["energy"])
-        center = work.options["ra"], work.options["dec"]
-        image = count_image(events, bin=80, channels=(low, high - 1), center=center, size=150)
+        if "pattern" not in events:
+            raise MissingVariableError(
+                f"{path.name}: found no column PATTERN, which event lists of EPIC have"
+            )
+        patterns = events["pattern"].values <= sas.PATTERNS[sas.camera_of(key.partition("_")[2])]
+        image = count_image(
+            events.isel(event=patterns),
+            bin=80,
+            channels=(low, high - 1),
+            center=center,
+            size=150,
+            tstart=events.attrs["tstart"],
+            tstop=events.attrs["tstop"],
+        )
+        if "gti_start" not in events.variables:  # good times of each CCD, in extensions of their own
+            image = image.assign_attrs(exposure=header_row(path)["exposure"])
         to_fits(image, work.output(f"images/{key}.img"))
         return f"images/{key}.img"
 
@@ -203,8 +229,10 @@ def images(work: Work) -> dict[str, Any]:
 def figures(work: Work) -> dict[str, Any]:
     """Draw images with regions, light curves, flares, and which observations are used."""
     pictures: dict[str, Callable[[], Any]] = {}
-    if work.before["images"].state == "done":
-        pictures["epochs"] = partial(_epochs, work)
+    shown = work.paths("images", "images/*.img")
+    for page, first in enumerate(range(0, len(shown), _A_PAGE), 1):
+        name = "epochs" if page == 1 else f"epochs_{page}"
+        pictures[name] = partial(_epochs, work, name, shown[first : first + _A_PAGE])
     if work.before["summary"].state == "done":
         pictures["selection"] = partial(_selection, work)
     for path in work.paths("curves", "lightcurves/*.nc"):
@@ -214,14 +242,15 @@ def figures(work: Work) -> dict[str, Any]:
     return {"figures": drawn(work, pictures)}
 
 
-def _epochs(work: Work) -> None:
-    paths = work.paths("images", "images/*.img")[:36]
+def _epochs(work: Work, name: str, paths: list[Path]) -> None:
+    first = header_row(work.paths("images", "images/*.img")[0])["start_mjd"]
+    known = work.before["pileup"].facts["radii"]
     save(
         [open_dataset(path) for path in paths],
-        work.output("figures/epochs.png"),
+        work.output(f"figures/{name}.png"),
         draw=plot_epochs,
-        own_regions=[shapes(work, path.stem) for path in paths],
-        t0=work.options["t0"],
+        own_regions=[shapes(work, path.stem, core=path.stem in known) for path in paths],
+        t0=work.options["t0"] if work.options["t0"] is not None else first,
         radius=3.0,
         smooth=0.8,
     )
@@ -239,18 +268,37 @@ def _selection(work: Work) -> None:
 
 
 def _curve(work: Work, path: Path) -> None:
-    save(open_dataset(path), work.output(f"figures/lightcurve_{path.stem}.png"))
+    curve = open_dataset(path)
+    kind = f"EPIC {path.stem.partition('_')[2]}, background subtracted"
+    save(curve, work.output(f"figures/lightcurve_{path.stem}.png"), title=figure_title(curve, kind))
 
 
 def _flares(work: Work, path: Path) -> None:
-    """Draw the light curve of flares with the thresholds."""
-    from batx.plots.lightcurve import plot_lightcurve
-
+    """Draw the light curve of flares with the thresholds, and what the lowest of them takes away."""
     limits = work.before["flares"].facts["lists"][path.stem]["thresholds"]
+    curve = open_dataset(path)
+    kind = f"EPIC {path.stem.partition('_')[2]}, single events of the whole field"
+    flares = _left_out(work, curve, path.stem, min(limits, key=float)) if limits else np.empty((0, 2))
 
     def draw(curve: xr.Dataset, page: Any) -> None:
-        panel = np.atleast_1d(np.asarray(plot_lightcurve(curve, page), object))[0]
-        for limit in limits:
-            panel.axhline(float(limit), color="#D55E00", linewidth=0.9, linestyle="--")
+        panel: Any = plot_lightcurve(curve, page, title=figure_title(curve, kind))
+        for limit, held in limits.items():
+            ks = f"{held['kept'] / 1000:.1f} ks kept, {held['lost'] / 1000:.1f} ks lost"
+            panel.axhline(
+                float(limit), color="#D55E00", linewidth=0.9, linestyle="--", label=f"{limit} count/s: {ks}"
+            )
+        draw_spans(panel, flares - float(curve["time_bnds"][0, 0]), label="left out", color="#F7DFCB")
+        panel.set_ylim(top=1.3 * max(panel.get_ylim()[1], *map(float, limits), 0.0))
+        panel.legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
 
-    save(open_dataset(path), work.output(f"figures/flares_{path.stem}.png"), draw=draw)
+    save(curve, work.output(f"figures/flares_{path.stem}.png"), draw=draw)
+
+
+def _left_out(work: Work, curve: xr.Dataset, key: str, limit: str) -> np.ndarray:
+    """Return the (n, 2) intervals of observed time that a threshold takes away."""
+    bounds = curve["time_bnds"].values
+    good = open_dataset(work.path("flares", f"flares/{key}_{limit}.gti"))
+    away = gti_complement(good, bounds[0, 0], bounds[-1, 1])
+    if "gti_start" in curve.variables:
+        away = gti_intersection(away, curve)
+    return np.column_stack([away["start"].values, away["stop"].values])

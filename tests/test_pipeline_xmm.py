@@ -252,7 +252,7 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
         shutil.copyfile(real / "PN.rmf.gz", data / "pn.rmf")
         shutil.copyfile(real / "PN.arf", data / "pn.arf")
     else:
-        response = small_response(0.2, 12.0, channels=236, area=600.0)
+        response = small_response(0.005, 12.005, channels=2400, area=600.0)
         split_response(response, data / "pn.rmf", data / "pn.arf", {"TELESCOP": "XMM", "INSTRUME": "EPN"})
     response = batx.responses.combine_response([data / "pn.rmf", data / "pn.arf"])
     rng = np.random.default_rng(5)
@@ -386,12 +386,19 @@ def test_end_to_end(observed, tmp_path):
     assert facts["converged"] and facts["spectra"] == keys
     for key in keys[1:] if "BATX_SHARED" in os.environ else keys:
         assert abs(facts["values"][f"index[{key}]"] - TRUTH["index"]) < 4 * facts["errors"][f"index[{key}]"]
-    edges = found["bands"].facts["edges"]
+    edges, energies = (found["bands"].facts[name] for name in ("edges", "energies"))
     assert len(edges) == 4
+    spectra = [batx.open_dataset(tmp_path / f"out/spectra/{key}.pi").load() for key in keys]
+    mean = sum(one.counts.values / float(one.exposure) for one in spectra)
+    channels = np.array(edges) // 5
+    rates = np.add.reduceat(mean, channels)[:3]
+    assert np.ptp(rates) < 2 * mean[channels[0] : channels[3]].max()  # equal, but for whole channels
+    bounds = batx.open_dataset(tmp_path / f"out/spectra/{keys[0]}.rmf").energy_bnds.values
+    np.testing.assert_allclose(energies, bounds[channels, 0], atol=1e-4)
     for obs_id in OBS:
         curve = batx.open_dataset(tmp_path / f"out/lightcurves/{obs_id}_pn.nc")
         assert curve.sizes["energy"] == 3
-        np.testing.assert_allclose(curve.energy_bnds.values[:, 0] * 1000, edges[:-1])
+        np.testing.assert_allclose(curve.energy_bnds.values[:, 0], energies[:-1])
         selected = (data / obs_id / "bands").read_text().splitlines()
         assert len(selected) == 6 and set((data / obs_id / "corrections").read_text().split()) <= {
             "no",
@@ -585,4 +592,5 @@ def test_bands_from_the_mean_of_spectra(tmp_path, wanted, edges):
     ]
     options = {"bands": wanted, "bands_by": "energy", "energy": [0.5, 4.0]}
     found = Pipeline("bands", steps, tmp_path / "out", options).run()[1]
-    assert found.facts == {"edges": edges, "from": "mean of 2 spectra"}, found.reason
+    energies = [edge / 1000 for edge in edges]
+    assert found.facts == {"edges": edges, "energies": energies, "from": "mean of 2 spectra"}, found.reason

@@ -116,7 +116,8 @@ def xmm(
     bands
         Edges of the bands of light curves, or how to make them from the mean spectrum of all observations:
         a mapping of ``n``, ``spacing`` (``"counts"``, ``"log"``, ``"linear"``), ``axis`` (``"energy"`` or
-        ``"channel"``), ``limits`` (by default `energy`), ``min_channels``; see `batx.channel_bins`.
+        ``"channel"``), ``limits`` (by default `energy`), ``min_channels``; see `batx.channel_bins`. Edges
+        are then edges of channels, at the energies of the response.
     bands_by
         Of given edges: ``"energy"`` (keV) or ``"channel"`` (of the spectra, 5 eV each).
     dt

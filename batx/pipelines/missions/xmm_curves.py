@@ -42,25 +42,25 @@ _A_PAGE = 36
 
 
 def bands(work: Work) -> dict[str, Any]:
-    """Choose the bands of the light curves as ranges of PI, the same for all observations.
+    """Choose the bands of the light curves as ranges of PI, the same for all observations and cameras.
 
-    Edges are given in keV or in channels, or made from the mean spectrum of all observations (with equal
-    counts, equal or logarithmic steps).
+    Edges are given in keV (then PI is in eV, as in the threads of SAS) or in channels, or made from the mean
+    spectrum of all observations (with equal counts, equal or logarithmic steps): then they are edges of
+    channels, and the energies of these are those of the response.
     """
     options = work.options
     given = options["bands"]
     if not isinstance(given, Mapping):
-        return {"edges": _pi_edges(given, options["bands_by"]), "from": "given"}
-    spectra = [open_dataset(path).load() for path in work.paths("group", "spectra/*.pi")]
-    if not spectra:
-        raise EmptySelectionError("bands: there are no spectra to take the bands from")
+        edges = _pi_edges(given, options["bands_by"])
+        return {"edges": edges, "energies": [edge / 1000.0 for edge in edges], "from": "given"}
+    spectra = _of_one_camera(work)
     of_axis = given.get("axis", "energy")
     if of_axis == "energy":
         spectra = [_with_energies(one) for one in spectra]
     limits = given.get("limits") or options["energy"]
     if of_axis == "channel" and not given.get("limits"):
         limits = [1000.0 * edge / _CHANNEL for edge in limits]
-    edges = channel_bins(
+    found = channel_bins(
         spectra,
         int(given["n"]),
         spacing=given.get("spacing", "counts"),
@@ -68,7 +68,25 @@ def bands(work: Work) -> dict[str, Any]:
         limits=tuple(limits),
         min_channels=int(given.get("min_channels", 1)),
     )
-    return {"edges": _pi_edges(edges.tolist(), of_axis), "from": f"mean of {len(spectra)} spectra"}
+    channels = _channels_at(spectra[0], found) if of_axis == "energy" else found
+    edges = _pi_edges(channels, "channel")
+    energies = found if of_axis == "energy" else [edge / 1000.0 for edge in edges]
+    return {
+        "edges": edges,
+        "energies": [round(float(energy), 4) for energy in energies],
+        "from": f"mean of {len(spectra)} spectra",
+    }
+
+
+def _of_one_camera(work: Work) -> list[xr.Dataset]:
+    """Return the spectra of pn, or of MOS if there are none: those of both have different channels."""
+    paths = work.paths("group", "spectra/*.pi")
+    if not paths:
+        raise EmptySelectionError("bands: there are no spectra to take the bands from")
+    chosen = [path for path in paths if path.stem.endswith("_pn")] or paths
+    if len(chosen) < len(paths):
+        work.notes.append("bands: from the spectra of pn; MOS has light curves in the same bands")
+    return [open_dataset(path).load() for path in chosen]
 
 
 def _with_energies(spectrum: xr.Dataset) -> xr.Dataset:
@@ -76,6 +94,14 @@ def _with_energies(spectrum: xr.Dataset) -> xr.Dataset:
     return spectrum.assign_coords(
         energy_bnds=(("channel", "bnds"), response["energy_bnds"].values, {"units": "keV"})
     )
+
+
+def _channels_at(spectrum: xr.Dataset, energies: np.ndarray) -> np.ndarray:
+    """Return the channels that begin at energies; the one behind the last for where that ends."""
+    bounds, channels = spectrum["energy_bnds"].values, spectrum["channel"].values
+    edges = np.append(bounds[:, 0], bounds[-1, 1])
+    nearest = np.abs(edges - np.asarray(energies)[:, None]).argmin(axis=1)
+    return np.append(channels, channels[-1] + 1)[nearest]
 
 
 def _pi_edges(edges: Any, axis: str) -> list[int]:
@@ -89,7 +115,8 @@ class Curves(ToolSteps):
 
     def curves(self, work: Work) -> dict[str, Any]:
         """Make corrected light curves: a job for each band of each list; then a file for each list."""
-        edges = work.before["bands"].facts["edges"]
+        edges, energies = (work.before["bands"].facts[name] for name in ("edges", "energies"))
+        limits = dict(zip(edges[:-1], itertools.pairwise(energies), strict=True))
         lists = lists_of(work, "curve")
         jobs = {
             f"{key} {low}-{high - 1} eV": partial(self._band, work, key, lists[key], low, high)
@@ -101,9 +128,8 @@ class Curves(ToolSteps):
         for name, path in found.items():
             made.setdefault(name.split()[0], []).append(path)
         for key, paths in made.items():
-            ranges = [tuple(map(int, path.stem.split("_")[-2:])) for path in paths]
             curves = [open_dataset(work.folder / path).load() for path in paths]
-            together = _together(curves, [(low / 1000.0, (high + 1) / 1000.0) for low, high in ranges])
+            together = _together(curves, [limits[int(path.stem.split("_")[-2])] for path in paths])
             to_netcdf(together, work.output(f"lightcurves/{key}.nc"))
         return {"curves": {key: [path.as_posix() for path in paths] for key, paths in made.items()}}
 

@@ -352,7 +352,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory):
     observations, data = make_archive(folder, Path(name).resolve() if name else None)
     sas = make_sas(folder)
     add_sas_tasks(sas, data)
-    return observations, data, Sas(sas)
+    return observations, data, Sas(sas, environment={"SAS_CCFPATH": str(data)})
 
 
 def test_end_to_end(observed, tmp_path):

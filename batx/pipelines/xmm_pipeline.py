@@ -278,8 +278,8 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "figures",
             "figures",
             light.figures,
-            needs=["regions", "pileup"],
-            uses=["flares", "images", "summary", "curves"],
-            options=["t0", "min_exposure"],
+            needs=["flares"],
+            uses=["regions", "pileup", "images", "summary", "curves"],
+            options=["t0", "min_exposure", "ra", "dec"],
         ),
     ]

@@ -25,11 +25,12 @@ from batx.pipelines.missions.places import header_row
 from batx.pipelines.missions.tasks import tool
 from batx.pipelines.missions.toolbox import ToolSteps, drawn, each, place, put
 from batx.pipelines.missions.xmm_events import environment
-from batx.pipelines.missions.xmm_products import lists_of, shapes
+from batx.pipelines.missions.xmm_products import SOURCE_RADIUS, lists_of, shapes
 from batx.plots.canvas import draw_spans, figure_title
 from batx.plots.epochs import plot_epochs, plot_selection
 from batx.plots.lightcurve import plot_lightcurve
 from batx.plots.page import save
+from batx.regions import Region, circle
 from batx.responses import response_of
 from batx.schema import build
 
@@ -270,16 +271,23 @@ def figures(work: Work) -> dict[str, Any]:
 
 def _epochs(work: Work, name: str, paths: list[Path]) -> None:
     first = header_row(work.paths("images", "images/*.img")[0])["start_mjd"]
-    known = work.before["pileup"].facts["radii"]
     save(
         [open_dataset(path) for path in paths],
         work.output(f"figures/{name}.png"),
         draw=plot_epochs,
-        own_regions=[shapes(work, path.stem, core=path.stem in known) for path in paths],
+        own_regions=[_drawn_regions(work, path.stem) for path in paths],
         t0=work.options["t0"] if work.options["t0"] is not None else first,
         radius=3.0,
         smooth=0.8,
     )
+
+
+def _drawn_regions(work: Work, key: str) -> list[list[Region]]:
+    """Return the regions of an image, as far as they are known."""
+    if not work.paths("regions", f"regions/{key}_source_physical.reg"):
+        target = circle(work.options["ra"], work.options["dec"], SOURCE_RADIUS / 3600.0)
+        return [target]
+    return [*shapes(work, key, core=key in work.before["pileup"].facts.get("radii", {}))]
 
 
 def _selection(work: Work) -> None:

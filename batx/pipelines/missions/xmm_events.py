@@ -12,7 +12,7 @@ import xarray as xr
 
 from batx.errors import EmptySelectionError, FileFormatError, MissingFileError, ValueRangeError
 from batx.flares import flare_gti
-from batx.heasoft import Result
+from batx.heasoft import Result, Sas
 from batx.intervals import gti_union
 from batx.io.file import FitsFile
 from batx.io.open import open_dataset
@@ -21,7 +21,7 @@ from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
 from batx.pipelines.missions.places import header_row
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import ToolSteps, each, place, put
+from batx.pipelines.missions.toolbox import Toolbox, ToolSteps, each, place, put
 
 __all__ = ["PRODUCTS", "Events", "archives", "environment", "threshold_of", "unpack"]
 
@@ -120,6 +120,7 @@ class Events(ToolSteps):
 
     def calibrate(self, work: Work) -> dict[str, Any]:
         """Run cifbuild and odfingest for each observation."""
+        _require_calibration(self.toolbox)
 
         def one(name: str, folder: Path) -> dict[str, str]:
             index = self.toolbox.one(
@@ -164,17 +165,17 @@ class Events(ToolSteps):
                 _chains(camera, work.options["chain"], wanted, _odf_names(work, name))
             )
         }
-        rows = []
+        found = []
         for key, result in self.toolbox.run(work, calls).items():
             name = key.partition("_")[0]
             for path in result.products["events"]:
                 put(work, path, f"events/{name}/{path.name}")
-                row = _exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name}
-                if not wanted or row["name"] in wanted:
-                    rows.append(row)
+                found.append(_exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name})
+        rows = [row for row in found if not wanted or row["name"] in wanted]
         if not rows:
-            asked = f", of {', '.join(wanted)}" if wanted else ""
-            raise EmptySelectionError(f"found no event lists of imaging modes{asked}")
+            raise EmptySelectionError(
+                f"exposures: found {'; '.join(map(_described, found))}, expected some of {', '.join(wanted)}"
+            )
         return {"exposures": rows}
 
     def exposures(self, work: Work) -> dict[str, Any]:
@@ -232,7 +233,13 @@ class Events(ToolSteps):
                 gti = flare_gti(curve, limit)
                 file = to_fits(gti, place(work, key) / f"good_{label}.gti", overwrite=True)
                 good_time, good = sas.in_time(file), put(work, file, f"flares/{key}_{label}.gti")
-                facts[label] = {"kept": gti.attrs["exposure"], "lost": gti.attrs["lost"], "gti": good.name}
+                kept, lost = gti.attrs["exposure"], gti.attrs["lost"]
+                facts[label] = {"kept": kept, "lost": lost, "gti": good.name}
+                if kept < lost:
+                    work.notes.append(
+                        f"{key}: {kept / 1000:.1f} ks are below {label} count/s, {lost / 1000:.1f} ks are "
+                        f"not; see figures/flares_{key}.png"
+                    )
             result = self.toolbox.one(
                 work,
                 key,
@@ -302,6 +309,25 @@ def threshold_of(thresholds: Mapping[str, float | None], instrument: str, produc
         if key in thresholds:
             return thresholds[key]
     return None
+
+
+def _require_calibration(toolbox: Toolbox) -> None:
+    """Raise unless SAS is told where the calibration files are: without, cifbuild makes an empty index.
+
+    Raises
+    ------
+    MissingFileError
+        If ``SAS_CCFPATH`` is not set, or names no folder.
+    """
+    if not (toolbox.backend in (None, "sas") or isinstance(toolbox.backend, Sas)):
+        return
+    own = toolbox.backend.environment if isinstance(toolbox.backend, Sas) else {}
+    text = {**os.environ, **own, **toolbox.environment}.get("SAS_CCFPATH", "")
+    if not any(Path(one).is_dir() for one in text.split(":") if one):
+        raise MissingFileError(
+            f"SAS_CCFPATH: found {text or 'nothing'}, expected the folder of the current calibration files "
+            "(CCF) of XMM-Newton: fetch them as the installation of SAS says, and export SAS_CCFPATH"
+        )
 
 
 def _odf_names(work: Work, name: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from batx.count_images import in_region
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.heasoft import Result
 from batx.imaging_telescopes import sky_of
@@ -41,10 +42,18 @@ def regions(work: Work) -> dict[str, Any]:
 
     def one(key: str, path: Path) -> list[float]:
         both = save_regions(work, key, SOURCE_RADIUS, BACKGROUND_RADII)
-        sky = sky_of(open_dataset(path))
+        events = open_dataset(path)
+        sky = sky_of(events)
         for kind, shapes in zip(("source", "background"), both, strict=True):
-            text = region_text(in_pixels(shapes, sky))
-            work.output(f"regions/{key}_{kind}_physical.reg").write_text(text, encoding="utf-8")
+            physical = in_pixels(shapes, sky)
+            work.output(f"regions/{key}_{kind}_physical.reg").write_text(
+                region_text(physical), encoding="utf-8"
+            )
+            if not in_region(events, physical).any():
+                raise EmptySelectionError(
+                    f"the {kind} region has no events: it lies off the CCDs of this exposure, or its place "
+                    f"is wrong; see {key} in figures/epochs.png, and give another region"
+                )
         return [float(value) for value in in_pixels(target, sky)[0].values[:2]]
 
     return {"middles": each(work, lists_of(work, "spectrum"), one)}
@@ -67,7 +76,7 @@ def _core(work: Work, key: str) -> float:
         return 0.0
     if key not in facts["radii"]:
         raise EmptySelectionError(
-            f"{key}: whether there is pile-up is not known (see the notes of the step pileup); with "
+            "whether there is pile-up is not known (see the notes of the step pileup); with "
             "pileup_rule='none' it is not asked"
         )
     return float(facts["radii"][key])

@@ -21,7 +21,9 @@ import batx
 from batx.errors import FileFormatError, MissingFileError, ValueRangeError, WriteError
 from batx.heasoft import Sas
 from batx.io.write_links import write_links
+from batx.pipelines.missions.xmm_products import _without_core
 from batx.pipelines.xmm_pipeline import xmm
+from batx.regions import Region
 
 OBS = ("0693760101", "0693760201")
 #: arcsec outside which the source of each is not piled up
@@ -130,7 +132,8 @@ if yes "$withfilteredset"; then
 elif yes "$withrateset"; then
   case "$expression" in
     *10000:12000*|*"PI>10000"*) cp "$data/flares.lc" "$rateset" ;;
-    *annulus*|*circle*) echo "$expression" >> "$data/bands"; cp "$data/rate.lc" "$rateset" ;;
+    *annulus*|*circle*) echo "$expression" >> "$data/bands"
+      echo "$withtimeranges $timemin $timemax" >> "$data/times"; cp "$data/rate.lc" "$rateset" ;;
     *) exit 5 ;;
   esac
 else
@@ -400,6 +403,9 @@ def test_end_to_end(observed, tmp_path):
         assert curve.sizes["energy"] == 3
         np.testing.assert_allclose(curve.energy_bnds.values[:, 0], energies[:-1])
         selected = (data / obs_id / "bands").read_text().splitlines()
+        start = 4.5e8 + OBS.index(obs_id) * 40 * 86400.0
+        times = {tuple(line.split()) for line in (data / obs_id / "times").read_text().splitlines()}
+        assert times == {("yes", str(start), str(start + 9000.0))}  # of source, background and all bands
         assert len(selected) == 6 and set((data / obs_id / "corrections").read_text().split()) <= {
             "no",
             "false",
@@ -431,6 +437,64 @@ def test_end_to_end(observed, tmp_path):
         f"lightcurve_{keys[0]}",
         f"flares_{keys[0]}",
     } <= pictures
+
+
+def test_a_source_off_the_ccds_and_calibration_that_is_not_there(observed, tmp_path, monkeypatch):
+    observations, _, backend = observed
+    out = {"output": tmp_path / "out", "thresholds": {}, "bands": (0.3, 2, 10)}
+    found = {
+        status.name: status for status in xmm(observations[:1], RA, DEC + 0.4, backend=backend, **out).run()
+    }
+    assert found["regions"].state == "failed" and "source region has no events" in found["regions"].reason
+    assert found["figures"].state == "done"  # to see where the region lies
+    assert (tmp_path / "out/figures/epochs.png").is_file()
+    monkeypatch.delenv("SAS_CCFPATH", raising=False)
+    bare = xmm(observations[:1], RA, DEC, backend=Sas(backend.place), output=tmp_path / "bare")
+    assert "SAS_CCFPATH: found nothing" in bare.run("calibrate")[-1].reason
+
+
+def test_exposures_of_a_name_and_in_other_modes(observed, tmp_path):
+    """Modes that only the primary header states; a name that there is no file of; data files of a name."""
+    _, data, backend = observed
+    obs_id = "0693760901"
+    place, odf = data / obs_id, tmp_path / obs_id
+    place.mkdir()
+    odf.mkdir()
+    for name in ("PNS00301IME", "PNU00201TIE", "M1S00101IME"):
+        (odf / f"1234_{obs_id}_{name}.FIT").write_bytes(b"data")
+    for name, mode, kind in (("S003", "IMAGING", "Imaging"), ("U002", "TIMING", "Timing")):
+        path = place / f"1234_{obs_id}_EPN_{name}_{kind}Evts.ds"
+        shutil.copyfile(data / OBS[0] / f"1234_{OBS[0]}_EPN_S003_ImagingEvts.ds", path)
+        with fits.open(path, mode="update") as hdus:
+            for key in ("EXPIDSTR", "DATAMODE", "SUBMODE"):
+                hdus["EVENTS"].header.remove(key, ignore_missing=True)
+            hdus[0].header.update({"EXPIDSTR": name, "DATAMODE": mode, "SUBMODE": "A"})
+    given = {"output": tmp_path / "out", "backend": backend}
+    found = xmm(odf, RA, DEC, **given).run("exposures")[-1]
+    assert "used S003 (A, Medium, 8100 s), not U002" in found.notes[0]
+    xmm(odf, RA, DEC, exposures=["S003"], **given).run("exposures")
+    assert (place / "chosen").read_text().split() == ["PNS003"]
+    none = {status.name: status for status in xmm(odf, RA, DEC, exposures=["U099"], **given).run("exposures")}
+    assert "U002 (A, Medium, 8100 s), expected some of U099" in none["events"].reason
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        (Region("circle", (50, 60, 600), "physical"), [("annulus", (50, 60, 70, 600))]),
+        (Region("annulus", (50, 60, 90, 600), "physical"), [("annulus", (50, 60, 90, 600))]),
+        (Region("ellipse", (50, 60, 90, 99, 0), "physical"), [("ellipse", None), ("circle", (7, 8, 70))]),
+    ],
+)
+def test_cores_that_are_cut_out(source, made):
+    """3.5 arcsec are 70 pixels; of what is not round the core is that of the target."""
+    found = _without_core([source], 3.5, (7.0, 8.0))
+    for one, (shape, values) in zip(found, made, strict=True):
+        assert one.shape == shape and (values is None or one.values == values)
+    assert len(found) == 1 or (found[0].include and not found[1].include)
+    if source.shape == "circle":
+        with pytest.raises(ValueRangeError, match="all of the source region"):
+            _without_core([source], 30.0, (7.0, 8.0))
 
 
 def test_from_the_archive_with_channels_for_bands(observed, tmp_path):

@@ -279,7 +279,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "figures",
             light.figures,
             needs=["flares"],
-            uses=["regions", "pileup", "images", "summary", "curves"],
+            uses=["regions", "pileup", "images", "group", "curves"],
             options=["t0", "min_exposure", "ra", "dec"],
         ),
     ]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from batx.channel_groups import channel_bins
@@ -33,6 +32,7 @@ from batx.plots.page import save
 from batx.regions import Region, circle
 from batx.responses import response_of
 from batx.schema import build
+from batx.spectrum_sums import spectrum_table
 
 __all__ = ["Curves", "bands", "figures", "images"]
 
@@ -260,7 +260,7 @@ def figures(work: Work) -> dict[str, Any]:
     for page, first in enumerate(range(0, len(shown), _A_PAGE), 1):
         name = "epochs" if page == 1 else f"epochs_{page}"
         pictures[name] = partial(_epochs, work, name, shown[first : first + _A_PAGE])
-    if work.before["summary"].state == "done":
+    if work.before["group"].state == "done":
         pictures["selection"] = partial(_selection, work)
     for path in work.paths("curves", "lightcurves/*.nc"):
         pictures[f"lightcurve_{path.stem}"] = partial(_curve, work, path)
@@ -270,7 +270,7 @@ def figures(work: Work) -> dict[str, Any]:
 
 
 def _epochs(work: Work, name: str, paths: list[Path]) -> None:
-    first = header_row(work.paths("images", "images/*.img")[0])["start_mjd"]
+    first = min(header_row(path)["start_mjd"] for path in work.paths("images", "images/*.img"))
     save(
         [open_dataset(path) for path in paths],
         work.output(f"figures/{name}.png"),
@@ -291,9 +291,11 @@ def _drawn_regions(work: Work, key: str) -> list[list[Region]]:
 
 
 def _selection(work: Work) -> None:
-    table = pd.read_csv(work.path("summary", "summary.csv"), dtype={"obs_id": str})
+    """Draw the exposure of each observation, of the camera with the longest one, used or not."""
+    table = spectrum_table(work.paths("group", "spectra/*.pi"))
+    table = table.sort_values("exposure").drop_duplicates("obs_id", keep="last").sort_values("start_mjd")
     save(
-        table,
+        table.reset_index(drop=True),
         work.output("figures/selection.png"),
         draw=plot_selection,
         t0=work.options["t0"],
@@ -323,7 +325,7 @@ def _flares(work: Work, path: Path) -> None:
             )
         draw_spans(panel, flares - float(curve["time_bnds"][0, 0]), label="left out", color="#F7DFCB")
         panel.set_ylim(top=1.3 * max(panel.get_ylim()[1], *map(float, limits), 0.0))
-        panel.legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
+        panel.legend(loc="upper left", fontsize=8, framealpha=0.9, edgecolor="none", ncols=2)
 
     save(curve, work.output(f"figures/flares_{path.stem}.png"), draw=draw)
 

@@ -74,7 +74,8 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
         sas,
         "odfingest",
         elements("odfdir directory", "outdir directory ."),
-        'id=$(ls "$odfdir" | head -1 | cut -d_ -f2); echo "OBS $id" > "1234_${id}_SCX00000SUM.SAS"\n',
+        'id=$(ls "$odfdir" | head -1 | cut -d_ -f2)\n'
+        'printf "PATH $odfdir/\\nOBS $id\\n" > "1234_${id}_SCX00000SUM.SAS"\n',
     )
     chain = elements("runbackground bool no", "withinstexpids bool no", "instexpids string")
     take = 'echo "$instexpids" >> "$data/chosen"; cp "$data"/*{}* .\n'
@@ -380,6 +381,10 @@ def test_end_to_end(observed, tmp_path):
         "used S003 (PrimeFullWindow, Medium, 8100 s), not S005 (PrimeFullWindow, CalClosed, 81000 s)"
     )
     assert "merged S003, U002" in merged
+    for obs_id in OBS:
+        (summary,) = (tmp_path / f"out/calibration/{obs_id}").glob("*SUM.SAS")
+        odf = tmp_path / "out" / found["unpack"].facts["folders"][obs_id]
+        assert summary.read_text().startswith(f"PATH {odf}/\n") and odf.is_dir()
     lost = {key: found["flares"].facts["lists"][key]["thresholds"]["0.4"]["lost"] for key in keys}
     assert lost == dict.fromkeys(keys, 2000.0)
     assert found["pileup"].facts["radii"] == {f"{obs_id}_pn": core for obs_id, core in CORE.items()}

@@ -32,6 +32,7 @@ from batx.plots.page import save
 from batx.regions import Region, circle
 from batx.responses import response_of
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.spectrum_sums import spectrum_table
 
 __all__ = ["Curves", "bands", "figures", "images"]
@@ -205,9 +206,7 @@ def _together(curves: list[xr.Dataset], edges: list[tuple[float, float]]) -> xr.
         "exposure": curves[0]["exposure"].values[first],
         "fracexp": curves[0]["fracexp"].values[first],
     }
-    kept = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale")
-    attrs = {name: curves[0].attrs[name] for name in kept if name in curves[0].attrs}
-    attrs |= {
+    attrs = kept_attrs(curves[0].attrs, *ORIGIN) | {
         "statistic": "gaussian",
         "weighting": "none",
         "history": f"batx: {len(curves)} bands of epiclccorr",

@@ -419,7 +419,7 @@ def test_end_to_end(observed, tmp_path):
         shape = "annulus" if CORE[obs_id] else "circle"
         assert sum(f"IN {shape}({21500.5:g}" in line for line in selected) == (3 if CORE[obs_id] == 0 else 6)
     table = pd.read_csv(tmp_path / "out/summary.csv")
-    assert len(table) == 2 and np.isfinite(table["start_mjd"]).all()
+    assert table["instrument"].tolist() == ["EPN", "EPN"] and np.isfinite(table["start_mjd"]).all()
     for order in (1, 2):
         total = batx.open_dataset(tmp_path / f"out/rgs/rgs_order{order}.pha").attrs
         links = tuple(total[name] for name in ("backfile", "respfile", "ancrfile"))
@@ -603,6 +603,8 @@ def test_arguments_that_make_no_sense(tmp_path):
             xmm("0693760101", RA, DEC, output=tmp_path, **options)
     with pytest.raises(ValueRangeError):
         xmm([], RA, DEC, output=tmp_path)
+    with pytest.raises(ValueRangeError, match="use another folder"):  # not after hours of epproc
+        xmm("0693760101", RA, DEC, output=tmp_path / "a b")
 
 
 def test_links_of_spectra(tmp_path):

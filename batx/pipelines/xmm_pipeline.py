@@ -19,6 +19,7 @@ from batx.pipelines.missions import xmm_curves as light
 from batx.pipelines.missions import xmm_events as early
 from batx.pipelines.missions import xmm_products as late
 from batx.pipelines.missions.places import regions_given, settled
+from batx.pipelines.missions.sas import plain_path
 from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["MIRRORS", "xmm"]
@@ -137,7 +138,8 @@ def xmm(
     Raises
     ------
     ValueRangeError
-        If an argument is out of range, or there are no observations.
+        If an argument is out of range, there are no observations, or the path of `output` has letters that
+        SAS cannot take in an expression.
 
     Examples
     --------
@@ -156,6 +158,7 @@ def xmm(
         raise ValueRangeError(
             f"largest_core: found {largest_core}, expected at least {SMALLEST_CORE:g} arcsec"
         )
+    plain_path(Path(output).expanduser().absolute())
     options = settled("xmm", given)
     urls = [mirrors] if isinstance(mirrors, str) else list(mirrors)
     return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout), urls), Path(output), options)

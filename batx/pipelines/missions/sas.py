@@ -20,6 +20,7 @@ __all__ = [
     "in_time",
     "named_exposures",
     "pi_range",
+    "plain_path",
     "shape_expression",
     "source_position",
     "time_range",
@@ -165,12 +166,29 @@ def in_time(path: Path) -> str:
     ValueRangeError
         If the name of the file would be read as something else.
     """
+    return f"gti({plain_path(path)},TIME)"
+
+
+def plain_path(path: Path) -> str:
+    """Return a path if an expression of SAS can hold it.
+
+    Raises
+    ------
+    ValueRangeError
+        If it has a letter that is read as something else.
+
+    Examples
+    --------
+    >>> plain_path(Path("/data/good.gti"))
+    '/data/good.gti'
+    """
     text = str(path)
-    if any(letter in text for letter in "(),' \"&|"):
+    if found := {letter for letter in text if letter in "(),' \"&|:#[]{}!<>*?;\\$"}:
         raise ValueRangeError(
-            f"found the path {text!r}, which an expression of SAS cannot hold; use another folder"
+            f"found {' '.join(map(repr, sorted(found)))} in the path {text}, which an expression of SAS "
+            "cannot hold; use another folder"
         )
-    return f"gti({text},TIME)"
+    return text
 
 
 def expression(*parts: str) -> str:

@@ -528,6 +528,8 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
     assert records and not any("secret" in path.read_text() for path in records)
     assert found["pileup"].notes == ("pile-up was not looked for",)
     assert found["bands"].facts["edges"] == [500, 1000, 5000]
+    bounds = batx.open_dataset(tmp_path / f"out/spectra/{obs_id}_pn.rmf").energy_bnds.values
+    np.testing.assert_allclose(found["bands"].facts["energies"], bounds[[100, 200, 1000], 0], atol=1e-4)
     lists = found["flares"].facts["lists"][f"{obs_id}_pn"]["lists"]
     assert lists["curve"] == f"events/{obs_id}_pn_all.evt"
     assert lists["spectrum"] == f"events/{obs_id}_pn_0.4.evt"

@@ -89,7 +89,8 @@ def xmm(
     exposures
         Names of exposures (``"S003"``, ``"U002"``) to choose from; all if empty.
     chain
-        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`.
+        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`, or for each exposure of
+        pn in an imaging mode.
     merge
         Whether exposures in the mode and filter of the longest one are merged with it.
     min_exposure

@@ -17,6 +17,7 @@ __all__ = [
     "choose_exposures",
     "expression",
     "flag_of",
+    "imaging_exposures",
     "in_time",
     "named_exposures",
     "pi_range",
@@ -223,6 +224,18 @@ def named_exposures(files: Iterable[str], camera: str, wanted: Sequence[str]) ->
     heads = ("PN",) if camera == "pn" else ("M1", "M2")
     there = {name.split("_")[2][:6].upper() for name in files if name.count("_") >= 2}
     return " ".join(head + one for head in heads for one in wanted if head + one in there)
+
+
+def imaging_exposures(files: Iterable[str]) -> list[str]:
+    """Return the exposures of pn in an imaging mode that there are data files of.
+
+    Examples
+    --------
+    >>> imaging_exposures(["2277_0693760101_PNS00301IME.FIT", "2277_0693760101_PNU00204TIE.FIT"])
+    ['S003']
+    """
+    parts = [name.split("_")[2].upper() for name in files if name.count("_") >= 2]
+    return sorted({part[2:6] for part in parts if part.startswith("PN") and part[8:11] == "IME"})
 
 
 def choose_exposures(

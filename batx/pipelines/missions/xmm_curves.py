@@ -13,7 +13,13 @@ import xarray as xr
 
 from batx.channel_groups import channel_bins
 from batx.count_images import count_image
-from batx.errors import EmptySelectionError, MissingVariableError
+from batx.errors import (
+    EmptySelectionError,
+    MissingFileError,
+    MissingKeywordError,
+    MissingVariableError,
+    ValueRangeError,
+)
 from batx.intervals import gti_complement, gti_intersection
 from batx.io.open import open_dataset
 from batx.io.store import to_netcdf
@@ -48,15 +54,18 @@ def bands(work: Work) -> dict[str, Any]:
 
     Edges are given in keV (then PI is in eV, as in the threads of SAS) or in channels, or made from the mean
     spectrum of all observations (with equal counts, equal or logarithmic steps): then they are edges of
-    channels, and the energies of these are those of the response.
+    channels. Energies of channels are those of the response.
     """
     options = work.options
     given = options["bands"]
-    if not isinstance(given, Mapping):
-        edges = _pi_edges(given, options["bands_by"])
-        return {"edges": edges, "energies": [edge / 1000.0 for edge in edges], "from": "given"}
+    of_axis = given.get("axis", "energy") if isinstance(given, Mapping) else options["bands_by"]
+    if not isinstance(given, Mapping) and of_axis == "energy":
+        return {"edges": _pi_edges(given, 1000.0), "energies": list(given), "from": "given"}
     spectra = _of_one_camera(work)
-    of_axis = given.get("axis", "energy")
+    if not isinstance(given, Mapping):
+        return _ranges(work, spectra, given) | {"from": "given"}
+    if not spectra:
+        raise EmptySelectionError("bands: there are no spectra to take the bands from")
     if of_axis == "energy":
         spectra = [_with_energies(one) for one in spectra]
     limits = given.get("limits") or options["energy"]
@@ -71,20 +80,26 @@ def bands(work: Work) -> dict[str, Any]:
         min_channels=int(given.get("min_channels", 1)),
     )
     channels = _channels_at(spectra[0], found) if of_axis == "energy" else found
-    edges = _pi_edges(channels, "channel")
-    energies = found if of_axis == "energy" else [edge / 1000.0 for edge in edges]
-    return {
-        "edges": edges,
-        "energies": [round(float(energy), 4) for energy in energies],
-        "from": f"mean of {len(spectra)} spectra",
-    }
+    return _ranges(work, spectra, channels) | {"from": f"mean of {len(spectra)} spectra"}
+
+
+def _ranges(work: Work, spectra: list[xr.Dataset], channels: Any) -> dict[str, Any]:
+    """Return edges in PI and in keV of bands whose edges are channels."""
+    edges = _pi_edges(channels, float(_CHANNEL))
+    try:
+        bounds = _bounds(_with_energies(spectra[0]))
+    except (IndexError, MissingFileError, MissingKeywordError):
+        work.notes.append("bands: without a response channels are taken for 5 eV each")
+        return {"edges": edges, "energies": [edge / 1000.0 for edge in edges]}
+    numbers = np.asarray(channels, np.int64) - int(spectra[0]["channel"][0])
+    if numbers.min() < 0 or numbers.max() >= len(bounds):
+        raise ValueRangeError(f"bands: found channels {list(channels)}, expected some of {len(bounds)}")
+    return {"edges": edges, "energies": [round(float(energy), 4) for energy in bounds[numbers]]}
 
 
 def _of_one_camera(work: Work) -> list[xr.Dataset]:
     """Return the spectra of pn, or of MOS if there are none: those of both have different channels."""
     paths = work.paths("group", "spectra/*.pi")
-    if not paths:
-        raise EmptySelectionError("bands: there are no spectra to take the bands from")
     chosen = [path for path in paths if path.stem.endswith("_pn")] or paths
     if len(chosen) < len(paths):
         work.notes.append("bands: from the spectra of pn; MOS has light curves in the same bands")
@@ -98,17 +113,21 @@ def _with_energies(spectrum: xr.Dataset) -> xr.Dataset:
     )
 
 
+def _bounds(spectrum: xr.Dataset) -> np.ndarray:
+    """Return the energies at which channels begin, and the last one ends."""
+    bounds = spectrum["energy_bnds"].values
+    return np.append(bounds[:, 0], bounds[-1, 1])
+
+
 def _channels_at(spectrum: xr.Dataset, energies: np.ndarray) -> np.ndarray:
     """Return the channels that begin at energies; the one behind the last for where that ends."""
-    bounds, channels = spectrum["energy_bnds"].values, spectrum["channel"].values
-    edges = np.append(bounds[:, 0], bounds[-1, 1])
-    nearest = np.abs(edges - np.asarray(energies)[:, None]).argmin(axis=1)
+    channels = spectrum["channel"].values
+    nearest = np.abs(_bounds(spectrum) - np.asarray(energies)[:, None]).argmin(axis=1)
     return np.append(channels, channels[-1] + 1)[nearest]
 
 
-def _pi_edges(edges: Any, axis: str) -> list[int]:
-    """Return edges in PI (eV) from edges in keV or in channels of the spectra."""
-    factor = 1000.0 if axis == "energy" else float(_CHANNEL)
+def _pi_edges(edges: Any, factor: float) -> list[int]:
+    """Return edges in PI (eV) from edges in units of `factor` eV."""
     return [round(float(edge) * factor) for edge in edges]
 
 
@@ -225,7 +244,7 @@ def _rates(curve: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def images(work: Work) -> dict[str, Any]:
     """Make the image of each event list around the source, of X-rays only, in pixels of 4 arcsec."""
-    low, high = _pi_edges(work.options["energy"], "energy")
+    low, high = _pi_edges(work.options["energy"], 1000.0)
     center = work.options["ra"], work.options["dec"]
 
     def one(key: str, path: Path) -> str:

@@ -350,7 +350,8 @@ def _chains(
     if camera != "pn" or chain == "epproc":
         named = sas.named_exposures(files, camera, wanted)
         return [(_CHAINS[camera], {"withinstexpids": True, "instexpids": named} if named else {})]
-    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in wanted] or [
+    several = wanted or sas.imaging_exposures(files)
+    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in several] or [
         ("epchain", {})
     ]
 

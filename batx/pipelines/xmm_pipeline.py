@@ -227,6 +227,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             events.events,
             needs=["unpack", "calibrate"],
             options=["cameras", "exposures", "chain"],
+            revision=2,
         ),
         Step(
             "exposures",
@@ -241,6 +242,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             events.flares,
             needs=["calibrate", "exposures"],
             options=["thresholds", "flare_dt"],
+            revision=2,
         ),
         Step(
             "regions",
@@ -249,8 +251,16 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             needs=["flares"],
             options=_REGIONS,
             outside=regions_given,
+            revision=2,
         ),
-        Step("pileup", "pile-up", products.pileup, needs=["calibrate", "flares", "regions"], options=piled),
+        Step(
+            "pileup",
+            "pile-up",
+            products.pileup,
+            needs=["calibrate", "flares", "regions"],
+            options=piled,
+            revision=2,
+        ),
         Step(
             "spectra",
             "spectra and responses",
@@ -268,6 +278,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             needs=["unpack"],
             uses=["group"],
             options=["bands", "bands_by", "energy"],
+            revision=2,
         ),
         Step(
             "curves",
@@ -275,9 +286,17 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             curves.curves,
             needs=["calibrate", "flares", "regions", "pileup", "bands"],
             options=["dt", "corrections", "ra", "dec"],
+            revision=2,
         ),
-        Step("rgs", "spectra of RGS", products.rgs, needs=["calibrate"], options=["rgs", "ra", "dec"]),
-        Step("images", "images", light.images, needs=["flares"], options=["energy", "ra", "dec"]),
+        Step(
+            "rgs",
+            "spectra of RGS",
+            products.rgs,
+            needs=["calibrate"],
+            options=["rgs", "ra", "dec"],
+            revision=2,
+        ),
+        Step("images", "images", light.images, needs=["flares"], options=["energy", "ra", "dec"], revision=2),
         Step(
             "figures",
             "figures",
@@ -285,5 +304,6 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             needs=["flares"],
             uses=["regions", "pileup", "images", "group", "curves"],
             options=["t0", "min_exposure", "ra", "dec"],
+            revision=2,
         ),
     ]

@@ -23,6 +23,7 @@ from batx.heasoft import Sas
 from batx.io.write_links import write_links
 from batx.pipelines.missions.xmm_products import _without_core
 from batx.pipelines.xmm_pipeline import xmm
+from batx.plots.timeaxis import time_axis
 from batx.regions import Region
 
 OBS = ("0693760101", "0693760201")
@@ -387,6 +388,8 @@ def test_end_to_end(observed, tmp_path):
         assert summary.read_text().startswith(f"PATH {odf}/\n") and odf.is_dir()
     lost = {key: found["flares"].facts["lists"][key]["thresholds"]["0.4"]["lost"] for key in keys}
     assert lost == dict.fromkeys(keys, 2000.0)
+    kept = found["flares"].facts["lists"][keys[1]]["thresholds"]["0.4"]["kept"]
+    assert kept == pytest.approx(9000 - 2000 - 900)  # less what was never good time
     assert found["pileup"].facts["radii"] == {f"{obs_id}_pn": core for obs_id, core in CORE.items()}
     tried = pd.read_csv(tmp_path / "out/pileup.csv")
     assert tried[tried.name == keys[0]].radius.tolist() == [0.0, 3.0, 3.5]
@@ -607,6 +610,13 @@ def test_arguments_that_make_no_sense(tmp_path):
         xmm([], RA, DEC, output=tmp_path)
     with pytest.raises(ValueRangeError, match="use another folder"):  # not after hours of epproc
         xmm("0693760101", RA, DEC, output=tmp_path / "a b")
+
+
+def test_utc_on_time_axes():
+    """XMM-Newton's times are TT since MJD 50814; those of Swift need the UTCF."""
+    curve = batx.build("gti", {"start": [4.5e8], "stop": [4.6e8]}, MJDREF | {"telescope": "XMM"})
+    assert "[2012-04-05 07:58:53.816 UTC, MET 450000000.000]" in time_axis(curve, 4.5e8).label
+    assert "UTC" not in time_axis(curve.assign_attrs(telescope="SWIFT"), 4.5e8).label
 
 
 def test_links_of_spectra(tmp_path):

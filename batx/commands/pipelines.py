@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "run_options", "run_pipeline"]
 
+#: of a step that are shown
+_NOTES = 8
 _STYLES = {"done": "green", "skipped": "yellow", "failed": "red", "blocked": "red", "to do": "cyan"}
 
 run_options = together(
@@ -96,10 +98,9 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                 if one.reason.startswith("needs "):  # the step that is needed has said why
                     described = f"{one.state}: {one.reason.partition(':')[0]}"
                 text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
-                made = [(text, _STYLES.get(one.state, ""))]
-                made += [(f"{'':<14}note: {note}", "") for note in one.notes]
-                lines.extend(made)
-                for line in [] if live else made:
+                new = [(text, _STYLES.get(one.state, "")), *((line, "yellow") for line in _notes(one))]
+                lines.extend(new)
+                for line in new if not live else []:
                     say(*line)
             begin = perf_counter()
 
@@ -109,6 +110,13 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
     failed = [one.name for one in found if one.state == "failed"]
     if failed:
         raise BatxError(f"not done: {', '.join(failed)}; the reasons are above, and in the results")
+
+
+def _notes(one: Status) -> list[str]:
+    """Return the notes of a step, a line each; of many the first and how many more there are."""
+    shown = [f"{'':<14}{' '.join(note.split())}" for note in one.notes[:_NOTES]]
+    more = len(one.notes) - len(shown)
+    return shown + ([f"{'':<14}and {more} more notes"] if more else [])
 
 
 def _described(one: Status) -> str:

@@ -244,7 +244,6 @@ def _rates(curve: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def images(work: Work) -> dict[str, Any]:
     """Make the image of each event list around the source, of X-rays only, in pixels of 4 arcsec."""
-    low, high = _pi_edges(work.options["energy"], 1000.0)
     center = work.options["ra"], work.options["dec"]
 
     def one(key: str, path: Path) -> str:
@@ -257,7 +256,7 @@ def images(work: Work) -> dict[str, Any]:
         image = count_image(
             events.isel(event=patterns),
             bin=80,
-            channels=(low, high - 1),
+            energy=work.options["energy"],
             center=center,
             size=150,
             tstart=events.attrs["tstart"],

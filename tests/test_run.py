@@ -495,7 +495,7 @@ def no_events(folder: Path) -> None:
         (lambda f: remove(f, "auxil/*"), {}, "weights", "weights", "failed", "no attitude"),
         (lambda f: remove(f, "caldb/aper*"), {}, "weights", "weights", "failed", "no coded mask"),
         (lambda f: header(f, RA_OBJ=None), {}, "weights", "weights", "skipped", "no position"),
-        (lambda _: None, {"blind": True}, "spectra", "spectra", "skipped", "no position"),
+        (lambda _: None, {"position": "blind"}, "spectra", "spectra", "skipped", "no position"),
         (lambda f: header(f, TRIGTIME=None), {}, "intervals", "intervals", "skipped", "no trigger time"),
         (lambda _: None, {"ra": 345.0, "dec": -22.0}, "weights", "weights", "failed", "outside the coded"),
         (lambda _: None, {"trigger": START + 9e4}, "calibrate", "calibrate", "failed", "within 2000 s"),
@@ -625,6 +625,79 @@ def test_a_short_trigger_gets_an_interval(copied: Path):
     assert trigger["background_start"] == pytest.approx(zero - 8.512, abs=1e-6)
 
 
+def map_of_trigger(folder: Path, **times: int) -> None:
+    """A scaled map as it is sent: the times of its intervals are in the second table."""
+    parts = [
+        f"m{end}{span}{part}" for span in ("Fore", "Back") for end in ("Start", "End") for part in _PARTS
+    ]
+    columns = [
+        fits.Column(name, "1J" if name.endswith("Sec") else "1I", array=[times.get(name, 0)])
+        for name in parts
+    ]
+    tables = [fits.BinTableHDU.from_columns([fits.Column("X", "J", array=[1])], name="OTHER")]
+    tables += [fits.BinTableHDU.from_columns(columns, name="MAP")]
+    fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(folder / "tdrss" / "sw00044444000msbsm_rw.fits")
+
+
+def test_the_interval_of_a_short_trigger_is_that_of_its_scaled_map(copied: Path):
+    zero = START + TRIGGER
+    said = {"TRIGTIME": zero, "TRIGSATF": 10003, "FOREEXPO": 0.512}
+    message(copied, "msbal", **said, BACKSTRT=zero - 30, BACKSTOP=zero)
+    second = int(zero)
+    map_of_trigger(
+        copied,
+        mStartForeSec=second,
+        mStartForeSubsec=4000,
+        mEndForeSec=second,
+        mEndForeSubsec=40000 - 65536,  # 16 bits without sign, read with one
+        mStartBackSec=second - 24,
+        mEndBackSec=second - 1,
+        mEndBackSubsec=25000,
+    )
+    (found,) = events(copied, copied.parent / "out").run("fetch")
+    trigger = found.facts["trigger"]
+    times = [trigger[name] - zero for name in ("start", "stop", "background_start", "background_stop")]
+    assert times == pytest.approx([0.08, 0.8, -24.0, -0.5], abs=1e-6)
+    assert trigger["time"] == zero and "that of the scaled map sw00044444000msbsm" in " ".join(found.notes)
+
+
+def test_the_trigger_that_is_given_comes_before_the_repair(copied: Path):
+    zero = START + TRIGGER
+    message(copied, "msbal", TRIGTIME=zero, TRIGSATF=10003, FOREEXPO=0.512)
+    (found,) = events(copied, copied.parent / "out", trigger=zero - 0.1).run("fetch")
+    trigger = found.facts["trigger"]
+    assert trigger["time"] == trigger["start"] == zero - 0.1
+    assert trigger["stop"] == pytest.approx(zero + 0.832, abs=1e-6)
+
+
+def test_whose_position_it_is(copied: Path):
+    def position(**options: Any) -> dict[str, Any] | str:
+        (found,) = events(copied, copied.parent / "out", **options).run("fetch")
+        return found.facts["position"] if found.state == "done" else found.reason
+
+    header = {"ra": RA, "dec": DEC, "from": "header of the events"}
+    assert position() == position(position="header") == header
+    message(copied, "msxce", XRA_OBJ=165.02, XDEC_OBJ=24.02)
+    message(copied, "msxno", XRA_OBJ=0.0, XDEC_OBJ=0.0)
+    xrt = {"ra": 165.02, "dec": 24.02, "from": "message sw00044444000msxce_rw.fit"}
+    assert position() == position(position="xrt") == xrt
+    refused = position(position="bat")
+    assert "BRA_OBJ" in refused and "positions of: xrt, header" in refused
+    message(copied, "msbal", BRA_OBJ=170.0, BDEC_OBJ=25.0, TRIGTIME=START + TRIGGER)
+    message(copied, "msbce", BRA_OBJ=165.1, TRIGTIME="UNKNOWN")
+    assert position() == position(position="bat")
+    assert position()["from"] == "message sw00044444000msbal_rw.fit"
+    assert position(position="xrt") == xrt and position(position="header") == header
+    assert position(position="blind") == {}
+
+
+def test_texts_in_place_of_numbers_are_told(copied: Path):
+    message(copied, "msbal", TRIGTIME="UNKNOWN", TRIGSATF=10003)
+    (found,) = events(copied, copied.parent / "out").run("fetch")
+    assert found.facts["trigger"]["time"] == START + TRIGGER
+    assert "TRIGTIME is 'UNKNOWN'" in found.notes[0] and "give foreground=" in found.notes[1]
+
+
 def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path):
     (path,) = (copied / "bat" / "hk").glob("*bdecb*")
     with fits.open(path) as hdus:
@@ -653,6 +726,8 @@ def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path)
         ({"ra": 10.0}, "both or neither"),
         ({"ra": 10.0, "dec": 95.0}, "expected degrees"),
         ({"trigger": "yesterday"}, "date"),
+        ({"position": "uvot"}, "bat, xrt, header, blind"),
+        ({"position": "blind", "ra": 10.0, "dec": 5.0}, "expected one of them"),
         ({"foreground": (5, 1)}, "start and stop"),
         ({"snr": float("nan")}, "positive"),
         ({"compat": "x"}, "heasoft"),

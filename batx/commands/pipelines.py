@@ -31,7 +31,11 @@ run_options = together(
 @click.argument("source")
 @click.option("--ra", type=float, help="Right ascension of the burst, degrees (ICRS).")
 @click.option("--dec", type=float, help="Declination of the burst, degrees (ICRS).")
-@click.option("--blind", is_flag=True, help="Images only, for no position.")
+@click.option(
+    "--position",
+    type=click.Choice(["bat", "xrt", "header", "blind"]),
+    help="Whose position without --ra and --dec; blind: none, images only.  [default: the first there is]",
+)
 @click.option("--trigger", type=Number(), help="Trigger time: MET s or a UTC date.")
 @click.option("--foreground", type=(float, float), help="Start and stop of the burst, s from the trigger.")
 @click.option("--background", type=(float, float), help="Start and stop of the background before it.")

@@ -16,6 +16,7 @@ from batx.archive.swift_tools import trigger_id
 from batx.errors import MissingFileError, ValueRangeError
 from batx.met import met_to_utc, to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
+from batx.pipelines.bursts.triggers import POSITIONS
 from batx.pipelines.frame import Pipeline, Step
 from batx.reduction import compat_of
 from batx.transfer import data_directory
@@ -126,7 +127,7 @@ def events(
     *,
     ra: float | None = None,
     dec: float | None = None,
-    blind: bool = False,
+    position: str | None = None,
     trigger: Any = None,
     foreground: Sequence[Any] | None = None,
     background: Sequence[Any] | None = None,
@@ -153,9 +154,11 @@ def events(
     output
         Folder for the results, by default ``<name of the source>-results`` in the current one.
     ra, dec
-        Position of the burst, degrees (ICRS). If not given: of the messages in ``tdrss``, or of the header.
-    blind
-        Make images only, for no position.
+        Position of the burst, degrees (ICRS).
+    position
+        Whose position if `ra` and `dec` are not given: ``"bat"`` or ``"xrt"``, of the last message in
+        ``tdrss`` in which this telescope states one; ``"header"``, of the events (RA_OBJ, DEC_OBJ);
+        ``"blind"``, none, for images only. By default the first of these that there is.
     trigger
         Trigger time: MET or a date. If not given: of the messages, or of the header.
     foreground, background
@@ -214,7 +217,7 @@ def events(
     ['.batx', 'auxil', 'events']
     """
     ra, dec, snr = _number(ra, "deg", "ra"), _number(dec, "deg", "dec"), _number(snr, "", "snr")
-    _require(ra, dec, trigger, snr, compat)
+    _require(ra, dec, position, trigger, snr, compat)
     place = Path(str(source)).expanduser()
     text = trigger_id(source) if failed else f"{source:011d}" if isinstance(source, int) else str(source)
     remote = (failed or not place.exists()) and len(text) == _ID and text.isdigit()
@@ -236,7 +239,7 @@ def events(
         "failed": bool(failed),
         "ra": ra,
         "dec": dec,
-        "blind": blind,
+        "position": position,
         "trigger": _plain_time(trigger, "trigger"),
         "foreground": _pair("foreground", foreground),
         "background": _pair("background", background),
@@ -258,13 +261,19 @@ def events(
     return Pipeline("events", _steps(places), folder, options)
 
 
-def _require(ra: Any, dec: Any, trigger: Any, snr: Any, compat: Any) -> None:
+def _require(ra: Any, dec: Any, position: Any, trigger: Any, snr: Any, compat: Any) -> None:
     """Raise `ValueRangeError` if an argument makes no sense."""
     compat_of(compat)
     if (ra is None) != (dec is None):
         raise ValueRangeError("position: found one of ra and dec, expected both or neither")
     if ra is not None and not (math.isfinite(ra) and -90.0 <= dec <= 90.0):
         raise ValueRangeError(f"position: found ra={ra}, dec={dec}, expected degrees")
+    if position is not None and position not in POSITIONS:
+        raise ValueRangeError(
+            f"position: found {position!r}, expected one of {', '.join(POSITIONS)}; numbers are ra= and dec="
+        )
+    if position is not None and ra is not None:
+        raise ValueRangeError(f"position: found {position!r} and ra={ra}, expected one of them")
     if not snr > 0:
         raise ValueRangeError(f"snr: found {snr}, expected a positive number")
     if trigger is not None and not math.isfinite(_met(trigger, "trigger")):

@@ -31,10 +31,7 @@ def scaled_map(folder: Path, **times: int) -> None:
     ends = [f"m{end}{span}" for span in ("Fore", "Back") for end in ("Start", "End")]
     parts = [f"{end}{part}" for end in ends for part in ("Sec", "Subsec")]
     columns = [
-        fits.Column(
-            name, "1J" if name.endswith("eSec") or name.endswith("kSec") else "1I", array=[times.get(name, 0)]
-        )
-        for name in parts
+        fits.Column(name, "1I" if "Sub" in name else "1J", array=[times.get(name, 0)]) for name in parts
     ]
     tables = [fits.BinTableHDU.from_columns([fits.Column("X", "J", array=[1])], name="OTHER")]
     tables += [fits.BinTableHDU.from_columns(columns, name="MAP")]

@@ -225,20 +225,21 @@ def detector_plane(
 # --- weights -----------------------------------------------------------------------------------------------
 
 
-def _place(ra: Any, dec: Any, frame: str, distance: Any) -> dict[str, Any]:
+def _place(ra: Any, dec: Any, frame: str, distance: Any, origin: Any) -> dict[str, Any]:
     """Return a position as the tools read it; only one at a time."""
     from batx.positions import source_positions
 
     if frame not in _FRAMES:
         raise PositionError(f"frame: found {frame!r}, expected one of {', '.join(_FRAMES)}")
-    positions = source_positions(ra, dec, frame, distance)
+    positions = source_positions(ra, dec, frame, distance, origin)
     if positions.several:
         raise PositionError("the engine heasoft weighs for one position at a time; give one")
     if hasattr(ra, "icrs"):
         ra, dec = ra.icrs.ra.deg, ra.icrs.dec.deg
     unit = {"tangent": "1", "cartesian": "cm"}.get(frame, "deg")
     values = {"ra": number(ra, unit, "ra"), "dec": number(dec, unit, "dec")}
-    return values | {"coord_type": _FRAMES[frame], "bat_z": number(distance, "cm", "distance")}
+    near = {"bat_z": number(distance, "cm", "distance"), "origin_z": positions.origin or None}
+    return values | {"coord_type": _FRAMES[frame]} | near
 
 
 def _geometry(bench: Bench, obj: Any, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -309,6 +310,7 @@ def mask_weight(
     *,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     **options: Any,
 ) -> xr.Dataset:
     """Return the events with weights made by batmaskwtevt; arguments as for `batx.mask_weight`.
@@ -321,7 +323,7 @@ def mask_weight(
     Traceback (most recent call last):
     batx.errors...
     """
-    place = _place(ra, dec, frame, distance)
+    place = _place(ra, dec, frame, distance, origin)
     events, made, trace = _weigh(engine, "mask_weight", obj, place, options)
     weights = made["mask_weight"].values.astype(np.float32)
     if weights.shape != (events.sizes["event"],):
@@ -357,6 +359,7 @@ def ray_trace(
     *,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     **options: Any,
 ) -> xr.Dataset:
     """Return the ray trace that batmaskwtevt makes for events; arguments as for `batx.ray_trace`.
@@ -369,7 +372,7 @@ def ray_trace(
     Traceback (most recent call last):
     batx.errors...
     """
-    return _weigh(engine, "ray_trace", obj, _place(ra, dec, frame, distance), options)[2]
+    return _weigh(engine, "ray_trace", obj, _place(ra, dec, frame, distance, origin), options)[2]
 
 
 def mask_weight_image(
@@ -380,6 +383,7 @@ def mask_weight_image(
     *,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     time: Any = None,
     **options: Any,
 ) -> xr.Dataset:
@@ -392,7 +396,7 @@ def mask_weight_image(
     Traceback (most recent call last):
     batx.errors...
     """
-    place = _place(ra, dec, frame, distance)
+    place = _place(ra, dec, frame, distance, origin)
     with engine.bench("mask_weight_image") as bench:
         target, files = _geometry(bench, obj, options)
         technique = _technique(options)

@@ -157,6 +157,9 @@ def _refined(work: Work, found: xr.Dataset, position: dict[str, Any]) -> dict[st
     if not rows:
         work.notes.append("the position is not in the image of the burst")
         return {}
+    if not work.before["fetch"].facts["trigger"].get("point_source", True):
+        work.notes.append("the message says that it is no point source (POINTSRC): no refined position")
+        return {}
     row = _row(found, rows[0])
     if not row["snr"] >= _SNR:
         work.notes.append(f"the burst is at {row['snr']:.1f} sigma in its image: no refined position")

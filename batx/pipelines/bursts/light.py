@@ -166,7 +166,8 @@ def _all() -> np.ndarray:
 
 
 def sky_parts(work: Work) -> dict[str, Any]:
-    """Return attitude, mask, alignment and good detectors, as the functions of the sky want them.
+    """Return attitude, mask, alignment, good detectors and how near a source was, as functions of the sky
+    want them.
 
     Raises
     ------
@@ -184,6 +185,7 @@ def sky_parts(work: Work) -> dict[str, Any]:
         "aperture": aperture,
         "alignment": _calibration(work, "alignment", "*_teldef.fits"),
         "detector_mask": one(work, "quality", "*_qmap.fits"),
+        **work.before["fetch"].facts["near"],
     }
 
 

@@ -43,6 +43,12 @@ run_options = together(
     "--snr", type=float, default=5.0, show_default=True, help="Spectra below so many sigma get a limit."
 )
 @click.option("--compat", type=click.Choice(["heasoft"]), help="The numbers of the tools.")
+@click.option(
+    "--engine",
+    default="native",
+    show_default=True,
+    help="heasoft: by the tools of BAT where they have a counterpart; xspec: fits by XSPEC.",
+)
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Whether to draw figures.")
 @click.option("--failed", is_flag=True, help="SOURCE is the number of a failed trigger, to be put together.")
 @click.option("--data", type=NEW, help="Directory of data, for an observation id.")

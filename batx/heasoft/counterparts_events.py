@@ -423,7 +423,8 @@ def calibrate_energy(
 ) -> xr.Dataset:
     """Return the events with energies made by bateconvert; arguments as for `batx.calibrate_energy`.
 
-    What is not given is looked for by the tool in its own CALDB; the gain map must be given.
+    What is not given is looked for by the tool in its own CALDB; the gain map must be given, or be in the
+    tree of the observation.
 
     Examples
     --------
@@ -434,6 +435,8 @@ def calibrate_energy(
     batx.errors...
     """
     ev = events["events"].to_dataset() if isinstance(events, xr.DataTree) else events
+    if gain_offset is None and isinstance(events, xr.DataTree) and "gain_offset" in events:
+        gain_offset = events["gain_offset"].to_dataset()
     with engine.bench("calibrate_energy") as bench:
         options.pop("compat", None)
         bench.refuse(options)

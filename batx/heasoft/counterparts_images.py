@@ -402,6 +402,8 @@ def _catalog(found: xr.Dataset, image: xr.Dataset) -> xr.Dataset:
             # the first pixel of FITS is 1
             pixels = found[by_column[column]].values - 1
             made = made.drop_vars(by_column[column]).assign({name: ("source", pixels, {"units": "1"})})
+    if "CATNUM" in by_column:
+        made = made.assign(known=("source", made[by_column["CATNUM"]].values > 0))
     bands = [name for name in ("energy", "energy_bnds") if "energy" in flux.dims and name in image.variables]
     return made.assign_coords({name: image[name].variable for name in bands})
 

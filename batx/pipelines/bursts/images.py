@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.detector_planes import detector_plane
+from batx.engines import where_possible
 from batx.errors import BatxError
 from batx.intervals import gti_intersection
 from batx.io.write import to_fits
@@ -34,7 +35,7 @@ _STAMP = 50
 _ERR_RAD, _SNR = 4.0 / 60.0, 6.0
 
 
-def planes(work: Work) -> dict[str, Any]:
+def planes(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write the counts of the detectors before the burst, in it before the slew, and after the slew."""
     names, compat = Files.of(work), work.options["compat"]
     events = one(work, "calibrate", "*_uf.evt")
@@ -54,13 +55,15 @@ def planes(work: Work) -> dict[str, Any]:
             work.notes.append(f"no image '{name}': {why}")
             continue
         for bands, edges in BANDS.items():
-            plane = detector_plane(events, gti=times, energy=edges, detector_mask=mask, compat=compat)
+            plane = where_possible(engine, detector_plane)(
+                events, gti=times, energy=edges, detector_mask=mask, compat=compat
+            )
             to_fits(plane, work.output(names.name("dpi", f"{name}_{bands}.dpi")))
         facts[name] = {"counts": int(plane["counts"].sum()), "exposure": float(plane["exposure"])}
     return facts
 
 
-def sky_images(work: Work) -> dict[str, Any]:
+def sky_images(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write images of the sky, their coding, and cut-outs around the position."""
     names, compat, parts = Files.of(work), work.options["compat"], sky_parts(work)
     position = work.before["fetch"].facts["position"]
@@ -74,7 +77,9 @@ def sky_images(work: Work) -> dict[str, Any]:
             work.notes.append(f"sky image '{name}': no image before the burst to subtract")
         work.progress(f"sky image {name}")
         try:
-            image = sky_image(plane, background=background, pcode_min=_PCODE, compat=compat, **parts)
+            image = where_possible(engine, sky_image)(
+                plane, background=background, pcode_min=_PCODE, compat=compat, **parts
+            )
         except BatxError as error:
             work.notes.append(f"no sky image '{name}': {error}")
             continue
@@ -109,7 +114,7 @@ def _at(work: Work, names: Files, name: str, image: xr.Dataset, position: dict[s
     return {"pcode": float(image["pcode"][int(y), int(x)])}
 
 
-def detection(work: Work) -> dict[str, Any]:
+def detection(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Look for sources in the images; refine the position in the image of the burst."""
     names, position = Files.of(work), work.before["fetch"].facts["position"]
     facts: dict[str, Any] = {}
@@ -119,7 +124,7 @@ def detection(work: Work) -> dict[str, Any]:
         image = one(work, "images", f"*b_{name}_1chan.img")
         known = _known(position) if position else None
         try:
-            found = detect(
+            found = where_possible(engine, detect)(
                 image,
                 catalog=known,
                 snr=_SNR,

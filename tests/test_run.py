@@ -24,7 +24,7 @@ from native_tools import NativeTools
 import batx
 from batx import simulate
 from batx.cli import main
-from batx.errors import MissingFileError, UnitsError, ValueRangeError
+from batx.errors import CalibrationError, MissingFileError, UnitsError, ValueRangeError
 from batx.heasoft import Engine
 from batx.pipelines import Pipeline, Status, Work, events, glitches
 from batx.pipelines.bursts import figures, images, light, report, spectra, times
@@ -176,7 +176,11 @@ def gti(pipeline: Pipeline, file: str, name: str) -> Any:
 
 
 def test_detectors_and_weights_are_those_of_the_functions(pipeline: Pipeline, direct: dict[str, Any]):
-    assert np.array_equal(product(pipeline, f"auxil/{NAME}_qmap.fits").good, direct["mask"].good)
+    mask = product(pipeline, f"auxil/{NAME}_qmap.fits")
+    assert np.array_equal(mask.good, direct["mask"].good)
+    facts = {status.name: status.facts for status in pipeline.status()}["quality"]
+    found = {name: int((mask.quality == value).sum()) for name, value in (("cold", 1), ("hot", 2))}
+    assert {name: facts[name] for name in found} == found and found["hot"] > 0
     weighted = product(pipeline, f"events/{NAME}_all.evt")
     assert np.array_equal(weighted.mask_weight, direct["events"].mask_weight)
     assert np.array_equal(weighted.time, direct["events"].time)
@@ -754,6 +758,8 @@ def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monk
             rows.append(caldb_tree.row(path.name, name, *limits))
     bad = np.ones((173, 286), bool)
     bad[:5] = False
+    with pytest.raises(CalibrationError):
+        batx.combine_masks(bad, "caldb", time=START)
     batx.combine_masks(bad).bat.to_fits(folder / "bad.fits", overwrite=True)
     caldb_tree.write_index(database / caldb_tree.BAT / "caldb.indx", rows)
     monkeypatch.setenv("CALDB", str(database))
@@ -764,6 +770,10 @@ def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monk
     assert not mask.good[:5].any() and quality.facts["enabled"] > quality.facts["good"] > 0
     record = calibration_of(mask)["bad_pixels"]
     assert record["file"] == "bad.fits" and record["codename"] == "BADPIX"
+    listed = batx.combine_masks(mask, "caldb")
+    assert not listed.good[:5].any() and calibration_of(listed)["bad_pixels"] == record
+    with pytest.raises(ValueRangeError, match="'caldb'"):
+        batx.combine_masks(mask, "database")
 
 
 def test_numbers_may_be_quantities_and_texts_are_refused(observed: Path, tmp_path: Path):

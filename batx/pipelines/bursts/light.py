@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.caldb.finding import served
 from batx.detector_masks import combine_masks, hot_pixels
 from batx.detector_planes import detector_plane
 from batx.energy_scales import calibrate_energy
 from batx.engines import where_possible
-from batx.errors import AttitudeError, BatxError, EmptySelectionError, GtiError, MissingFileError
+from batx.errors import (
+    AttitudeError,
+    BatxError,
+    CalibrationError,
+    EmptySelectionError,
+    GtiError,
+    MissingFileError,
+)
 from batx.events import join_events
 from batx.intervals import gti_intersection
 from batx.io.observation import open_observation
@@ -25,7 +31,7 @@ from batx.io.write import to_fits
 from batx.lightcurves import lightcurve
 from batx.pipelines.bursts.names import BANDS, Files, one, some
 from batx.pipelines.frame import SkippedError, Work
-from batx.provenance import calibration_of, file_record, with_calibration
+from batx.provenance import calibration_of, with_calibration
 from batx.weights import mask_weight, ray_trace
 
 __all__ = ["calibrate", "lightcurves", "quality", "sky_parts", "weighted_events", "weights"]
@@ -149,11 +155,9 @@ def quality(work: Work, engine: Any = "native") -> dict[str, Any]:
     counts = where_possible(engine, detector_plane)(counted, energy=[0.0, 2.0])
     before = combine_masks(_all() if enabled is None else enabled)
     n_enabled = int(before["good"].sum())
-    known = _known_bad(work, events)
-    before = before if known is None else combine_masks(before, known)
+    before = _without_known_bad(work, before, float(events["gti_start"].min()))
     mask = where_possible(engine, hot_pixels)(counts, detector_mask=before)
-    if known is not None:
-        mask.attrs = with_calibration(mask.attrs, {"bad_pixels": file_record(known)})
+    mask.attrs = with_calibration(mask.attrs, calibration_of(before))
     n_good = int(mask["good"].sum())
     if not n_good:
         raise EmptySelectionError(f"of {n_enabled} enabled detectors none is good")
@@ -173,13 +177,15 @@ def _found_bad(counts: xr.Dataset, before: np.ndarray, after: np.ndarray) -> dic
     return {"hot": int((found & many).sum()), "cold": int((found & ~many).sum())}
 
 
-def _known_bad(work: Work, events: xr.Dataset) -> xr.Dataset | None:
-    """Return the bad detectors of the calibration database, `None` if it has no list of them."""
+def _without_known_bad(work: Work, mask: xr.Dataset, time: float) -> xr.Dataset:
+    """Return a mask without the bad detectors of the calibration database, as it is if there is no list."""
     try:
-        return served("bad_pixels", float(events["gti_start"].min()))
+        return combine_masks(mask, "caldb", time=time)
+    except CalibrationError:
+        return mask
     except BatxError as error:
         work.notes.append(f"the bad detectors of the calibration database cannot be read: {error}")
-        return None
+        return mask
 
 
 def _all() -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from batx.sky_images import sky_image
 from batx.sources import detect
 from batx.summary import separation
 
-__all__ = ["detection", "planes", "sky_images"]
+__all__ = ["LEAST_SNR", "detection", "planes", "sky_images"]
 
 #: product -> intervals whose intersection is taken
 _TIMES = {"preburst": ("preslew", "bkg1"), "preslew": ("preslew", "tot"), "postslew": ("postslew",)}
@@ -32,7 +33,7 @@ _PCODE = 0.05
 #: pixels of a postage stamp to either side of the source
 _STAMP = 50
 #: deg within which a known position is fitted; least significance
-_ERR_RAD, _SNR = 4.0 / 60.0, 6.0
+_ERR_RAD, LEAST_SNR = 4.0 / 60.0, 6.0
 
 
 def planes(work: Work, engine: Any = "native") -> dict[str, Any]:
@@ -123,15 +124,19 @@ def detection(work: Work, engine: Any = "native") -> dict[str, Any]:
         work.progress(f"sources in {name}")
         image = one(work, "images", f"*b_{name}_1chan.img")
         known = _known(position) if position else None
+        search = partial(
+            where_possible(engine, detect),
+            image,
+            catalog=known,
+            snr=LEAST_SNR,
+            pcode_min=_PCODE,
+            compat=work.options["compat"],
+        )
         try:
-            found = where_possible(engine, detect)(
-                image,
-                catalog=known,
-                snr=_SNR,
-                pcode_min=_PCODE,
-                fit_positions=known is not None,
-                compat=work.options["compat"],
-            )
+            found = search(fit_positions=known is not None)
+            if known is not None and not _seen(found):
+                # noise has no place to be fitted
+                found = search(fit_positions=False)
         except BatxError as error:
             work.notes.append(f"no search for sources in '{name}': {error}")
             continue
@@ -142,6 +147,11 @@ def detection(work: Work, engine: Any = "native") -> dict[str, Any]:
         if name in ("preslew", "total") and position:
             facts["refined"] = _refined(work, found, position)
     return facts
+
+
+def _seen(found: xr.Dataset) -> bool:
+    """Return whether the known source is significant."""
+    return bool((found["snr"].values[found["known"].values] >= LEAST_SNR).any())
 
 
 def _known(position: dict[str, Any]) -> xr.Dataset:
@@ -166,7 +176,7 @@ def _refined(work: Work, found: xr.Dataset, position: dict[str, Any]) -> dict[st
         work.notes.append("the message says that it is no point source (POINTSRC): no refined position")
         return {}
     row = _row(found, rows[0])
-    if not row["snr"] >= _SNR:
+    if not row["snr"] >= LEAST_SNR:
         work.notes.append(f"the burst is at {row['snr']:.1f} sigma in its image: no refined position")
         return {}
     return row | {

@@ -14,6 +14,7 @@ from batx import __version__
 from batx.io.open import open_datatree
 from batx.io.store import to_netcdf
 from batx.met import met_to_utc
+from batx.pipelines.bursts.images import LEAST_SNR
 from batx.pipelines.bursts.names import one
 from batx.pipelines.frame import Work
 from batx.pipelines.records import without_nan
@@ -218,6 +219,8 @@ def _sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         texts = [
             f"{row['name'] or 'new'} RA {row['ra']:.4f} Dec {row['dec']:.4f} at {row['snr']:.1f} sigma"
+            if row["snr"] >= LEAST_SNR
+            else f"{row['name']} not seen ({row['snr']:.1f} sigma)"
             for row in rows
         ]
         yield name, "; ".join(texts) or "nothing"

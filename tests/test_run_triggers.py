@@ -10,8 +10,10 @@ import xarray as xr
 from astropy.io import fits
 
 import batx
+from batx import simulate
 from batx.errors import MissingFileError
 from batx.pipelines import Work
+from batx.pipelines import events as run_events
 from batx.pipelines.bursts.messages import near_field
 from batx.pipelines.bursts.triggers import position_of, trigger_of
 
@@ -164,3 +166,35 @@ def test_the_last_row_tells_of_a_near_source(
     table = fits.BinTableHDU.from_columns(columns, name="hk161x001")
     table.writeto(tmp_path / "bat" / "hk" / "sw00044444000ben.hk")
     assert near_field(tmp_path) == pytest.approx(expected)
+
+
+def test_a_simulated_short_trigger_of_a_near_source(tmp_path: Path):
+    messages = simulate.Messages(
+        bat=(151.0, 30.5),
+        xrt=(151.01, 30.51),
+        foreground=(-0.1, 0.4),
+        background=(-8.0, -2.0),
+        criterion=10003,
+    )
+    made = simulate.observation(
+        tmp_path,
+        background=simulate.Background(rate=0.02),
+        duration=20.0,
+        trigger=10.0,
+        messages=messages,
+        near=(0.05, 1.0),
+    )
+    pipeline = run_events(made, tmp_path / "out", position="xrt", figures=False)
+    found = {status.name: status for status in pipeline.run("durations", "images")}
+    assert {name: one.reason for name, one in found.items() if one.state != "done"} == {}
+    # nothing shines: the intervals are those of the scaled map
+    zero = 6e8 + 10.0
+    spans = found["durations"].facts["spans"]
+    assert spans["tot"] == pytest.approx([zero - 0.1, zero + 0.4], abs=2e-5)
+    assert spans["bkg1"] == pytest.approx([-1e307, zero - 2.0], abs=2e-5)
+    assert spans["bkg2"] == pytest.approx([zero + 60.4, 1e307], abs=2e-5)
+    assert "the source was near" in " ".join(found["fetch"].notes)
+    weighted = batx.open_dataset(next((tmp_path / "out" / "events").glob("*_all.evt")))
+    assert (weighted.attrs["ra_obj"], weighted.attrs["bat_zobj"]) == (151.01, 2100.35)
+    image = batx.open_dataset(next((tmp_path / "out" / "img").glob("*_preslew_1chan.img")))
+    assert image.attrs["bat_zobj"] == 2100.35 and "origin=100.35" in image.attrs["history"]

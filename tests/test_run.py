@@ -581,7 +581,14 @@ def test_without_events_there_still_is_a_result(copied: Path):
     remove(copied, "bat/event/*")
     made = events(copied, copied.parent / "out")
     made.run()
-    assert "no event file" in (made.folder / "result.txt").read_text()
+    assert (made.folder / "result.txt").read_text().count("no event file") == 1
+
+
+def test_events_that_are_cut_short_are_told_from_none(copied: Path):
+    (path,) = (copied / "bat" / "event").iterdir()
+    path.write_bytes(path.read_bytes()[:100000])
+    (found,) = events(copied, copied.parent / "out").run("fetch")
+    assert "no event file" in found.reason and f"{path.name} HDU 1 (EVENTS)" in found.reason
 
 
 def test_no_burst_gives_the_given_interval_and_limits(copied: Path):
@@ -852,4 +859,5 @@ def test_command(observed: Path, pipeline: Pipeline, tmp_path: Path):
     single = str(next((observed / "bat" / "event").iterdir()))
     failed = call(main, ["run", single, "-o", str(tmp_path / "single"), "--no-figures"])
     assert failed.exit_code == 1 and "not done: intervals, weights, images" in failed.output
+    assert "blocked: needs weights\n" in failed.output and f"observation       {NAME[2:13]}" in failed.output
     assert "found no attitude" in (tmp_path / "single" / "result.txt").read_text()

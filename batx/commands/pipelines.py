@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -68,15 +69,33 @@ def run(source: str, output: Path | None, **options: Any) -> None:
     control = {name: options.pop(name) for name in ("since", "only", "listed")}
     options["mirrors"] = options["mirrors"] or None
     pipeline = events(source, output, **options)
-    run_pipeline(pipeline, **control)
-    report = pipeline.folder / "result.txt"
-    if not control["listed"] and report.is_file():
-        click.echo(report.read_text(encoding="utf-8"), nl=False)
-        click.echo(f"wrote {pipeline.folder}")
+
+    def result() -> None:
+        report = pipeline.folder / "result.txt"
+        if report.is_file():
+            click.echo(report.read_text(encoding="utf-8"), nl=False)
+            click.echo(f"wrote {pipeline.folder}")
+
+    run_pipeline(pipeline, **control, result=result)
 
 
-def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed: bool) -> None:
+def run_pipeline(
+    pipeline: Pipeline,
+    since: str | None,
+    only: str | None,
+    listed: bool,
+    result: Callable[[], None] = lambda: None,
+) -> None:
     """Run a pipeline with progress on the error stream, or list its steps.
+
+    Parameters
+    ----------
+    pipeline
+        To be run.
+    since, only, listed
+        The options of `run_options`.
+    result
+        Tells what came out, when the steps are done, also if one failed.
 
     Raises
     ------
@@ -104,9 +123,10 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                 return
             if one.name in running or one.state != "done":
                 described = _described(one)
-                if one.state in ("blocked", "skipped") and one.reason in told:
-                    described = f"{one.state}: {one.reason.split(':')[0]}"
-                told.add(one.reason)
+                cause, _, why = one.reason.partition(": ")
+                if one.state in ("blocked", "skipped") and why in told:
+                    described = f"{one.state}: {cause}"
+                told.update((one.reason, why))
                 text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
                 lines.append((text, _STYLES.get(one.state, "")))
                 if not live:
@@ -116,6 +136,7 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)
     for line in lines if live else []:
         say(*line)
+    result()
     failed = [one.name for one in found if one.state == "failed"]
     if failed:
         raise BatxError(f"not done: {', '.join(failed)}; the reasons are above, and in the results")

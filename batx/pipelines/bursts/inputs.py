@@ -11,7 +11,8 @@ import xarray as xr
 
 from batx.caldb.finding import find, unindexed
 from batx.detector_masks import combine_masks
-from batx.errors import CalibrationError, MissingFileError
+from batx.errors import BatxError, CalibrationError, MissingFileError
+from batx.io.file import FitsFile
 from batx.io.header import keyword
 from batx.io.observation import open_calibration, open_observation
 from batx.io.open import open_dataset
@@ -123,7 +124,10 @@ def fetch(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     parts = _parts(source, options)
     events = parts.pop("events", None)
     if events is None:
-        raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*); the pipeline needs one")
+        raise MissingFileError(
+            f"{source}: found no event file (bat/event/*.evt*) that can be read; the pipeline needs one"
+            + "".join(f"; {reason}" for reason in _unreadable(source / "bat" / "event"))
+        )
     obs_id = str(events.attrs.get("obs_id", "")) or _UNKNOWN
     if obs_id == _UNKNOWN:
         work.notes.append(f"the events do not name their observation (OBS_ID); products are named {_UNKNOWN}")
@@ -211,6 +215,18 @@ def _parts(source: Path, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
         if options[key] is not None:
             parts[name] = open_dataset(options[key])
     return parts
+
+
+def _unreadable(folder: Path) -> list[str]:
+    """Return why files of a folder cannot be read."""
+    reasons = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            if path.is_file():
+                FitsFile(path)
+        except BatxError as error:
+            reasons.append(str(error))
+    return reasons
 
 
 def _event_files(source: Path) -> list[str]:

@@ -121,11 +121,15 @@ def _calibrated(work: Work, events: xr.Dataset, engine: Any) -> xr.Dataset:
     place = Path(work.before["fetch"].facts["place"])
     if place.is_dir():
         source = open_observation(place, calibration=options["calibration"])
-    work.notes.append("the header says that energies were not calibrated (GAINAPP): they were worked out")
+    said = "the header says that energies were not calibrated (GAINAPP)"
     work_out = where_possible(engine, calibrate_energy)
     if work_out is calibrate_energy:
         work_out = partial(work_out, calibration=options["calibration"])
-    made = work_out(source, options["gain_offset"])
+    try:
+        made = work_out(source, options["gain_offset"])
+    except MissingFileError as error:
+        raise MissingFileError(f"{said}: {error}") from error
+    work.notes.append(f"{said}: they were worked out")
     gap = made.attrs.get("gain_offset_gap")
     if gap is not None:
         work.notes.append(

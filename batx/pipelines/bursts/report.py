@@ -227,9 +227,13 @@ def _sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _steps(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    told: set[str] = set()
     for name, step in facts["steps"].items():
         if step["state"] != "done":
-            yield name, f"{step['state']}: {step['reason']}"
+            cause, _, why = step["reason"].partition(": ")
+            repeated = step["state"] != "failed" and why in told
+            told |= {step["reason"], why}
+            yield name, f"{step['state']}: {cause if repeated else step['reason']}"
 
 
 def _text(shown: Mapping[str, Mapping[str, str]]) -> str:

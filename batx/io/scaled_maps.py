@@ -72,7 +72,7 @@ def scaled_map(
 
     Notes
     -----
-    No description of the files was at hand: this recognises the forms in which a map of the detectors can be
+    Of the files only the columns of the times are known: this recognises the forms in which a map can be
     in a FITS file, whatever their names.
 
     Examples

@@ -148,6 +148,9 @@ def _burst(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "weights" in facts:
         held = facts["weights"]
         yield "coding", f"{held['pcode_first']:.3f} at first, {held['pcode_last']:.3f} at the end"
+    for name, held in facts.get("images", {}).items():
+        if name in ("preslew", "total") and "pcode" in held:
+            yield f"coding, {name}", f"{held['pcode']:.3f} in the image"
     for name, pairs in facts.get("intervals", {}).items():
         texts = [f"{_since(start, zero)} to {_since(stop, zero)} s" for start, stop in pairs]
         yield name, "; ".join(texts) or "none"

@@ -51,8 +51,10 @@ class NativeTools:
         frame = {name: at.read(name) for name in ("attitude", "aperture")} | {"alignment": at.read("teldef")}
         frame |= {"detector_mask": at.read("detmask")}
         near = {"distance": at.number("bat_z"), "origin": at.number("origin_z") or 0.0}
+        near["frame"] = {"sky": "sky", "tanxy": "tangent"}[at.given["coord_type"]]
         place = float(at.given["ra"]), float(at.given["dec"])
         events = at.read("infile")
+        near["corrections"] = at.given.get("corrections", "default")
         at.write("auxfile", batx.ray_trace(events, *place, **frame, **near))
         at.write("infile", batx.mask_weight(events, *place, **frame, **near))
 

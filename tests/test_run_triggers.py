@@ -118,7 +118,8 @@ def test_whose_position_it_is(tmp_path: Path):
     header = {"ra": 165.0, "dec": 24.0, "from": "header of the events"}
     assert position() == position(position="header") == header
     message(tmp_path, "msxce", XRA_OBJ=165.02, XDEC_OBJ=24.02)
-    message(tmp_path, "msxno", XRA_OBJ=0.0, XDEC_OBJ=0.0)
+    for other in ("msxno", "msxim"):
+        message(tmp_path, other, XRA_OBJ=0.0, XDEC_OBJ=0.0)
     xrt = {"ra": 165.02, "dec": 24.02, "from": "message sw00044444000msxce_rw.fit"}
     assert position() == position(position="xrt") == xrt
     with pytest.raises(MissingFileError, match=r"BRA_OBJ.*positions of: xrt, header"):

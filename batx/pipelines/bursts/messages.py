@@ -32,8 +32,8 @@ _BAT_KEYWORDS = {
     "LEAP2001": "leap_seconds",
 }
 _XRT_KEYWORDS = {"XRA_OBJ": "ra", "XDEC_OBJ": "dec"}
-#: message of XRT that says that it saw nothing
-_XRT_NOTHING = "msxno"
+#: messages of XRT: of any kind, then the centroid; that which says that nothing was seen
+_XRT, _XRT_NOTHING = ("x", "xce"), "msxno"
 #: housekeeping of the distance of a source on ground: extension, and cm from a metre and from the origin of Z
 #: to the top of the detectors
 _NEAR, _METRE, _DETECTORS = "HK161X001", 100.0, 0.35
@@ -65,11 +65,15 @@ def bat_messages(work: Work, source: Path) -> dict[str, Any]:
 
 
 def xrt_message(work: Work, source: Path) -> dict[str, Any]:
-    """Return ``ra``, ``dec`` (degrees) and ``message``, the last file in which XRT states a position."""
+    """Return ``ra``, ``dec`` (degrees) and ``message``, the file in which XRT states a position.
+
+    That of the last centroid, and where there is none of the last message of another kind.
+    """
     found: dict[str, Any] = {}
-    for path, said in _messages(work, source, "*msx*", _XRT_KEYWORDS):
-        if _XRT_NOTHING not in path.name and len(said) == len(_XRT_KEYWORDS):
-            found = said | {"message": path.name}
+    for kind in _XRT:
+        for path, said in _messages(work, source, f"*ms{kind}*", _XRT_KEYWORDS):
+            if _XRT_NOTHING not in path.name and len(said) == len(_XRT_KEYWORDS):
+                found = said | {"message": path.name}
     return found
 
 

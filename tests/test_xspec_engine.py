@@ -22,7 +22,7 @@ import xarray as xr
 from click.testing import CliRunner
 from fit_inputs import counts, expected, rates, response
 from test_sessions import is_gone
-from xspec_inputs import CASES, ranges, reference
+from xspec_inputs import CASES, RECORDED, ranges, reference, unpack_recorded
 
 import batx
 from batx.cli import main
@@ -96,11 +96,41 @@ def replaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Xspec,
         yield engine, answers
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded fits that come with the tests."""
+    return unpack_recorded(tmp_path_factory.mktemp("xspec") / "recorded")
+
+
 @pytest.mark.parametrize(("name", "block"), CASES)
-def test_recorded_fits(shared: Path, replaying: tuple[Xspec, Path], name: str, block: str) -> None:
+def test_all_recorded_fits(shared: Path, replaying: tuple[Xspec, Path], name: str, block: str) -> None:
     """The stand-in answers only if parameters, ties, bins and statistics are those of the recorded fit."""
-    engine, answers = replaying
-    folder = shared / "reference/xspec"
+    assert_replayed(shared / "reference/xspec", *replaying, name, block)
+
+
+@pytest.mark.parametrize(("name", "block"), RECORDED)
+def test_recorded_fits(recorded: Path, replaying: tuple[Xspec, Path], name: str, block: str) -> None:
+    """The same for some of them, with the packaged response."""
+    assert_replayed(recorded, *replaying, name, block)
+
+
+@pytest.mark.parametrize(("name", "block"), RECORDED)
+def test_recorded_fits_natively(recorded: Path, name: str, block: str) -> None:
+    """XSPEC's numbers without XSPEC, within what the packaged response differs from that of the tool."""
+    case = reference(recorded, name, block)
+    fit = batx.fit(case.spectra, case.model, compat="xspec", **case.how)
+    assert fit["statistic"].item() == pytest.approx(case.statistic, rel=2e-4)
+    assert fit["dof"].item() == case.dof
+    for parameter, entry in case.found.items():
+        mine = fit.sel(parameter=parameter)
+        assert abs(mine["value"].item() - entry["value"]) < 0.01 * entry["sigma"]
+        ends = mine["value"].item() + np.array([-mine["error_low"].item(), mine["error_high"].item()])
+        np.testing.assert_allclose(ends, ranges(entry), atol=0.02 * entry["sigma"])
+    flux = np.atleast_1d(fit["flux"].values.squeeze())
+    np.testing.assert_allclose(flux, [case.flux[band][0] for band in sorted(case.flux)], rtol=1e-3)
+
+
+def assert_replayed(folder: Path, engine: Xspec, answers: Path, name: str, block: str) -> None:
     case = reference(folder, name, block)
     recorded = json.loads((folder / name / "results.json").read_text())["blocks"][block]
     answers.write_text(json.dumps(recorded))

@@ -17,7 +17,7 @@ from batx.met import to_met
 from batx.positions import sky_position
 from batx.provenance import with_calibration
 from batx.schema import build, require_kind
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = [
@@ -351,9 +351,7 @@ def gti_of_slews(attitude: xr.Dataset, rate: Any = 0.01, angle: Any = 1.0) -> xr
     before = np.append(0.0, np.cumsum(turned))
     total = before[np.searchsorted(path.times, stop)] - before[np.searchsorted(path.times, start)]
     far = total >= float(to_value(angle, "deg", "angle"))
-    attrs = {
-        spec.name: attitude.attrs[spec.name] for spec in COMMON_ATTRIBUTES if spec.name in attitude.attrs
-    }
+    attrs = kept_attrs(attitude.attrs, *ORIGIN, "provenance", "history")
     return build("gti", {"start": start[far], "stop": stop[far]}, attrs)
 
 

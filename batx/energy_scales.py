@@ -21,6 +21,7 @@ from batx.kernels import gains
 from batx.provenance import file_record, with_calibration
 from batx.reduction import compat_of
 from batx.schema import require_bat
+from batx.schema.attributes import with_history
 
 __all__ = ["calibrate_energy"]
 
@@ -161,8 +162,7 @@ def calibrate_energy(
     line = f"batx.calibrate_energy: {chosen}" + (
         "" if onboard.gap is None else f", gain map {onboard.gap:+.0f} s from MET {met:.0f}"
     )
-    attrs["history"] = "\n".join(filter(None, [attrs.get("history"), line]))
-    made.attrs = with_calibration(attrs, record)
+    made.attrs = with_calibration(with_history(attrs, line), record)
     return made
 
 

@@ -18,6 +18,7 @@ from batx.met import met_to_mjd
 from batx.provenance import united, with_calibration
 from batx.responses import linked_path, response_of
 from batx.schema import build, require_kind
+from batx.schema.attributes import kept_attrs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,8 +179,9 @@ def _summed(several: Sequence[xr.Dataset], backscal: np.ndarray) -> xr.Dataset:
     ]
     if qualities:
         variables["quality"] = ("channel", np.maximum.reduce(qualities))
-    kept = ("telescope", "instrument", "object", "chantype", "mjdref_int", "mjdref_frac")
-    attrs = {name: first.attrs[name] for name in kept if name in first.attrs}
+    attrs = kept_attrs(
+        first.attrs, "telescope", "instrument", "object", "chantype", "mjdref_int", "mjdref_frac"
+    )
     for name, outermost in (("tstart", min), ("tstop", max)):
         ends = [one.attrs[name] for one in several if one.attrs.get(name) is not None]
         if len(ends) == len(several):

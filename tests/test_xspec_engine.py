@@ -215,6 +215,66 @@ def test_rates_with_groups_qualities_and_systematics(engine: Xspec) -> None:
     assert_same(fitted(engine, spectrum, **how), fitted("native", spectrum, **how))
 
 
+@pytest.mark.parametrize(
+    ("model", "parameters", "grid"),
+    [
+        ("powerlaw", ("index", "norm"), None),
+        ("powerlaw", ("norm", "index"), (np.linspace(600, 1400, 3), np.linspace(1.8, 2.1, 4))),
+        ("cutoffpl", ("index", "e_cut"), None),
+    ],
+)
+def test_contours(engine: Xspec, model: str, parameters: tuple[str, str], grid: Any) -> None:
+    """On the same grid both rise alike; without one each has its own, by its own covariance."""
+    how: dict[str, Any] = {"response": response(), "parameters": {"pivot": {"value": 1.0, "frozen": True}}}
+    spectrum = SPECTRUM if model == "powerlaw" else counts(expected("cutoffpl", [1.0, 60.0, 30.0, 50.0]))
+    mine = batx.fit_contour(spectrum, model, parameters, grid=grid, size=5, engine=engine, **how)
+    assert mine.attrs["engine"].startswith("XSPEC") and mine.dims == parameters
+    axes = tuple(mine[name].values for name in parameters)
+    native = batx.fit_contour(spectrum, model, parameters, grid=axes, **how)
+    np.testing.assert_allclose(mine.values, native.values, atol=0.02, rtol=0.01)
+    np.testing.assert_allclose(mine.attrs["best"], native.attrs["best"], rtol=1e-3)
+    if grid is None:
+        own = batx.fit_contour(spectrum, model, parameters, size=5, **how)
+        for name in parameters:
+            span = float(np.ptp(own[name].values))
+            np.testing.assert_allclose(mine[name], own[name], atol=0.02 * span)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "grid", "error", "said"),
+    [
+        ("powerlaw", ("index", "alpha"), None, ModelError, "two of the free parameters"),
+        ("peakpl", ("index", "e_peak"), None, ModelError, "cannot step"),
+        ("powerlaw", ("index", "norm"), ([1, 2, 4], [1, 2]), ValueRangeError, "even steps"),
+        ("powerlaw", ("index", "norm"), ([1, 2],), ValueRangeError, "two parameters"),
+    ],
+)
+def test_contours_that_xspec_cannot_make(
+    engine: Xspec, model: str, parameters: Any, grid: Any, error: type, said: str
+) -> None:
+    how: dict[str, Any] = {"response": response()}
+    if model == "powerlaw":
+        how["parameters"] = {"pivot": {"value": 1.0, "frozen": True}}
+    with pytest.raises(error, match=said):
+        batx.fit_contour(SPECTRUM, model, parameters, grid=grid, engine=engine, **how)
+
+
+def test_series_of_fits_share_one_xspec(engine: Xspec) -> None:
+    """`fit_series` hands its engine on."""
+    pair = xr.concat([SPECTRUM, SPECTRUM.assign(counts=SPECTRUM["counts"] * 2)], "time")
+    seconds = {"units": "s"}
+    pair = pair.assign_coords(
+        time=("time", [5.0, 15.0], seconds),
+        time_bnds=(("time", "bnds"), [[0.0, 10.0], [10.0, 20.0]], seconds),
+    )
+    process = engine._running()._process
+    mine = batx.fit_series(pair, "powerlaw", response=response(), engine=engine)
+    native = batx.fit_series(pair, "powerlaw", response=response())
+    assert engine._running()._process is process, "no fit started another one"
+    np.testing.assert_allclose(mine["value"], native["value"], rtol=1e-3)
+    np.testing.assert_allclose(mine["error_high"], native["error_high"], rtol=0.02)
+
+
 @pytest.mark.parametrize("statistic", ["wstat", "pgstat", "chi2"])
 def test_backgrounds(engine: Xspec, statistic: str) -> None:
     mean = expected("powerlaw", [1.9, 1.0, 50.0])

@@ -452,6 +452,40 @@ def test_manners(monkeypatch: pytest.MonkeyPatch, manner: str, error: type, said
                 fitted(engine, SPECTRUM)
 
 
+@pytest.mark.parametrize(
+    "manner", ["flux:elsewhere", "perform:elsewhere", "perform:bytes", "perform:silent", "import:elsewhere"]
+)
+def test_what_a_fit_leaves_behind_does_not_reach_the_next(
+    engine: Xspec, monkeypatch: pytest.MonkeyPatch, manner: str
+) -> None:
+    """It goes to another folder, prints what is no text, or loses its output."""
+    want = fitted(engine, SPECTRUM)
+    monkeypatch.setenv("STANDIN_MISBEHAVE", manner)
+    with Xspec(timeout=30.0) as other:
+        for _ in range(2):
+            xr.testing.assert_allclose(fitted(other, SPECTRUM), want, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("manner", "error", "said"),
+    [
+        ("perform:closes", EngineError, "process ended"),
+        ("perform:stops", EngineTimeoutError, "no answer"),
+        ("model:deep", EngineError, "RecursionError"),
+        ("steppar:raise", EngineError, "steppar did not work"),
+    ],
+)
+def test_further_manners(monkeypatch: pytest.MonkeyPatch, manner: str, error: type, said: str) -> None:
+    """It closes what it does not own, is stopped, breaks the interpreter, fails in a later step."""
+    monkeypatch.setenv("STANDIN_MISBEHAVE", manner)
+    with Xspec(timeout=2.0 if error is EngineTimeoutError else 30.0) as engine:
+        folder = engine._running().folder
+        how = {"response": response(), "engine": engine}
+        with pytest.raises(error, match=said):
+            batx.fit_contour(SPECTRUM, "cutoffpl", ("index", "e_cut"), size=3, **how)
+    assert not folder.exists()
+
+
 def test_noise_and_remains_of_others_change_nothing(
     engine: Xspec, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -558,7 +592,7 @@ def test_a_broken_pyxspec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("sleep 100", "no answer in 0.[0-3] s"), ("echo nonsense", "is no Python 3"), ("exit 3", "exit code 3")],
+    [("sleep 100", "no answer in 0.3 s"), ("echo nonsense", "is no Python 3"), ("exit 3", "exit code 3")],
 )
 def test_probing_never_hangs(tmp_path: Path, text: str, said: str) -> None:
     python = tmp_path / "python"

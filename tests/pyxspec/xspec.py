@@ -73,6 +73,20 @@ def _misbehave(place):
         raise Exception(f"Error: {place} did not work")
     elif manner == "prompt":
         _ask("Enter something")
+    elif manner == "elsewhere":
+        os.chdir("/")
+    elif manner == "bytes":
+        os.write(1, b"\xff\xfe\x00 \x1b[2J" * 1000)
+    elif manner == "closes":
+        os.closerange(3, 256)
+    elif manner == "slow":
+        time.sleep(0.5)
+    elif manner == "stops":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif manner == "deep":
+        sys.setrecursionlimit(50)
+    elif manner == "silent":
+        sys.stdout = sys.stderr = None
 
 
 def _ask(question):

@@ -116,8 +116,9 @@ def calibrate_energy(
     Warns
     -----
     BatxWarning
-        If no pulser maps are found and no method is given; if there is no residual file; if more than 1 % of
-        the events fell on detectors without calibration.
+        If no pulser maps are found and no method is given; if there is no residual file; if a file says that
+        it is for another purpose; if more than 1 % of the events fell on detectors without calibration, or
+        more than half of the others outside 0 to 500 keV (these two not for chunked columns).
 
     Notes
     -----
@@ -234,7 +235,7 @@ class _Parts:
 
     def _look(self, name: str) -> xr.Dataset | None:
         if self.given[name] is not None:
-            return _opened(self.given[name], name)
+            return _meant(_opened(self.given[name], name), name)
         held = next((place[name] for place in self.places if name in place), None)
         return served(name, self.met) if held is None else held
 
@@ -327,6 +328,17 @@ def _opened(item: Any, what: str) -> xr.Dataset:
     return item
 
 
+def _meant(ds: xr.Dataset, name: str) -> xr.Dataset:
+    """Warn if the keywords of a calibration file say that it is for something else."""
+    said = purpose_of(ds.attrs, (), "") or name
+    if said != name:
+        warn(
+            f"calibrate_energy: {name}: found a file that is for {said} (CCNM0001, CBD10001); it is used as "
+            "was asked for"
+        )
+    return ds
+
+
 def _table(method: str, onboard: GainMap, parts: _Parts) -> tuple[np.ndarray, dict[str, xr.Dataset]]:
     """Return the polynomials of all detectors, and the files that they were made from."""
     used: dict[str, xr.Dataset] = {}
@@ -365,8 +377,6 @@ def _converted(events: xr.Dataset, table: np.ndarray, rounded: bool) -> xr.Datas
     pha = events["pha"].variable
     arrays = [pha, detx, dety]
     lazy = any(hasattr(variable.data, "dask") for variable in arrays)
-    if not lazy:
-        _report(np.asarray(detx.values), np.asarray(dety.values), table)
 
     def convert(heights: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         columns, rows, pha = (
@@ -382,6 +392,8 @@ def _converted(events: xr.Dataset, table: np.ndarray, rounded: bool) -> xr.Datas
         dask="parallelized",
         output_dtypes=[np.int16, np.float32],
     )
+    if not lazy:
+        _report(np.asarray(detx.values), np.asarray(dety.values), table, pi.values)
     made = events.copy()
     attrs = {"units": "0.1 keV", "long_name": "energy channel", "fits_name": "PI"}
     old = events["pi"].attrs if "pi" in events else {}
@@ -412,8 +424,8 @@ def _places(events: xr.Dataset) -> tuple[xr.Variable, xr.Variable]:
     return detx, dety
 
 
-def _report(detx: np.ndarray, dety: np.ndarray, table: np.ndarray) -> None:
-    """Warn if many events fell on detectors that have no calibration."""
+def _report(detx: np.ndarray, dety: np.ndarray, table: np.ndarray, pi: np.ndarray) -> None:
+    """Warn if many events fell on detectors that have no calibration, or most of the others are off scale."""
     inside = (detx >= 0) & (dety >= 0) & (detx < SHAPE[1]) & (dety < SHAPE[0])
     index = np.where(inside, dety.astype(np.int64) * SHAPE[1] + detx, 0)
     lost = int(np.count_nonzero(~inside | np.isnan(table[:, 0])[index]))
@@ -421,4 +433,11 @@ def _report(detx: np.ndarray, dety: np.ndarray, table: np.ndarray) -> None:
         warn(
             f"calibrate_energy: {lost} of {detx.size} events fell on detectors without calibration and have "
             "no energy"
+        )
+    beyond = int(np.count_nonzero(pi == gains.NULL_PI)) - lost
+    if beyond > 0.5 * (detx.size - lost):
+        warn(
+            f"calibrate_energy: {beyond} of the {detx.size - lost} events on detectors with a calibration "
+            "would lie outside 0 to 500 keV and have no energy; see whether the maps are what they should be "
+            "(columns GAIN and OFFSET, pulser and on-board map) and whether PHA is filled"
         )

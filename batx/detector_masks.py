@@ -157,5 +157,5 @@ def _total_counts(plane: xr.Dataset) -> np.ndarray:
 
 
 def _mask_attrs(attrs: dict[str, Any], line: str) -> dict[str, Any]:
-    kept = kept_attrs(attrs, *ORIGIN, "tstart", "tstop", "history", "provenance")
+    kept = kept_attrs(attrs, *ORIGIN, "tstart", "tstop", "provenance", "history")
     return with_history(kept, f"batx.{line}")

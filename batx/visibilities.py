@@ -158,8 +158,7 @@ def visibility(
     else:
         coords |= {"ra": ((), float(lon), {"units": "deg"}), "dec": ((), float(lat), {"units": "deg"})}
     served = records(alignment=alignment, aperture=aperture, detector_mask=detector_mask)
-    attrs = with_calibration(kept_attrs(attrs, *ORIGIN, "provenance"), served)
-    return xr.Dataset(made, coords, attrs)
+    return xr.Dataset(made, coords, with_calibration(kept_attrs(attrs, *ORIGIN, "provenance"), served))
 
 
 def _kept_pointing(pointing: tuple[float, ...], met: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:

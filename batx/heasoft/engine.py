@@ -27,10 +27,10 @@ __all__ = ["Bench", "Engine"]
 
 #: function -> the module that has what stands for it
 _VERBS = {
-    "mask_weight": "counterparts_events",
-    "mask_weight_image": "counterparts_events",
-    "ray_trace": "counterparts_events",
-    "calibrate_energy": "counterparts_events",
+    "mask_weight": "counterparts_weights",
+    "mask_weight_image": "counterparts_weights",
+    "ray_trace": "counterparts_weights",
+    "calibrate_energy": "counterparts_weights",
     "lightcurve": "counterparts_events",
     "spectrum": "counterparts_events",
     "detector_plane": "counterparts_events",
@@ -40,9 +40,9 @@ _VERBS = {
     "clean": "counterparts_images",
     "balance": "counterparts_images",
     "sky_image": "counterparts_images",
-    "detect": "counterparts_images",
-    "photometry": "counterparts_images",
-    "background_maps": "counterparts_images",
+    "detect": "counterparts_sources",
+    "photometry": "counterparts_sources",
+    "background_maps": "counterparts_sources",
     "response": "counterparts_spectra",
     "add_systematics": "counterparts_spectra",
     "add_position": "counterparts_spectra",

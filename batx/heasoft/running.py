@@ -54,6 +54,16 @@ def request(
     'batbinevt'
     """
     spec = known_task(task) if isinstance(task, str) else task
+    for name, value, kind in (
+        ("task", spec, Task),
+        ("parameters", parameters or {}, Mapping),
+        ("outputs", outputs or {}, Mapping),
+        ("environment", environment or {}, Mapping),
+        ("options", options, (list, tuple)),
+    ):
+        if not isinstance(value, kind):
+            expected = kind.__name__ if isinstance(kind, type) else "list of texts"
+            raise ParameterError(f"found {name} = {value!r}, expected a {expected}")
     if twice := sorted(set(parameters or {}) & set(more)):
         raise ParameterError(f"{spec.name}: {', '.join(twice)} is given twice")
     limit = _positive("timeout", spec.timeout if timeout is None else timeout)
@@ -81,7 +91,7 @@ def request(
 def _positive(name: str, value: Any) -> float:
     """Return a number of seconds or bytes above 0."""
     try:
-        number = float(value)
+        number = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = 0.0
     if not number > 0:

@@ -23,6 +23,8 @@ _WORD = re.compile(r"\s*(none|-|infile|default|indef|auto|caldb.*|remote.*|appen
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 #: a full name that every tool can read
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,150}")
+#: bytes of a name that file systems hold
+_NAME_MAX = 255
 #: letters of a name in the private folder: the whole of it fits into a keyword of FITS, or nearly so
 _LONGEST = 40
 _SUFFIX = re.compile(r"(\+\d+)?(\[.*\])?|:[A-Za-z_]\w*(:\w+)?", re.DOTALL)
@@ -135,7 +137,7 @@ def plan_files(
 
 
 def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and _WORD.fullmatch(value) is not None and not Path(value).exists()
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None and not os.path.exists(value)
 
 
 def _patterns(task: Task) -> list[str]:
@@ -152,23 +154,30 @@ def _edited(task: Task, name: str, outputs: dict[str, Any]) -> Path:
 
 
 def _target(value: str | os.PathLike[str], name: str) -> Path:
-    text = os.fspath(value).removeprefix("!")
-    if not text or any(ord(letter) < 32 for letter in text):
-        raise ParameterError(f"found {text!r} for {name}, expected the name of a file to be written")
+    text = _text(value).removeprefix("!")
     target = Path(text).expanduser().absolute()
+    if not text or any(ord(letter) < 32 for letter in text) or len(os.fsencode(target.name)) > _NAME_MAX:
+        raise ParameterError(f"found {text!r} for {name}, expected the name of a file to be written")
     _folder(target.parent, name)
+    if os.path.exists(target) and not (target.is_file() or target.is_dir()):
+        raise WriteError(f"refused to write {name} to {target}: it is neither a file nor a folder")
     return target
 
 
 def _folder(value: str | os.PathLike[str], name: str) -> Path:
-    folder = Path(value).expanduser().absolute()
-    if not folder.is_dir():
+    folder = Path(_text(value)).expanduser().absolute()
+    if not os.path.isdir(folder):
         raise MissingFileError(f"cannot write {name}: there is no folder {folder}; create it first")
     return folder
 
 
+def _text(value: Any) -> str:
+    """Return a name as text, whatever it is."""
+    return os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
+
+
 def _plan_output(task: Task, plan: Plan, name: str, value: Any) -> None:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    text = _text(value)
     words = {word.lower() for word in task.special}
     if _WORD.fullmatch(text) or text.lower() in words:
         plan.texts[name] = text
@@ -190,7 +199,7 @@ def _plan_input(task: Task, plan: Plan, name: str, value: Any) -> None:
         if len(value) > 1:
             plan.lists.add(name)
         return
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    text = _text(value)
     found = _split(text)
     if found:
         plan.inputs[name] = [_ordinary(task, name, found)]
@@ -218,18 +227,18 @@ def _split(text: str) -> tuple[Path, str] | None:
     if not text.strip():
         return None
     path = Path(text).expanduser()
-    if path.exists():
+    if os.path.exists(path):
         return path.absolute(), ""
     # brackets and signs may be in the name, too: the longest name that exists is meant
     for place in sorted((found.start() for found in re.finditer(r"[\[+:]", text)), reverse=True):
         path = Path(text[:place]).expanduser()
-        if _SUFFIX.fullmatch(text[place:]) and path.exists():
+        if _SUFFIX.fullmatch(text[place:]) and os.path.exists(path):
             return path.absolute(), text[place:]
     return None
 
 
 def _source(task: Task, name: str, value: Any) -> tuple[Path, str]:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    text = _text(value)
     found = _split(text)
     if found is None:
         raise MissingFileError(f"{task.name}: there is no file {text!r} for {name}")
@@ -382,7 +391,7 @@ def publish(moves: list[tuple[Path, Path]], replaceable: set[Path]) -> None:
     for made, target in moves:
         try:
             if target.is_dir() and not target.is_symlink() and target in replaceable:
-                aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+                aside = target.with_name(f".batx-{secrets.token_hex(8)}.old")
                 os.rename(target, aside)
                 _move(made, target)
                 shutil.rmtree(aside, ignore_errors=True)
@@ -403,7 +412,7 @@ def _move(made: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         # another file system: copy beside the target, then rename
-        near = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        near = target.with_name(f".batx-{secrets.token_hex(8)}.tmp")
         try:
             if made.is_dir():
                 shutil.copytree(made, near)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -289,6 +290,12 @@ def test_odd_requests_are_refused(headas: Path, infile: Path, tmp_path: Path):
         (ParameterError, "timeout", {"timeout": "soon"}),
         (ParameterError, "timeout", {"timeout": 0}),
         (ParameterError, "timeout", {"timeout": float("nan")}),
+        (ParameterError, "timeout", {"timeout": True}),
+        (ParameterError, "options", {"options": "-V 4"}),
+        (ParameterError, "environment", {"environment": 3}),
+        (ParameterError, "name of a file", {"outfile": tmp_path / ("n" * 256)}),
+        (MissingFileError, "no file", {"infile": "n" * 300}),
+        (WriteError, "neither a file nor a folder", {"outfile": tmp_path / "pipe", "overwrite": True}),
         (ParameterError, "log_limit", {"log_limit": -1}),
         (ParameterError, "environment", {"environment": {"A": 1}}),
         (ParameterError, "environment", {"environment": {"A=B": "1"}}),
@@ -340,6 +347,40 @@ def test_a_file_without_end_is_limited(headas: Path, infile: Path, tmp_path: Pat
     task = Task("bigtool", inputs=("infile",), outputs={"outfile": "fits"})
     with pytest.raises(ToolError, match="return code 5"):
         run(task, infile=infile, outfile=tmp_path / "o", file_limit=100000, timeout=30)
+
+
+def test_a_full_disk(
+    headas: Path, observation: Path, infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was there stays, nothing is left lying about, and the reason is told."""
+    from batx.heasoft import copies, making, staging
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    options = {"indir": observation, "outdir": tmp_path / "made"}
+    run(TASKS["foldertool"], **options)
+    before = contents(tmp_path / "made")
+    for module, name, words in (
+        (staging, "_move", "cannot write .*made: No space left"),
+        (copies, "copy_file", r"No space left on device \(somewhere\); give records="),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises((ToolError, WriteError), match=words):
+                run(TASKS["foldertool"], **options, again=True)
+        assert contents(tmp_path / "made") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write_private", lambda *_: full())
+        with pytest.raises(OSError, match="No space left"):
+            run(TASKS["goodtool"], infile=infile, outfile=tmp_path / "o.fits")
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "_ROOM", 2**62)
+        with pytest.raises(ToolError, match=r"return code 3; the disk of .* is full; it said last"):
+            go("failtool", infile, tmp_path / "o.fits")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not {name for name in names if name.startswith(".batx-")} and "o.fits" not in names
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
 
 
 def test_a_link_is_no_output(headas: Path, infile: Path, tmp_path: Path):

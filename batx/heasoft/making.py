@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ from batx.heasoft.staging import Plan, is_plain, publish, stage
 __all__ = ["Making"]
 
 _RECORDS = Path(".batx") / "calls"
+#: bytes below which a disk is full
+_ROOM = 2**16
 
 
 class Making:
@@ -100,7 +102,7 @@ class Making:
         fault = _changed(before, self._state()) or _changed(staged, state_of(copies), copies)
         fault = fault or self._fault(call, ending)
         if fault:
-            raise self._failure(fault, result, ledger)
+            raise self._failure(fault, result, ledger, folder)
         moves = self._moves(call)
         if names := self._names(call):
             restore_names([made for _, (made, _) in _flat(moves)], names)
@@ -174,16 +176,19 @@ class Making:
                     return f"ended with return code 0, but {path.name} {fault}"
         return ""
 
-    def _failure(self, fault: str, result: Result, ledger: Ledger | None) -> ToolError:
+    def _failure(self, fault: str, result: Result, ledger: Ledger | None, folder: Path) -> ToolError:
         """Return the error of a failed run; its log is kept where records are."""
         if ledger is not None:
             path = ledger.home / f"{ledger.stem}.failed.log"
-            write_private(path, result.log)
-            result = replace(result, log_file=path)
+            # a full disk must not hide why the tool failed
+            with suppress(WriteError):
+                write_private(path, result.log)
+                result = replace(result, log_file=path)
         last = "\n".join(result.log.strip().splitlines()[-8:])[-1500:]
         said = f"; it said last:\n{last}" if last else "; it said nothing"
         kept = f"\n(log: {result.log_file})" if result.log_file else ""
-        return ToolError(f"{self.task.name} {fault}{said}{kept}", result)
+        full = "" if shutil.disk_usage(folder).free > _ROOM else f"; the disk of {folder} is full"
+        return ToolError(f"{self.task.name} {fault}{full}{said}{kept}", result)
 
     def _moves(self, call: Call) -> dict[str, list[tuple[Path, Path]]]:
         """Return output or product to what was made, and where it belongs."""
@@ -241,15 +246,14 @@ class Making:
             "seconds": round(result.seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        path = home / f"{ledger.stem}.json"
+        path, log = home / f"{ledger.stem}.json", home / f"{ledger.stem}.log"
+        write_private(log, result.log)
         write_record(path, record)
         inside = set(self.plan.targets)
         moved = {pair: None for one, pair in _flat(moves) if one in inside or self.plan.into is not None}
         pairs = list(moved)
         extra = {target for _, target in pairs if self.call.overwrite or target in replaceable}
         publish(pairs, replaceable | {one for one in extra if not one.is_dir()})
-        log = home / f"{ledger.stem}.log"
-        write_private(log, result.log)
         write_record(path, {**record, "state": "done"})
         return replace(
             result,

@@ -391,10 +391,7 @@ def publish(moves: list[tuple[Path, Path]], replaceable: set[Path]) -> None:
     for made, target in moves:
         try:
             if target.is_dir() and not target.is_symlink() and target in replaceable:
-                aside = target.with_name(f".batx-{secrets.token_hex(8)}.old")
-                os.rename(target, aside)
-                _move(made, target)
-                shutil.rmtree(aside, ignore_errors=True)
+                _replace_folder(made, target)
             elif target in replaceable or not os.path.lexists(target):
                 _move(made, target)
             else:
@@ -403,6 +400,18 @@ def publish(moves: list[tuple[Path, Path]], replaceable: set[Path]) -> None:
             if isinstance(error, WriteError):
                 raise
             raise WriteError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _replace_folder(made: Path, target: Path) -> None:
+    """Put a folder in the place of another one, which is back in its place if that fails."""
+    aside = target.with_name(f".batx-{secrets.token_hex(8)}.old")
+    os.rename(target, aside)
+    try:
+        _move(made, target)
+    except BaseException:
+        os.rename(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _move(made: Path, target: Path) -> None:

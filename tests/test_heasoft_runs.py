@@ -349,6 +349,34 @@ def test_a_file_without_end_is_limited(headas: Path, infile: Path, tmp_path: Pat
         run(task, infile=infile, outfile=tmp_path / "o", file_limit=100000, timeout=30)
 
 
+def test_names_of_the_private_folder_do_not_stay(headas: Path, observation: Path, tmp_path: Path):
+    """Links to inputs and outputs, and names in texts, hold after the private folder is gone."""
+    script = """mkdir "$outdir"; fits "$outdir/a.img"; ln -s "$indir/auxil" "$outdir/auxil"
+ln -s "$outdir/a.img" "$outdir/b"; ln -s a.img "$outdir/c"
+echo "$indir/a.evt $outdir/a.img" > "$outdir/log"
+"""
+    stand_ins.add_tool(headas, "foldertool", stand_ins.TOOLS["foldertool"][0], script)
+    out = run(TASKS["foldertool"], indir=observation, outdir=tmp_path / "made")["outdir"]
+    assert (out / "auxil").readlink() == observation / "auxil" and (out / "auxil" / "att.fits").is_file()
+    assert (out / "b").readlink() == out / "a.img" and (out / "c").readlink() == Path("a.img")
+    assert (out / "log").read_text() == f"{observation}/a.evt {out}/a.img\n"
+
+
+def test_of_files_that_the_tool_names_none_is_moved_if_one_is_there(
+    headas: Path, infile: Path, tmp_path: Path
+):
+    stand_ins.add_tool(headas, "manytool", 'infile,f,a,"",,,"In"\n', "fits a.img; fits b.img 00000002\n")
+    task = Task("manytool", inputs=("infile",), products={"images": ("*.img",)})
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "b.img").write_text("mine")
+    with pytest.raises(WriteError, match=r"b\.img exists.*overwrite=True"):
+        run(task, infile=infile, into=tmp_path / "made")
+    assert [path.name for path in (tmp_path / "made").glob("*.img")] == ["b.img"]
+    assert (tmp_path / "made" / "b.img").read_text() == "mine"
+    made = run(task, infile=infile, into=tmp_path / "made", overwrite=True).products["images"]
+    assert [mark_of(path) for path in made] == [1, 2]
+
+
 def test_a_full_disk(
     headas: Path, observation: Path, infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from batx.errors import BatxError, ToolError, WriteError
 from batx.heasoft.backends import Backend, Call, Request
-from batx.heasoft.checks import fault_of, matching
+from batx.heasoft.harvest import Harvest
 from batx.heasoft.ledger import Ledger
 from batx.heasoft.locks import FileLock, sweep
-from batx.heasoft.naming import restore_names
 from batx.heasoft.parfiles import ParFile, read_par
 from batx.heasoft.processes import Ending
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
@@ -100,28 +100,19 @@ class Making:
         ending = self.backend.execute(call)
         result = self._told(call, ending)
         fault = _changed(before, self._state()) or _changed(staged, state_of(copies), copies)
-        fault = fault or self._fault(call, ending)
-        if fault:
+        fault = fault or self._ending_fault(ending)
+        harvest = Harvest(call, self.plan)
+        if fault := fault or harvest.fault():
             raise self._failure(fault, result, ledger, folder)
-        moves = self._moves(call)
-        if names := self._names(call):
-            restore_names([made for _, (made, _) in _flat(moves)], names)
-        return result if ledger is None else self._finish(result, moves, ledger, replaceable)
+        if ledger is None:
+            return result
+        harvest.restore_names()
+        return self._finish(result, harvest, ledger, replaceable)
 
     def _state(self) -> _State:
         """Return the state of everything that is read; outputs are left out where they lie in its folders."""
         sources = [path for paths in self.plan.sources.values() for path in paths]
         return state_of(sources, self.plan.targets.values())
-
-    def _names(self, call: Call) -> dict[str, Path]:
-        """Return what the tool calls the files whose names it writes into what it makes."""
-        return {
-            one: path
-            for place, path in call.originals.items()
-            for name in self.task.named
-            if path in self.plan.sources.get(name, ())
-            for one in (str(call.folder / place), str(call.folder.resolve() / place), place)
-        }
 
     def _told(self, call: Call, ending: Ending) -> Result:
         """Return what is known of a run before its outputs are looked at."""
@@ -148,33 +139,15 @@ class Making:
             log=redact(raw, self.call.environment),
         )
 
-    def _fault(self, call: Call, ending: Ending) -> str:
-        """Return why a run is no success, empty if it is one."""
+    def _ending_fault(self, ending: Ending) -> str:
+        """Return why the end of a run is no success, empty if it is one."""
         if ending.reason == "timeout":
             return f"did not end within {self.call.timeout:g} s and was ended"
         if ending.reason:
             return "was ended before its time"
         if ending.signal:
             return f"was ended by signal {ending.signal}"
-        if ending.code:
-            return f"ended with return code {ending.code}"
-        for name, place in call.outputs.items():
-            kind = self.task.outputs.get(name, "folder" if (call.folder / place).is_dir() else "fits")
-            if fault := fault_of(call.folder / place, kind):
-                return f"ended with return code 0, but its output {name} ({place}) {fault}"
-        return self._product_fault(call)
-
-    def _product_fault(self, call: Call) -> str:
-        for name, patterns in self.task.products.items():
-            patterns = _placed(patterns, call.outputs)
-            found = matching(call.folder, patterns)
-            if not found:
-                return f"ended with return code 0, but made no {name} ({' or '.join(patterns)})"
-            for path in found:
-                kind = "fits" if _looks_fits(path) else "any"
-                if fault := fault_of(path, kind):
-                    return f"ended with return code 0, but {path.name} {fault}"
-        return ""
+        return f"ended with return code {ending.code}" if ending.code else ""
 
     def _failure(self, fault: str, result: Result, ledger: Ledger | None, folder: Path) -> ToolError:
         """Return the error of a failed run; its log is kept where records are."""
@@ -190,45 +163,31 @@ class Making:
         full = "" if shutil.disk_usage(folder).free > _ROOM else f"; the disk of {folder} is full"
         return ToolError(f"{self.task.name} {fault}{full}{said}{kept}", result)
 
-    def _moves(self, call: Call) -> dict[str, list[tuple[Path, Path]]]:
-        """Return output or product to what was made, and where it belongs."""
-        moves = {
-            name: [(call.folder / place, self.plan.targets[name])] for name, place in call.outputs.items()
-        }
-        for name, patterns in self.task.products.items():
-            inside = any("/" in pattern for pattern in patterns)
-            found = matching(call.folder, _placed(patterns, call.outputs))
-            pairs = []
-            for path in found:
-                if inside:
-                    parameter = patterns[0].split("/")[0]
-                    target = self.plan.targets[parameter] / path.relative_to(
-                        call.folder / call.outputs[parameter]
-                    )
-                else:
-                    assert self.plan.into is not None
-                    target = self.plan.into / path.name
-                pairs.append((path, target))
-            moves[name] = pairs
-        return moves
-
-    def _finish(
-        self,
-        result: Result,
-        moves: dict[str, list[tuple[Path, Path]]],
-        ledger: Ledger,
-        replaceable: set[Path],
-    ) -> Result:
+    def _finish(self, result: Result, harvest: Harvest, ledger: Ledger, replaceable: set[Path]) -> Result:
         """Publish the outputs, with a record before (of what is to come) and after (that it is done)."""
-        home = ledger.home
-        entries = {
-            one: [
-                {**described(made, self.checksums, home), "path": os.path.relpath(to, home)}
-                for made, to in pairs
-            ]
-            for one, pairs in moves.items()
-        }
-        record = {
+        record = self._record(result, harvest, ledger)
+        path, log = ledger.home / f"{ledger.stem}.json", ledger.home / f"{ledger.stem}.log"
+        write_private(log, result.log)
+        write_record(path, record)
+        if self.call.overwrite:
+            replaceable = replaceable | {target for _, target in harvest.pairs if not target.is_dir()}
+        publish(harvest.pairs, replaceable)
+        write_record(path, {**record, "state": "done"})
+        return replace(
+            result,
+            outputs={name: target for name, (_, target) in harvest.outputs.items()},
+            products={name: [target for _, target in pairs] for name, pairs in harvest.products.items()},
+            log_file=log,
+        )
+
+    def _record(self, result: Result, harvest: Harvest, ledger: Ledger) -> dict[str, Any]:
+        """Return what is recorded of a run whose outputs are about to be moved."""
+        home, made = ledger.home, self.plan.targets.values()
+
+        def entry(path: Path, target: Path) -> dict[str, Any]:
+            return {**described(path, self.checksums, home), "path": os.path.relpath(target, home)}
+
+        return {
             "state": "moving",
             "key": ledger.key,
             "task": self.task.name,
@@ -239,32 +198,13 @@ class Making:
             "values": result.values,
             "environment": sorted(self.call.environment),
             "inputs": {
-                one: [described(path, self.checksums, home, self.plan.targets.values()) for path in paths]
-                for one, paths in self.plan.sources.items()
+                name: [described(path, self.checksums, home, made) for path in paths]
+                for name, paths in self.plan.sources.items()
             },
-            "outputs": entries,
+            "outputs": {name: [entry(*pair) for pair in pairs] for name, pairs in harvest},
             "seconds": round(result.seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        path, log = home / f"{ledger.stem}.json", home / f"{ledger.stem}.log"
-        write_private(log, result.log)
-        write_record(path, record)
-        inside = set(self.plan.targets)
-        moved = {pair: None for one, pair in _flat(moves) if one in inside or self.plan.into is not None}
-        pairs = list(moved)
-        extra = {target for _, target in pairs if self.call.overwrite or target in replaceable}
-        publish(pairs, replaceable | {one for one in extra if not one.is_dir()})
-        write_record(path, {**record, "state": "done"})
-        return replace(
-            result,
-            outputs={one: self.plan.targets[one] for one in moves if one in self.plan.targets},
-            products={
-                one: [target for _, target in pairs]
-                for one, pairs in moves.items()
-                if one not in self.plan.targets
-            },
-            log_file=log,
-        )
 
 
 _State = dict[Path, tuple[int, ...]]
@@ -278,27 +218,6 @@ def _changed(before: _State, after: _State, copies: Mapping[Path, Path] | None =
     names = ", ".join(str(copies[path] if copies else path) for path in changed[:3])
     whole = "; only a copy of it was changed" if copies else ""
     return f"changed its input {names}, which batx does not permit{whole}"
-
-
-def _flat(moves: Mapping[str, list[tuple[Path, Path]]]) -> Iterator[tuple[str, tuple[Path, Path]]]:
-    for name, pairs in moves.items():
-        for pair in pairs:
-            yield name, pair
-
-
-def _placed(patterns: tuple[str, ...], outputs: Mapping[str, str]) -> tuple[str, ...]:
-    """Put the name of an output folder in place of its parameter in patterns such as ``outdir/*.img``."""
-    placed = []
-    for pattern in patterns:
-        head, slash, rest = pattern.partition("/")
-        placed.append(f"{outputs[head]}/{rest}" if slash and head in outputs else pattern)
-    return tuple(placed)
-
-
-def _looks_fits(path: Path) -> bool:
-    from batx.io.source import starts_like_fits
-
-    return starts_like_fits(path)
 
 
 def _left_values(call: Call) -> dict[str, str]:

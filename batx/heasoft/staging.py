@@ -374,7 +374,7 @@ def _list_of(task: Task, folder: Path, name: str, names: list[str]) -> str:
 
 
 def publish(moves: list[tuple[Path, Path]], replaceable: set[Path]) -> None:
-    """Move finished outputs to their places, each at once.
+    """Move finished outputs to their places, each at once; none if one of the places is taken.
 
     Parameters
     ----------
@@ -386,20 +386,27 @@ def publish(moves: list[tuple[Path, Path]], replaceable: set[Path]) -> None:
     Raises
     ------
     WriteError
-        If a target has come to exist meanwhile, or cannot be written.
+        If a target exists that may not be replaced, or cannot be written.
     """
+    for _, target in moves:
+        _require_free(target, replaceable)
     for made, target in moves:
+        _require_free(target, replaceable)
         try:
             if target.is_dir() and not target.is_symlink() and target in replaceable:
                 _replace_folder(made, target)
-            elif target in replaceable or not os.path.lexists(target):
-                _move(made, target)
             else:
-                raise WriteError(f"{target} came to exist while the tool ran; it was not replaced")
+                _move(made, target)
         except OSError as error:
-            if isinstance(error, WriteError):
-                raise
             raise WriteError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _require_free(target: Path, replaceable: set[Path]) -> None:
+    if target not in replaceable and os.path.lexists(target):
+        raise WriteError(
+            f"{target} exists, or came to exist while the tool ran, and was not replaced; give "
+            "overwrite=True, or choose another name"
+        )
 
 
 def _replace_folder(made: Path, target: Path) -> None:

@@ -381,7 +381,7 @@ def test_a_full_disk(
     headas: Path, observation: Path, infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """What was there stays, nothing is left lying about, and the reason is told."""
-    from batx.heasoft import copies, making, staging
+    from batx.heasoft import copies, making, publishing
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
@@ -390,7 +390,7 @@ def test_a_full_disk(
     run(TASKS["foldertool"], **options)
     before = contents(tmp_path / "made")
     for module, name, words in (
-        (staging, "_move", "cannot write .*made: No space left"),
+        (publishing, "_move", "cannot write .*made: No space left"),
         (copies, "copy_file", r"No space left on device \(somewhere\); give records="),
     ):
         with monkeypatch.context() as patch:

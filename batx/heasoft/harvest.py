@@ -8,7 +8,7 @@ from pathlib import Path
 from batx.heasoft.backends import Call
 from batx.heasoft.checks import fault_of, matching
 from batx.heasoft.naming import restore_names
-from batx.heasoft.staging import Plan
+from batx.heasoft.planning import Plan
 from batx.io.source import starts_like_fits
 
 __all__ = ["Harvest"]

@@ -10,9 +10,9 @@ from typing import Any
 from batx.errors import WriteError
 from batx.heasoft.backends import Request
 from batx.heasoft.parfiles import ParFile
+from batx.heasoft.planning import Plan
 from batx.heasoft.records import Checksums, key_of, ours, read_record, unchanged
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan
 
 __all__ = ["Ledger"]
 

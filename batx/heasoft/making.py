@@ -21,11 +21,13 @@ from batx.heasoft.harvest import Harvest
 from batx.heasoft.ledger import Ledger
 from batx.heasoft.locks import FileLock, sweep
 from batx.heasoft.parfiles import ParFile, read_par
+from batx.heasoft.planning import Plan
 from batx.heasoft.processes import Ending
+from batx.heasoft.publishing import publish
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan, is_plain, publish, stage
+from batx.heasoft.staging import is_plain, stage
 
 __all__ = ["Making"]
 

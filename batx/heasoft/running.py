@@ -13,11 +13,11 @@ from batx.heasoft.backends import Backend, DryRun, Request, backend_for
 from batx.heasoft.crowd import run_all
 from batx.heasoft.making import Making
 from batx.heasoft.parfiles import Parameter, ParFile
+from batx.heasoft.planning import Plan, plan_files
 from batx.heasoft.records import Checksums
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
 from batx.heasoft.specs import Task
-from batx.heasoft.staging import Plan, plan_files
 from batx.heasoft.tasklist import known_task
 
 __all__ = ["request", "run", "run_many"]

@@ -193,15 +193,10 @@ def _checked(task: Task, par: ParFile | None, given: Mapping[str, Any], plan: Pl
 
 def _shown(call: Request, backend: DryRun, par: ParFile | None, given: dict[str, Any]) -> Result:
     """Return the result of a dry run: the command with the names as they were given."""
-    texts = {}
-    for name, value in given.items():
-        parameter = par[name] if par is not None else None
-        files = (*call.task.inputs, *call.task.edits, *call.task.outputs, *call.task.either)
-        if parameter is not None and name not in files:
-            texts[name] = parameter.text(value)
-        else:
-            listed = isinstance(value, (list, tuple))
-            texts[name] = ",".join(map(str, value)) if listed else str(value)
+    task = call.task
+    files = {*task.inputs, *task.either, *task.edits, *task.copies, *task.outputs}
+    known = {name: par[name] for name in given if name not in files} if par is not None else {}
+    texts = {name: known.get(name, Parameter(name, "text")).text(value) for name, value in given.items()}
     command = (call.task.name, *call.options, *(f"{name}={text}" for name, text in texts.items()))
     return Result(
         call.task.name,

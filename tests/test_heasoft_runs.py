@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -200,6 +201,10 @@ def test_outputs_in_an_input_folder(headas: Path, observation: Path):
     for cached in (False, True, True):
         result = run(TASKS["foldertool"], **options)
         assert result.cached == cached and len(result.products["images"]) == 2
+    beside = {"indir": observation, "outdir": observation / "more", "records": observation / "records"}
+    assert [run(TASKS["foldertool"], **beside).cached for _ in range(2)] == [False, True]
+    shutil.rmtree(observation / "records")
+    shutil.rmtree(observation / "more")
     # what was made before is no input of the next call: it sees neither that nor its own records
     script = 'ls -A "$indir"; mkdir "$outdir"; fits "$outdir/1.img"\n'
     stand_ins.add_tool(headas, "foldertool", stand_ins.TOOLS["foldertool"][0], script)

@@ -39,7 +39,7 @@ def copy_file(source: Path, place: Path) -> None:
 
 
 def copy_folder(source: Path, place: Path, without: Collection[Path] = ()) -> None:
-    """Copy a folder with all that is below it; what batx itself keeps there (``.batx``) is left out.
+    """Copy a folder with all that is below it but for the copy and what batx itself keeps there (``.batx``).
 
     Times of change are kept, permissions are not: the copy can be written. Links are links again, to the
     same place in the copy.
@@ -68,7 +68,7 @@ def copy_folder(source: Path, place: Path, without: Collection[Path] = ()) -> No
     ['auxil']
     """
     top = Path(os.path.realpath(source))
-    left_out = {os.path.realpath(path) for path in without}
+    left_out = {os.path.realpath(path) for path in (*without, place)}
 
     def copied(folder: Path, to: Path) -> None:
         to.mkdir(mode=0o700)

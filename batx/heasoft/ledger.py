@@ -55,7 +55,7 @@ class Ledger:
 
     def _key_of_call(self) -> str:
         """Return the name of the call: what was asked, of which content, from which tool."""
-        made = self.plan.targets.values()
+        made = self.plan.own
         sources = {
             name: [self.checksums.of(path, made) for path in paths]
             for name, paths in self.plan.sources.items()

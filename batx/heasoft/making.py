@@ -55,7 +55,7 @@ class Making:
         home = Path(call.records).expanduser().absolute() if call.records else None
         if home is None and (beside := plan.home()) is not None:
             home = beside / _RECORDS
-        self.home = home
+        self.home = self.plan.records = home
 
     def result(self) -> Result:
         """Return the result of the call, from its record or by making it."""
@@ -114,7 +114,7 @@ class Making:
     def _state(self) -> _State:
         """Return the state of everything that is read; outputs are left out where they lie in its folders."""
         sources = [path for paths in self.plan.sources.values() for path in paths]
-        return state_of(sources, self.plan.targets.values())
+        return state_of(sources, self.plan.own)
 
     def _told(self, call: Call, ending: Ending) -> Result:
         """Return what is known of a run before its outputs are looked at."""
@@ -184,7 +184,7 @@ class Making:
 
     def _record(self, result: Result, harvest: Harvest, ledger: Ledger) -> dict[str, Any]:
         """Return what is recorded of a run whose outputs are about to be moved."""
-        home, made = ledger.home, self.plan.targets.values()
+        home, made = ledger.home, self.plan.own
 
         def entry(path: Path, target: Path) -> dict[str, Any]:
             return {**described(path, self.checksums, home), "path": os.path.relpath(target, home)}

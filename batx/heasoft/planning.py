@@ -39,6 +39,8 @@ class Plan:
         Parameter or product to the file or folder that is to be made.
     into
         Folder for products under names that the tool chooses.
+    records
+        Folder of the records of the call.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -47,6 +49,12 @@ class Plan:
     edits: dict[str, tuple[Path, str]] = field(default_factory=dict)
     targets: dict[str, Path] = field(default_factory=dict)
     into: Path | None = None
+    records: Path | None = None
+
+    @property
+    def own(self) -> list[Path]:
+        """What the call itself makes: no input, where it lies in a folder that is one."""
+        return [*self.targets.values(), *filter(None, [self.records])]
 
     @property
     def sources(self) -> dict[str, list[Path]]:

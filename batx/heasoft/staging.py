@@ -84,7 +84,7 @@ def _seen(task: Task, folder: Path, name: str) -> str:
 
 def _copy(path: Path, place: Path, plan: Plan) -> None:
     if path.is_dir():
-        copy_folder(path, place, plan.targets.values())
+        copy_folder(path, place, plan.own)
     else:
         copy_file(path, place)
 

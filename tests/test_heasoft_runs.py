@@ -22,6 +22,7 @@ from batx.errors import (
     WriteError,
 )
 from batx.heasoft import Result, Task, run
+from batx.heasoft.copies import copy_file
 
 
 @pytest.fixture
@@ -187,6 +188,23 @@ def test_what_is_changed_in_a_folder_is_a_copy(
     assert contents(observation) == before
     assert run(task, indir=observation, outfile=tmp_path / "o.fits").cached
     assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
+
+
+@pytest.mark.parametrize("answer", ["refused", "nothing", "half"])
+def test_copies_where_the_system_does_not_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str):
+    real = os.copy_file_range
+
+    def copied(source: int, target: int, count: int) -> int:
+        if answer == "half" and os.lseek(source, 0, os.SEEK_CUR) == 0:
+            return real(source, target, count // 2)
+        if answer == "nothing":
+            return 0
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", copied)
+    (tmp_path / "a").write_bytes(template())
+    copy_file(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == template()
 
 
 def test_a_folder_that_is_edited(headas: Path, observation: Path, tmp_path: Path):

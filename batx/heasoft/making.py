@@ -62,6 +62,7 @@ class Making:
         if self.home is None:
             # nothing is written that a record could stand for
             with tempfile.TemporaryDirectory(prefix="batx-") as folder:
+                self.plan.records = Path(folder)
                 return self._make(Path(folder), None, set())
         _make_private(self.home)
         context = getattr(self.backend, "context", dict)(self.call.environment)

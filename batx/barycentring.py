@@ -15,6 +15,7 @@ from batx.instrument.sky import radec_to_vector
 from batx.kernels.orbit import satellite_position
 from batx.met import ClockFile, met_to_time
 from batx.positions import sky_position
+from batx.schema.attributes import with_history
 from batx.units import to_value
 
 __all__ = ["barycenter"]
@@ -181,8 +182,8 @@ def with_times(
         "clockapp": 1,
         "bary_ra": direction[0],
         "bary_dec": direction[1],
-        "history": "\n".join(filter(None, [str(ds.attrs.get("history", "")), line])),
     }
+    result.attrs = with_history(result.attrs, line)
     return result
 
 

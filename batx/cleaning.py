@@ -23,6 +23,7 @@ from batx.kernels.deconvolve import detector_face
 from batx.plane_inputs import PlaneStack, mask_and_geometry, plane_stack, usable_detectors
 from batx.provenance import with_calibration
 from batx.schema import build, require_kind
+from batx.schema.attributes import with_history
 
 __all__ = ["balance", "clean"]
 
@@ -399,7 +400,7 @@ def _attrs(plane: xr.Dataset, plan: _Plan, fitted: bool) -> dict[str, Any]:
         own |= {"backapp": 1, "cleanlev": int(plane.attrs.get("cleanlev", 0)) + 1}
     if names and not fitted:
         own["balapp"] = 1
-    return kept | own | {"history": "\n".join(filter(None, [str(kept.get("history", "")), line]))}
+    return with_history(kept | own, line)
 
 
 def balances(names: str | Iterable[str] | None) -> tuple[str, ...]:

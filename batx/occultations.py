@@ -15,6 +15,7 @@ from batx.grids import warn
 from batx.instrument.sky import radec_to_vector, vector_to_radec
 from batx.kernels import occult
 from batx.orbits import BODIES, OrbitTable, opened_orbit
+from batx.provenance import calibration_of, with_calibration
 from batx.reduction import compat_of
 from batx.schema import require_kind
 from batx.sky_coords import pixel_to_sky, sky_to_pixel
@@ -127,7 +128,10 @@ def occultation(
         {name: image[name] for name in ("imy", "imx")},
         ("imy", "imx"),
         "free",
-        {"units": "1", "long_name": f"part of the exposure free of {', '.join(wanted)}"},
+        with_calibration(
+            {"units": "1", "long_name": f"part of the exposure free of {', '.join(wanted)}"},
+            calibration_of(image),
+        ),
     )
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "run_options", "run_pipeline"]
 
+#: of a step that are shown
+_NOTES = 8
 _STYLES = {"done": "green", "skipped": "yellow", "failed": "red", "blocked": "red", "to do": "cyan"}
 
 run_options = together(
@@ -98,9 +100,10 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                     described = f"{one.state}: {one.reason.split(':')[0]}"
                 told.add(one.reason)
                 text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
-                lines.append((text, _STYLES.get(one.state, "")))
-                if not live:
-                    say(*lines[-1])
+                new = [(text, _STYLES.get(one.state, "")), *((line, "yellow") for line in _notes(one))]
+                lines.extend(new)
+                for line in new if not live else []:
+                    say(*line)
             begin = perf_counter()
 
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)
@@ -109,6 +112,13 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
     failed = [one.name for one in found if one.state == "failed"]
     if failed:
         raise BatxError(f"not done: {', '.join(failed)}; the reasons are above, and in the results")
+
+
+def _notes(one: Status) -> list[str]:
+    """Return the notes of a step, a line each; of many the first and how many more there are."""
+    shown = [f"{'':<14}{' '.join(note.split())}" for note in one.notes[:_NOTES]]
+    more = len(one.notes) - len(shown)
+    return shown + ([f"{'':<14}and {more} more notes"] if more else [])
 
 
 def _described(one: Status) -> str:

@@ -59,7 +59,8 @@ def survey_rates(
     -------
     xarray.Dataset
         Kind ``lightcurve`` with dimensions ``(source, time, energy)`` and a bin for each good pointing, in
-        order; NaN where a source was not in the field, or a band is empty. ``rate`` (CENT_RATE: the image at
+        order; NaN where a source was not in the field, or a band is empty. Pointings whose catalogue has no
+        row are not there. ``rate`` (CENT_RATE: the image at
         the source, less the background; count/s per fully illuminated detector), ``rate_err`` (RATE_ERR,
         the error of the fitted amplitude), ``noise`` (BKG_VAR: the standard deviation of the image around
         the source, in spite of its name), ``snr`` (VECTSNR), ``psf_rate`` (RATE, the fitted amplitude).
@@ -70,10 +71,10 @@ def survey_rates(
     Raises
     ------
     EmptySelectionError
-        If there are no good pointings, or none has any of the sources.
+        If there are no good pointings, or none has any source.
     ValueRangeError
-        If a source is in none of the catalogues, or twice in one; if a pointing is there twice; if bands are
-        not as many as `energy` says.
+        If a source that is wanted is in none of the catalogues, or twice in one; if a pointing is there
+        twice; if bands are not as many as `energy` says.
     KindError, MissingVariableError, MissingFileError
         If something is no catalogue of the survey, or missing.
 
@@ -104,6 +105,10 @@ def survey_rates(
     pointings = _pointings(survey, cuts)
     low, high = energy_bounds(SURVEY_EDGES if energy is None else energy)
     catalogs = _in_order([part for item in pointings for part in _parts(item, len(low))])
+    if not catalogs:
+        raise EmptySelectionError(
+            f"survey_rates: none of {len(pointings)} catalogue(s) has a row: no source was in the field"
+        )
     wanted = _wanted(catalogs, sources)
     shape = len(wanted), len(catalogs), len(low)
     banded = {name: np.full(shape, np.nan) for name in _BANDED}
@@ -191,7 +196,7 @@ def _is_folder(item: Any) -> bool:
 
 
 def _parts(item: dict[str, Any], bands: int) -> list[_Catalog]:
-    """Return the pointings of a catalogue: one, or one for each of its times."""
+    """Return the pointings of a catalogue: one, or one for each of its times; none if it is empty."""
     given = item["catalog"]
     path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     ds = (open_dataset(path) if path is not None else given).load()
@@ -203,7 +208,7 @@ def _parts(item: dict[str, Any], bands: int) -> list[_Catalog]:
             f"{label}: found no columns {', '.join(missing)}; is it a catalogue of batsurvey?"
         )
     if not ds.sizes["source"]:
-        raise EmptySelectionError(f"{label}: the catalogue is empty, and does not say its times")
+        return []
     times = ds["time"].values
     if (times == times[0]).all():
         return [_Catalog(item, ds, label, bands)]
@@ -236,9 +241,18 @@ class _Catalog:
         self.empty = np.zeros(bands, bool) if counts is None else np.asarray(counts) <= 0
         self.names = [" ".join(str(name).split()) for name in self.ds["name"].values]
         self.rows = {plain_name(name): row for row, name in enumerate(self.names)}
-        if len(self.rows) < len(self.names):
-            twice = [name for name in self.names if self.names.count(name) > 1] or self.names
-            raise ValueRangeError(f"{self.label}: found the source {twice[0]!r} twice; names must differ")
+
+    def _require_once(self, wanted: dict[str, str]) -> None:
+        """Raise if one of the sources wanted is there twice: which of the two is meant is not known."""
+        if len(self.rows) == len(self.names):
+            return
+        plain = [plain_name(name) for name in self.names]
+        for key, name in wanted.items():
+            if plain.count(key) > 1:
+                raise ValueRangeError(
+                    f"{self.label}: found the source {name!r} twice; choose others (sources=), or give "
+                    "each a name of its own in the catalogue for batsurvey"
+                )
 
     def _text(self, item: dict[str, Any], name: str) -> str:
         if name in item:
@@ -254,6 +268,7 @@ class _Catalog:
         of_source: dict[str, np.ndarray],
     ) -> None:
         """Put the values of the wanted sources into the arrays of a pointing."""
+        self._require_once(wanted)
         for other in self.others:
             other.fill(number, wanted, banded, single, of_source)
         pairs = [(source, self.rows[key]) for source, key in enumerate(wanted) if key in self.rows]

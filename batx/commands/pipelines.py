@@ -19,6 +19,9 @@ __all__ = ["run", "run_options", "run_pipeline"]
 
 _STYLES = {"done": "green", "skipped": "yellow", "failed": "red", "blocked": "red", "to do": "cyan"}
 
+#: notes of a step that are shown, and characters of each
+_NOTES, _LINE = 5, 300
+
 run_options = together(
     click.option("--output", "-o", type=NEW, help="Folder for the results.  [default: NAME-results]"),
     click.option("--from", "since", metavar="STEP", help="Do this step again, and all that follow from it."),
@@ -80,6 +83,7 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
         raise click.UsageError("give --only or --from, not both")
     names = [only] if only is not None else []
     live = console(stderr=True).is_terminal
+    width = 2 + max(len(step.name) for step in pipeline.steps)
     begin = perf_counter()
     running: set[str] = set()
     told: set[str] = set()
@@ -97,10 +101,11 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                 if one.state in ("blocked", "skipped") and one.reason in told:
                     described = f"{one.state}: {one.reason.split(':')[0]}"
                 told.add(one.reason)
-                text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
-                lines.append((text, _STYLES.get(one.state, "")))
-                if not live:
-                    say(*lines[-1])
+                text = f"{one.name:<{width}}{described}   {perf_counter() - begin:.1f} s"
+                new = [(text, _STYLES.get(one.state, "")), *((note, "yellow") for note in _notes(one))]
+                lines.extend(new)
+                for line in [] if live else new:
+                    say(*line)
             begin = perf_counter()
 
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)
@@ -109,6 +114,13 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
     failed = [one.name for one in found if one.state == "failed"]
     if failed:
         raise BatxError(f"not done: {', '.join(failed)}; the reasons are above, and in the results")
+
+
+def _notes(one: Status) -> list[str]:
+    """Return the first notes of a step, a line each, and how many others there are."""
+    shown = [f"  {' '.join(note.split())[:_LINE]}" for note in one.notes[:_NOTES]]
+    more = len(one.notes) - len(shown)
+    return shown + ([f"  and {more} more: Pipeline.status() has them all"] if more else [])
 
 
 def _described(one: Status) -> str:

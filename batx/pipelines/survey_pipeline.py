@@ -12,13 +12,13 @@ from batx.archive.layouts import mirror_list
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines.frame import Pipeline, Step
 from batx.pipelines.surveys import processing, products
-from batx.pipelines.surveys.names import existing, is_id, result_files
+from batx.pipelines.surveys.names import existing, is_id, is_result, result_files
 from batx.survey_catalogs import survey_catalog
 from batx.transfer import data_directory
 
 __all__ = ["survey"]
 
-_FETCHED = ["sources", "data", "offline"]
+_FETCHED = ["sources", "data", "offline", "output"]
 _AXES = ("relative", "met", "utc", "mjd")
 
 
@@ -194,7 +194,8 @@ def survey(
     MissingFileError
         If a folder or file is not there, or none is given.
     ValueRangeError, PositionError
-        If one of `own_sources` makes no sense, or `time_axis` is unknown.
+        If one of `own_sources` makes no sense, `time_axis` is unknown, or `output` lies in results of
+        batsurvey that are given.
 
     Examples
     --------
@@ -216,6 +217,7 @@ def survey(
         survey_catalog([name for name, _, _ in own], [ra for _, ra, _ in own], [dec for _, _, dec in own])
     given = [_place(os.fspath(source)) for source in sources]
     folder = Path(output).expanduser().absolute()
+    _require_apart(folder, given)
     options = {
         "sources": given,
         "data": str(data_directory(data)) if any(map(is_id, given)) else None,
@@ -242,6 +244,16 @@ def survey(
     }
     places = None if mirrors is None else mirror_list(mirrors)
     return Pipeline("survey", _steps(places), folder, options)
+
+
+def _require_apart(output: Path, given: list[str]) -> None:
+    """Raise if the folder for the results lies in one of results: what is made would be taken for given."""
+    for source in given:
+        if output.is_relative_to(source) and is_result(Path(source), output):
+            raise ValueRangeError(
+                f"output: found {output}, which lies in the results of batsurvey in {source}; give a folder "
+                "outside them"
+            )
 
 
 def _place(source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,25 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from batx.errors import BatxError, MissingFileError, ValueRangeError
+from batx.errors import BatxError, MissingFileError, MissingVariableError, ValueRangeError
 from batx.heasoft import request, run_many
 from batx.io.open import open_dataset
+from batx.io.source import starts_like_fits
 from batx.io.write import to_fits
 from batx.pipelines.frame import SkippedError, Work
+from batx.pipelines.records import Record
 from batx.pipelines.surveys.names import (
     PROCESSED,
     is_id,
     is_result,
     observation_folders,
+    quiet_survey,
     result_files,
     result_places,
 )
 from batx.pointings import pointing_cuts
-from batx.survey_catalogs import survey_catalog
-from batx.survey_folders import open_survey
+from batx.schema import require_kind
+from batx.survey_catalogs import require_unique, survey_catalog
 from batx.survey_spectra import SURVEY_EDGES
 
 __all__ = ["catalog", "inputs", "pointings", "process"]
@@ -39,23 +43,30 @@ def inputs(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     Raises
     ------
     MissingFileError
-        If a folder is neither.
+        If a folder is neither, or there is no observation with histograms.
     ValueRangeError
         If an observation is there twice.
     """
     observations: dict[str, str] = {}
     results: list[str] = []
+    without: list[str] = []
     cut: dict[str, list[str]] = {}
     for source in _sources(work, mirrors):
-        if is_result(source):
+        folders, bare = observation_folders(source) if source.is_dir() else ([], [])
+        if is_result(source, Path(work.options["output"])):
             results.append(str(source))
+            if folders:
+                work.notes.append(
+                    f"{source} holds results of batsurvey, which are used as they are, and "
+                    f"{len(folders)} observation(s), which are not processed; give the folders of these too"
+                )
             continue
-        folders = observation_folders(source) if source.is_dir() else []
-        if not folders:
+        if not folders and not bare:
             raise MissingFileError(
                 f"{source}: found neither survey histograms (bat/survey/*.dph*) nor results of batsurvey "
                 "(stats_point.fits); give folders of observations, or of results"
             )
+        without += [folder.name for folder in bare]
         for folder in folders:
             work.progress(f"histograms of {folder.name}")
             if folder.name in observations:
@@ -65,7 +76,11 @@ def inputs(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
             if short:
                 cut[folder.name] = short
                 work.notes.append(_about_cut(folder.name, short, len(histograms(folder))))
-    return {"observations": observations, "results": results, "cut_short": cut}
+    lines = [f"{name}: no survey histograms (bat/survey/*.dph*)" for name in without]
+    if not observations and not results:
+        raise MissingFileError(f"found nothing to process: {lines[0]}")
+    work.notes.extend(f"left out: {line}" for line in lines)
+    return {"observations": observations, "results": results, "cut_short": cut, "left_out": lines}
 
 
 def _sources(work: Work, mirrors: list[str] | None) -> list[Path]:
@@ -128,13 +143,22 @@ def catalog(work: Work) -> dict[str, Any]:
         raise MissingFileError(
             "batsurvey needs a catalogue of sources: give catalog=, own sources (own_sources=), or both"
         )
+    target = work.output("catalog.fits")
     if own:
         names, ra, dec = zip(*own, strict=True)
         made = survey_catalog(list(names), list(ra), list(dec), base)
+        to_fits(made, target)
     else:
         made = open_dataset(base).load()
+        require_kind(made, "catalog", operation=f"catalog: {base}")
+        if "name" not in made.variables:
+            raise MissingVariableError(f"catalog: {base} has no names of sources (NAME)")
+        require_unique(made["name"].values, f"catalog: {base}")
         made.encoding.pop("source", None)
-    to_fits(made, work.output("catalog.fits"))
+        if starts_like_fits(Path(base)):
+            shutil.copyfile(base, target)  # with all its columns
+        else:
+            to_fits(made, target)
     return {"sources": int(made.sizes["source"]), "own": [name for name, _, _ in own]}
 
 
@@ -186,43 +210,23 @@ def processed_files(options: Any) -> list[Path]:
 
 def pointings(work: Work) -> dict[str, Any]:
     """Write the table of pointings: which are good, which failed, and why."""
-    places = result_places(work.options)
     done = work.before["process"]
-    if done.state == "done":
-        wanted = set(done.facts["processed"])
-        made = Path(work.options["output"]) / PROCESSED
-        places = [place for place in places if place.parent != made or place.name in wanted]
-    if not places:
-        raise MissingFileError(f"found no results of batsurvey: {done.reason or 'none was given'}")
-    tree = open_survey(*places)
+    places = _places(work, done)
+    tree = quiet_survey(places)
     table = tree["pointings"].to_dataset()
-    judged = judged_table(table)
     good = table["image_status"].values.astype(bool)
-    reason = np.where(
-        good, "", [f"{c}: {r}" for c, r in zip(table["code"].values, table["reason"].values, strict=True)]
-    )
-    used = good & (table["catalog"].values != "")
-    if work.options["cuts"]:
-        cuts = pointing_cuts(judged)
-        cut = good & ~cuts["good"].values
-        reason = np.where(cut, [f"cut: {why}" for why in cuts["reason"].values], reason)
-        used &= cuts["good"].values
-    reason = np.where(good & (table["catalog"].values == ""), "no catalogue of sources", reason)
+    used, reason = _judged(table, work.options["cuts"])
     empty = _empty_bands(table)
     if (empty & good[:, None]).any():
         work.notes.append(
             f"{int((empty.any(axis=1) & good).sum())} of {int(good.sum())} good pointing(s) have empty bands "
             f"({_bands(empty[good].any(axis=0))}): their histograms were cut short, these have no values"
         )
-    bad = [
-        f"{obs} {image}: {why}"
-        for obs, image, why, one in zip(
-            table["obs_id"].values, table["image_id"].values, reason, used, strict=True
-        )
-        if not one
-    ]
-    work.notes.extend(f"left out: {line}" for line in bad)
-    shown = table.assign(used=("row", used), cut_reason=("row", reason.astype(str)))
+    columns = (table["obs_id"].values, table["image_id"].values, reason)
+    bad = [f"{obs} {image}: {why}" for obs, image, why in zip(*(one[~used] for one in columns), strict=True)]
+    lost = tree.attrs["unreadable"].splitlines()
+    work.notes.extend(f"left out: {line}" for line in [*lost, *bad])
+    shown = table.assign(used=("row", used), cut_reason=("row", reason))
     _write_csv(shown, work.output("pointings.csv"))
     if not used.any():
         raise MissingFileError(f"none of {used.size} pointing(s) can be used: {bad[0]}")
@@ -233,8 +237,43 @@ def pointings(work: Work) -> dict[str, Any]:
         "pointings": int(used.size),
         "used": int(used.sum()),
         "exposure": exposure,
-        "left_out": bad,
+        "left_out": [
+            *work.before["inputs"].facts["left_out"],
+            *_not_processed(done),
+            *lost,
+            *bad,
+        ],
     }
+
+
+def _places(work: Work, process: Record) -> list[Path]:
+    """Return the folders of results: those given, and those that were made now."""
+    made = Path(work.options["output"]) / PROCESSED
+    wanted = set(process.facts.get("processed", ())) if process.state == "done" else set()
+    places = [place for place in result_places(work.options) if place.parent != made or place.name in wanted]
+    if not places:
+        raise MissingFileError(f"found no results of batsurvey: {process.reason or 'none was given'}")
+    return places
+
+
+def _not_processed(process: Record) -> list[str]:
+    """Return a line for each observation that batsurvey failed for."""
+    failed = process.facts.get("failed", {})
+    return [f"{name}: not processed: {' '.join(why.split())[:300]}" for name, why in failed.items()]
+
+
+def _judged(table: xr.Dataset, cuts: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return which pointings are used, and why others are not."""
+    good = table["image_status"].values.astype(bool)
+    why = table["reason"].values.astype(object)
+    reason = np.where(good, why, table["code"].values.astype(object) + ": " + why)
+    used = good & (table["catalog"].values != "")
+    if cuts:
+        judged = pointing_cuts(judged_table(table))
+        cut = used & ~judged["good"].values
+        reason = np.where(cut, "cut: " + judged["reason"].values.astype(object), reason)
+        used &= ~cut
+    return used, reason.astype(str)
 
 
 def judged_table(table: xr.Dataset) -> xr.Dataset:

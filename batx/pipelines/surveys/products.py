@@ -20,10 +20,10 @@ from batx.met import met_to_mjd, met_to_utc
 from batx.mosaic_sources import mosaic_rates
 from batx.mosaics import mosaic
 from batx.pipelines.frame import SkippedError, Work
-from batx.pipelines.surveys.names import BAND, file_names, loaded
+from batx.pipelines.surveys.names import BAND, file_names, loaded, quiet_survey
 from batx.resolved_fits import fit_series
 from batx.schema import build
-from batx.survey_folders import open_survey, survey_images
+from batx.survey_folders import survey_images
 from batx.survey_merging import plain_name, survey_rates
 from batx.survey_spectra import survey_response, survey_spectrum
 from batx.survey_tables import survey_table
@@ -34,7 +34,7 @@ __all__ = ["figures", "fits", "lightcurves", "mosaic_products", "mosaics", "rate
 
 def _used(work: Work) -> tuple[xr.DataTree, np.ndarray]:
     """Return the results of batsurvey, and which pointings are used."""
-    tree = open_survey(*work.before["pointings"].facts["places"])
+    tree = quiet_survey(work.before["pointings"].facts["places"])
     return tree, np.load(work.path("pointings", "used.npy"), allow_pickle=False)
 
 

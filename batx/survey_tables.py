@@ -71,10 +71,11 @@ def survey_table(
     Returns
     -------
     pandas.DataFrame or str
-        A row for each source and time: ``source``, ``group``, ``start_mjd``, ``stop_mjd`` (UTC),
-        ``n_pointings``, ``exposure`` (s), ``rate``, ``rate_err``, ``noise`` (count/s per fully illuminated
-        detector), ``snr``, ``detected``, and of fits ``index``, ``index_err``, ``flux``, ``flux_err``,
-        ``statistic``, ``dof``, ``flux_limit`` (erg/cm**2/s). A source that was not observed has no rate.
+        A row for each source and time: ``source``, ``group``, ``tstart``, ``tstop`` (MET s), ``start_mjd``,
+        ``stop_mjd`` (UTC), ``n_pointings``, ``exposure`` (s), ``rate``, ``rate_err``, ``noise`` (count/s
+        per fully illuminated detector), ``snr``, ``detected``, and of fits ``index``, ``index_err``,
+        ``flux``, ``flux_err``, ``statistic``, ``dof``, ``flux_limit`` (erg/cm**2/s). A source that was not
+        observed has no rate.
 
     Raises
     ------
@@ -144,6 +145,8 @@ def _rows(
         row: dict[str, Any] = {
             "source": name,
             "group": str(groups[number]),
+            "tstart": float(span[0]),
+            "tstop": float(span[1]),
             "start_mjd": float(mjd[number, 0]),
             "stop_mjd": float(mjd[number, 1]),
             "n_pointings": int(pointings[number]),

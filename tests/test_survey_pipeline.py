@@ -124,7 +124,7 @@ def test_what_comes_out(done):
     assert text.startswith("5 of 6 pointings, 4500 s") and "left out: 00012345001 point_2019" in text
     assert (out / "results.tex").read_text().startswith(r"\begin{tabular}")
     assert found["report"].facts == {"rows": 4, "detected": 2}
-    assert sorted(path.name for path in (out / "figures").iterdir())[0] == "Bright_X-1_month_sum.png"
+    assert sorted(path.name for path in (out / "figures").iterdir())[0] == "Bright_X-1_month.png"
 
 
 def test_spectra_are_read_with_their_responses(done):

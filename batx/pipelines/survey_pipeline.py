@@ -94,7 +94,15 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
             options=["mosaic_response", "model", "snr", "sigma", "index"],
             outside=lambda options: [Path(options["mosaic_response"])] if options["mosaic_response"] else [],
         ),
-        Step("figures", "figures", products.figures, needs=["lightcurves"], options=["figures", "time_axis"]),
+        Step(
+            "figures",
+            "figures",
+            products.figures,
+            needs=["rates", "lightcurves"],
+            uses=["fits"],
+            options=["figures", "time_axis", "time_bins", "snr"],
+            revision=2,
+        ),
         Step(
             "report",
             "table of results",

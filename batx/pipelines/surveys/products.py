@@ -301,21 +301,26 @@ def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr
 
 
 def figures(work: Work) -> dict[str, Any]:
-    """Draw the light curves of the sum of bands, in the time asked for."""
+    """Draw rates and significance of every source, fluxes, limits and indices too where there are fits."""
     from batx.plots.page import save
+    from batx.plots.survey import plot_survey
 
     if not work.options["figures"]:
         raise SkippedError("no figures are asked for (figures=False)")
     drawn = []
-    for path in work.paths("lightcurves", "lightcurves/*_sum.nc"):
-        work.progress(path.stem)
-        curve = loaded(work, "lightcurves", f"lightcurves/{path.name}")
-        try:
-            save(curve, work.output(f"figures/{path.stem}.png"), time=work.options["time_axis"])
-        except BatxError as error:
-            work.notes.append(f"no picture of {path.stem}: {error}")
-            continue
-        drawn.append(path.stem)
+    options = {"time": work.options["time_axis"], "snr": work.options["snr"]}
+    fitted = list(_groupings(work))[-1][0]
+    for name in work.before["rates"].facts["sources"].values():
+        for label, _ in _groupings(work):
+            stem = f"{name}_{label}"
+            if not work.paths("lightcurves", f"lightcurves/{stem}_sum.nc"):
+                continue
+            work.progress(stem)
+            curve = loaded(work, "lightcurves", f"lightcurves/{stem}_sum.nc")
+            known = {key: _if_there(work, f"fits/{name}_{key}.nc") for key in ("fit", "limit")}
+            known = known if label == fitted else {}
+            save(curve, work.output(f"figures/{stem}.png"), draw=plot_survey, **known, **options)
+            drawn.append(stem)
     return {"figures": drawn}
 
 

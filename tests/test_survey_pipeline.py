@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from stand_ins import make_headas
 from survey_inputs import (
     DAY,
+    OWN,
     STANDARD,
     START,
+    Archive,
     Pointing,
-    add_batsurvey,
     energy_flux,
     months,
     observation,
+    tree,
     unpacked,
     write_results,
 )
@@ -28,41 +29,6 @@ from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines import Pipeline, survey
 from batx.pipelines.surveys import products
-
-OWN = [(name, *values[1:3]) for name, values in STANDARD.items()]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of the results, but for locks, logs and records of calls."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock" and "batsurvey/.batx" not in path.as_posix()
-    }
-
-
-class Archive:
-    """Observations, and a stand-in for batsurvey that knows the results of some."""
-
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = root
-        self.folder = root / "archive"
-        headas = make_headas(root / "software", ())
-        monkeypatch.setenv("HEADAS", str(headas))
-        (root / "results").mkdir()
-        self.log = add_batsurvey(headas, root / "results")
-
-    def add(self, obs_id: str, pointings: list[Pointing] | None, **options) -> Path:
-        """Add an observation; without pointings batsurvey will find no good time in it."""
-        if pointings is not None:
-            images = options.pop("images", False)
-            write_results(self.root / "results" / obs_id, obs_id, pointings, images=images)
-        return observation(self.folder, obs_id, **options)
-
-    @property
-    def calls(self) -> list[str]:
-        """Observations that batsurvey was called for."""
-        return sorted(line.split()[0] for line in self.log.read_text().splitlines())
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from batx.commands.computing import connected
 from batx.commands.options import EXISTING, NEW, Number
 from batx.commands.pipelines import run_pipeline
 from batx.commands.screen import Command
@@ -81,9 +83,14 @@ class _Assignment(click.ParamType):
 @click.option("--off-axis", type=EXISTING, help="Off-axis correction of fluxes, for mosaics.")
 @click.option("--time-axis", type=click.Choice(["met", "utc", "mjd", "relative"]), default="mjd")
 @click.option(
+    "--preset", type=click.Choice(["batanalysis"]), help="Parameters of batsurvey that BatAnalysis sets."
+)
+@click.option(
     "--parameter", "-P", "parameters", type=_Assignment(), multiple=True, help="Parameter of batsurvey."
 )
+@click.option("--pattern-maps", type=EXISTING, help="Folder of daily noise patterns, maps and masks.")
 @click.option("--workers", type=click.IntRange(1), help="Observations at a time.  [default: processors]")
+@click.option("--scheduler", help="Address of a dask scheduler, whose workers run batsurvey.")
 @click.option("--timeout", type=float, help="Seconds that an observation may take.")
 @click.option("--data", type=EXISTING, help="Directory of data, for observation ids.")
 @click.option("--offline", is_flag=True, help="Use the data that are there.")
@@ -101,8 +108,10 @@ def survey(sources: tuple[str, ...], output: Path, **options: Any) -> None:
     control = {name: options.pop(name) for name in ("since", "only", "listed")}
     options["targets"] = list(options["targets"]) or None
     options["parameters"] = dict(options["parameters"])
-    pipeline = pipeline_of(*sources, output=output, **options)
-    run_pipeline(pipeline, **control)
+    address = options.pop("scheduler")
+    with nullcontext() if address is None else connected(address) as executor:
+        pipeline = pipeline_of(*sources, output=output, executor=executor, **options)
+        run_pipeline(pipeline, **control)
     report = pipeline.folder / "results.txt"
     if not control["listed"] and report.is_file():
         click.echo(report.read_text(encoding="utf-8"), nl=False)

@@ -10,9 +10,11 @@ from typing import Any
 
 from batx.archive.layouts import mirror_list
 from batx.errors import MissingFileError, ValueRangeError
+from batx.heasoft import Backend
 from batx.pipelines.frame import Pipeline, Step
-from batx.pipelines.surveys import processing, products
+from batx.pipelines.surveys import processing, products, selection
 from batx.pipelines.surveys.names import existing, is_id, is_result, result_files
+from batx.pipelines.surveys.settings import checked_parameters
 from batx.survey_catalogs import survey_catalog
 from batx.transfer import data_directory
 
@@ -22,14 +24,15 @@ _FETCHED = ["sources", "data", "offline", "output"]
 _AXES = ("relative", "met", "utc", "mjd")
 
 
-def _steps(mirrors: list[str] | None) -> list[Step]:
-    """Return the steps, in order; mirrors may have logins in them, which records must not hold."""
+def _steps(mirrors: list[str] | None, crew: processing.Crew) -> list[Step]:
+    """Return the steps, in order; records do not hold mirrors, which may have logins, and where tools run."""
     return [
         Step(
             "inputs",
             "observations, results, histograms",
             partial(processing.inputs, mirrors=mirrors),
-            options=_FETCHED,
+            options=[*_FETCHED, "pattern_maps"],
+            outside=processing.given_files,
         ),
         Step(
             "catalog",
@@ -42,15 +45,15 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
         Step(
             "process",
             "batsurvey for each observation",
-            processing.process,
+            partial(processing.process, crew=crew),
             needs=["inputs", "catalog"],
-            options=["output", "parameters", "backend", "workers", "timeout"],
+            options=["output", "parameters"],
             outside=processing.processed_files,
         ),
         Step(
             "pointings",
             "which pointings are good, and why others are not",
-            processing.pointings,
+            selection.pointings,
             needs=["inputs"],
             uses=["process"],
             options=["sources", "output", "cuts"],
@@ -131,9 +134,12 @@ def survey(
     mosaic_response: str | os.PathLike[str] | None = None,
     figures: bool = True,
     time_axis: str = "mjd",
+    preset: str | None = None,
     parameters: Mapping[str, Any] | None = None,
-    backend: str | None = None,
+    pattern_maps: str | os.PathLike[str] | None = None,
+    backend: str | Backend | None = None,
     workers: int | None = None,
+    executor: Any = None,
     timeout: float | None = None,
     data: str | os.PathLike[str] | None = None,
     mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
@@ -184,10 +190,23 @@ def survey(
         Whether light curves are drawn.
     time_axis
         Of the figures: ``"met"``, ``"utc"``, ``"mjd"`` or ``"relative"``.
+    preset
+        Parameters of batsurvey under one name: ``"batanalysis"`` takes those that BatAnalysis sets
+        (``detthresh`` and ``detthresh2`` 10000, ``cleansnr`` 6, ``cleanexpr`` ``ALWAYS_CLEAN==T``); by
+        default those of the tool hold (22000, 16000, 9, none).
     parameters
-        Further parameters of batsurvey.
-    backend, workers, timeout
-        How batsurvey is run: see `batx.heasoft.run`; observations at a time; seconds for each.
+        Further parameters of batsurvey, which replace those of the preset. ``global_pattern_map`` and
+        ``global_pattern_mask`` may hold codes of ``strftime`` for the day of the observation (``%Y%j``).
+    pattern_maps
+        Folder with a map (``.dpi``) and a mask (``.detmask``) of the noise pattern of each day, such as
+        ``pattern_noise_survey8a_2020006.dpi``: those of the day on which an observation begins are taken, or
+        of the nearest one, which is then said.
+    backend, timeout
+        How batsurvey is run: see `batx.heasoft.run`; seconds for each observation.
+    workers, executor
+        Observations at a time, by default as many as processors; or what runs them in place of threads here,
+        as for `batx.heasoft.run_many`: a `distributed.Client` of a cluster that shares the disk, or a pool of
+        `concurrent.futures`.
     data, mirrors, offline
         For numbers of observations, as for `batx.fetch`.
 
@@ -202,8 +221,10 @@ def survey(
     MissingFileError
         If a folder or file is not there, or none is given.
     ValueRangeError, PositionError
-        If one of `own_sources` makes no sense, `time_axis` is unknown, or `output` lies in results of
-        batsurvey that are given.
+        If one of `own_sources` makes no sense, `time_axis` or `preset` is unknown, a parameter is one that
+        the pipeline sets, or `output` lies in results of batsurvey that are given.
+    ParameterError
+        If there are not some workers.
 
     Examples
     --------
@@ -245,13 +266,12 @@ def survey(
         "mosaic_response": None if mosaic_response is None else str(existing(os.fspath(mosaic_response))),
         "figures": bool(figures),
         "time_axis": time_axis,
-        "parameters": dict(parameters or {}),
-        "backend": backend,
-        "workers": workers,
-        "timeout": timeout,
+        "parameters": checked_parameters(preset, parameters),
+        "pattern_maps": None if pattern_maps is None else str(existing(os.fspath(pattern_maps))),
     }
+    crew = processing.Crew(backend, workers, executor, timeout)
     places = None if mirrors is None else mirror_list(mirrors)
-    return Pipeline("survey", _steps(places), folder, options)
+    return Pipeline("survey", _steps(places, crew), folder, options)
 
 
 def _require_apart(output: Path, given: list[str]) -> None:

@@ -317,9 +317,12 @@ def figures(work: Work) -> dict[str, Any]:
                 continue
             work.progress(stem)
             curve = loaded(work, "lightcurves", f"lightcurves/{stem}_sum.nc")
-            known = {key: _if_there(work, f"fits/{name}_{key}.nc") for key in ("fit", "limit")}
-            known = known if label == fitted else {}
-            save(curve, work.output(f"figures/{stem}.png"), draw=plot_survey, **known, **options)
+            fit, limit = (
+                _if_there(work, f"fits/{name}_{key}.nc") if label == fitted else None
+                for key in ("fit", "limit")
+            )
+            draw = partial(plot_survey, fit=fit, limit=limit)
+            save(curve, work.output(f"figures/{stem}.png"), draw=draw, **options)
             drawn.append(stem)
     return {"figures": drawn}
 

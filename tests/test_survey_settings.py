@@ -78,7 +78,7 @@ def test_wrong_settings(archive, options, error, words):
 
 
 def test_noise_patterns_of_the_day(archive):
-    """The observations begin on 2020-01-06: that day's map and mask are taken, or those of the nearest day."""
+    """The observations begin on 2020-01-06: map and mask are of that day, or of the nearest one."""
     maps = patterns(archive.root / "maps", "2020005", "2020007", "2019100")
     (maps / "pattern_noise_survey8a_2020006.dpi").write_text("a map without a mask")
     options = {"output": archive.root / "out", "own_sources": OWN, "pattern_maps": maps}

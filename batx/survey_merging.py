@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -65,8 +66,8 @@ def survey_rates(
         the error of the fitted amplitude), ``noise`` (BKG_VAR: the standard deviation of the image around
         the source, in spite of its name), ``snr`` (VECTSNR), ``psf_rate`` (RATE, the fitted amplitude).
         ``imx``, ``imy``, ``pcode`` (source, time): place and coded fraction (``pcode_file``: as the
-        catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``
-        along time; ``name``, ``ra``, ``dec``, ``catnum`` along source.
+        catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``, ``group`` (a name
+        of its own for each: the image, with the observation and a number where it must be) along time; ``name``, ``ra``, ``dec``, ``catnum`` along source.
 
     Raises
     ------
@@ -141,6 +142,7 @@ def survey_rates(
         name: np.array([getattr(catalog, name) for catalog in catalogs]) for name in ("obs_id", "image_id")
     }
     coords: dict[str, Any] = {name: ("time", values) for name, values in text.items()}
+    coords["group"] = ("time", _own_names(text["obs_id"], text["image_id"]))
     coords |= {"name": ("source", np.array([str(name) for name in wanted.values()]))}
     degrees = {"ra": "deg", "dec": "deg", "catnum": "1"}
     coords |= {name: ("source", of_source[name], {"units": unit}) for name, unit in degrees.items()}
@@ -335,6 +337,21 @@ def _in_order(catalogs: list[_Catalog]) -> list[_Catalog]:
                 )
         known.others.append(catalog)
     return list(first.values())
+
+
+def _own_names(obs_ids: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
+    """Return a name for each pointing, all different."""
+    plain = [str(image) or str(number) for number, image in enumerate(image_ids)]
+    often = Counter(plain)
+    names: dict[str, None] = {}
+    for obs_id, name in zip(obs_ids, plain, strict=True):
+        full = name if often[name] == 1 else f"{obs_id}_{name}"
+        own, number = full, 1
+        while own in names:
+            number += 1
+            own = f"{full}_{number}"
+        names[own] = None
+    return np.array(list(names))
 
 
 def _warn_of_empty(noise: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:

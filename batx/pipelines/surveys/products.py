@@ -32,6 +32,10 @@ from batx.time_averages import average_times, one_source
 __all__ = ["figures", "fits", "lightcurves", "mosaic_products", "mosaics", "rates", "report", "spectra"]
 
 
+#: where the source was in a pointing: keywords of spectra
+_PLACE = ("bat_xobj", "bat_yobj", "bat_zobj", "mskwtsqf", "pcodefr")
+
+
 def _used(work: Work) -> tuple[xr.DataTree, np.ndarray]:
     """Return the results of batsurvey, and which pointings are used."""
     tree = quiet_survey(work.before["pointings"].facts["places"])
@@ -171,7 +175,8 @@ def _write_pair(work: Work, spectrum: xr.Dataset, matrix: xr.Dataset, name: str)
     """Write a spectrum and its response as OGIP files that name each other."""
     response = matrix.drop_vars(["time", "time_bnds"], errors="ignore")
     to_fits(response, work.output(f"spectra/{name}.rsp"))
-    single = spectrum.drop_vars("group").assign_attrs(respfile=f"{name}.rsp")
+    place = {key: float(spectrum[key]) for key in _PLACE if key in spectrum.variables}
+    single = spectrum.drop_vars(["group", *place]).assign_attrs(respfile=f"{name}.rsp", **place)
     to_fits(single, work.output(f"spectra/{name}.pha"))
 
 

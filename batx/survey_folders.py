@@ -126,7 +126,7 @@ def open_survey(*folders: str | os.PathLike[str], errors: str = "raise") -> xr.D
     return tree
 
 
-def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
+def survey_images(survey: xr.DataTree, cuts: Any = None, *, errors: str = "raise") -> list[xr.Dataset]:
     """Return the sky images of survey pointings with their noise, as `batx.mosaic` takes them.
 
     Parameters
@@ -136,6 +136,8 @@ def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
     cuts
         Which pointings are wanted: bool for each row, or the result of `batx.pointing_cuts`; by default all
         good ones.
+    errors
+        What is done about an image that cannot be read: ``"raise"``, or ``"warn"``, and leave it out.
 
     Returns
     -------
@@ -146,10 +148,10 @@ def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
 
     Raises
     ------
-    KindError, MissingVariableError
-        If the tree has no pointings, or a file is no sky image.
+    KindError, MissingVariableError, FileFormatError
+        If the tree has no pointings, or a file is no sky image or cannot be read.
     ValueRangeError
-        If `cuts` are not one for each pointing.
+        If `cuts` are not one for each pointing, or `errors` is unknown.
 
     Warns
     -----
@@ -176,8 +178,22 @@ def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
             f"survey_images: {missing} of {int(used.sum())} pointing(s) have no image or no map of its noise "
             "(batsurvey keeps them with keep_sky_images=LAST) and are left out"
         )
+    _require_known(errors)
+    images = []
     files = zip(table["image"].values[used & there], table["variance"].values[used & there], strict=True)
-    return [_with_noise(str(image), str(variance)) for image, variance in files]
+    for image, variance in files:
+        try:
+            images.append(_with_noise(str(image), str(variance)))
+        except BatxError as error:
+            if errors == "raise":
+                raise
+            warn(f"survey_images: an image is left out: {error}")
+    return images
+
+
+def _require_known(errors: str) -> None:
+    if errors not in ("raise", "warn"):
+        raise ValueRangeError(f"errors: found {errors!r}, expected 'raise' or 'warn'")
 
 
 def _with_noise(image: str, variance: str) -> xr.Dataset:
@@ -240,8 +256,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 def _tables(folders: list[Path], errors: str) -> tuple[list[dict[str, xr.Dataset]], list[str]]:
     """Return the tables of each observation, and a line for each whose tables cannot be read."""
-    if errors not in ("raise", "warn"):
-        raise ValueRangeError(f"errors: found {errors!r}, expected 'raise' or 'warn'")
+    _require_known(errors)
     found, unreadable = [], []
     for folder in folders:
         try:

@@ -66,8 +66,9 @@ def survey_rates(
         the error of the fitted amplitude), ``noise`` (BKG_VAR: the standard deviation of the image around
         the source, in spite of its name), ``snr`` (VECTSNR), ``psf_rate`` (RATE, the fitted amplitude).
         ``imx``, ``imy``, ``pcode`` (source, time): place and coded fraction (``pcode_file``: as the
-        catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``, ``group`` (a name
-        of its own for each: the image, with the observation and a number where it must be) along time; ``name``, ``ra``, ``dec``, ``catnum`` along source.
+        catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``
+        and ``group`` (the image, with the observation and a number where names would be the same) along time;
+        ``name``, ``ra``, ``dec``, ``catnum`` along source.
 
     Raises
     ------

@@ -255,12 +255,14 @@ def mosaics(work: Work) -> dict[str, Any]:
     if nside is None:
         raise SkippedError("no mosaic is asked for (nside=)")
     tree, used = _used(work)
-    images = survey_images(tree, used)
+    images = survey_images(tree, used, errors="warn")
     if not images:
         raise SkippedError("no pointing that is used has an image")
     correction = work.options["off_axis"]
     off_axis = None if correction is None else open_dataset(correction).load()
-    made = mosaic(images, nside, off_axis=off_axis, time_bins=work.options["time_bins"])
+    # sums of images stay in the scratch folder until the step is done: a run that is killed goes on there
+    options = {"off_axis": off_axis, "time_bins": work.options["time_bins"], "path": work.scratch / "sums"}
+    made = mosaic(images, nside, **options)
     work.progress(f"{len(images)} images")
     # chunks are files of their own, so that the order in which they are finished leaves no trace
     to_zarr(made, work.output("mosaic.zarr"))

@@ -64,7 +64,8 @@ def _steps(mirrors: list[str] | None, crew: processing.Crew) -> list[Step]:
             "rates of the sources in every pointing",
             products.rates,
             needs=["pointings"],
-            options=["targets", "own_sources"],
+            options=["sources", "output", "targets", "own_sources"],
+            outside=result_files,
         ),
         Step(
             "lightcurves",
@@ -86,8 +87,8 @@ def _steps(mirrors: list[str] | None, crew: processing.Crew) -> list[Step]:
             "mosaics",
             products.mosaics,
             needs=["pointings"],
-            options=["nside", "off_axis", "time_bins"],
-            outside=lambda options: [Path(options["off_axis"])] if options["off_axis"] else [],
+            options=["sources", "output", "nside", "off_axis", "time_bins"],
+            outside=products.images_read,
         ),
         Step(
             "mosaic_products",

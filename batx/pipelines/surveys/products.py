@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from batx.met import met_to_mjd, met_to_utc
 from batx.mosaic_sources import mosaic_rates
 from batx.mosaics import mosaic
 from batx.pipelines.frame import SkippedError, Work
-from batx.pipelines.surveys.names import BAND, file_names, loaded, quiet_survey
+from batx.pipelines.surveys.names import BAND, file_names, loaded, quiet_survey, result_places
 from batx.resolved_fits import fit_series
 from batx.schema import build
 from batx.survey_folders import survey_images
@@ -29,7 +29,17 @@ from batx.survey_spectra import survey_response, survey_spectrum
 from batx.survey_tables import survey_table
 from batx.time_averages import average_times, one_source
 
-__all__ = ["figures", "fits", "lightcurves", "mosaic_products", "mosaics", "rates", "report", "spectra"]
+__all__ = [
+    "figures",
+    "fits",
+    "images_read",
+    "lightcurves",
+    "mosaic_products",
+    "mosaics",
+    "rates",
+    "report",
+    "spectra",
+]
 
 
 #: where the source was in a pointing: keywords of spectra
@@ -247,6 +257,16 @@ def _at(matrix: xr.Dataset, number: int) -> xr.Dataset:
     if "time" not in matrix.dims:
         return matrix
     return matrix.isel(time=number).drop_vars(["time", "time_bnds"])
+
+
+def images_read(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the images of the results, and the correction, with size and time of change: they are large."""
+    if options["nside"] is None:
+        return {}
+    patterns = ("*.img", "*.img.gz", "*.var", "*.var.gz")
+    found = [path for place in result_places(options) for one in patterns for path in place.rglob(one)]
+    found += [Path(options["off_axis"])] if options["off_axis"] else []
+    return {str(path): f"{(state := path.stat()).st_size} {state.st_mtime_ns}" for path in sorted(found)}
 
 
 def mosaics(work: Work) -> dict[str, Any]:

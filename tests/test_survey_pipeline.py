@@ -188,6 +188,25 @@ def test_results_alone(archive, tmp_path):
     assert found["report"].facts["rows"] == 3 and found["mosaics"].state == "skipped"
 
 
+def test_what_is_not_in_the_catalogue_is_listed(tmp_path):
+    """Sources that batsurvey finds besides have names of the image, in which they are found once."""
+    new = {"20200061040_01": (-1, 151.0, 31.0, 0.02, -0.04, 2.0, 3.0)}
+    first, second = (Pointing(START + n * DAY, sources=STANDARD | extra) for n, extra in enumerate((new, {})))
+    write_results(tmp_path / "results", "00012345001", [first, second])
+    pipeline = survey(tmp_path / "results", output=tmp_path / "out", figures=False)
+    found = {status.name: status for status in pipeline.run("rates")}
+    assert list(found["rates"].facts["sources"]) == list(STANDARD)
+    (note,) = found["rates"].notes
+    assert note.startswith("1 detection(s) of sources that are not in the catalogue")
+    (row,) = pd.read_csv(tmp_path / "out" / "new_sources.csv").to_dict("records")
+    assert (row["name"], row["ra"], row["dec"]) == ("20200061040_01", 151.0, 31.0)
+    assert row["image_id"] == first.image_id and row["snr"] == pytest.approx(row["rate"] / row["noise"])
+    assert row["snr"] > 20
+    named = survey(tmp_path / "results", output=tmp_path / "b", targets=["20200061040_01"], figures=False)
+    found = {status.name: status for status in named.run("rates")}
+    assert list(found["rates"].facts["sources"]) == ["20200061040_01"]
+
+
 def test_reference_results(archive, shared, tmp_path):
     """End to end with what the tool itself made of an observation."""
     unpacked(shared / "reference/survey/batsurvey/golden_dph", archive.root / "results" / "00099999001")

@@ -165,8 +165,8 @@ def survey(
     own_sources
         Name, right ascension and declination (degrees) of sources that are added to it (`survey_catalog`).
     targets
-        Names of the sources for which products are made; by default those of `own_sources`, or else all in
-        the catalogues of the pointings.
+        Names of the sources for which products are made; by default those of `own_sources`, or else all of
+        the catalogue. What batsurvey finds besides, in each image anew, is only listed (``new_sources.csv``).
     time_bins
         Groups of pointings for light curves, spectra, fits and mosaics, as for `batx.average_times`; `None`
         for single pointings. Light curves of single pointings are always made.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,10 @@ __all__ = [
 _PLACE = ("bat_xobj", "bat_yobj", "bat_zobj", "mskwtsqf", "pcodefr")
 
 
+#: how batsurvey names what is not in the catalogue: by the minute of the pointing, and a number
+_NEW = re.compile(r"\d{11}_\d+")
+
+
 def _used(work: Work) -> tuple[xr.DataTree, np.ndarray]:
     """Return the results of batsurvey, and which pointings are used."""
     tree = quiet_survey(work.before["pointings"].facts["places"])
@@ -61,6 +66,8 @@ def rates(work: Work) -> dict[str, Any]:
     if wanted is not None:
         wanted = _seen(work, tree, used, list(wanted))
     made = survey_rates(tree, wanted, cuts=used)
+    if wanted is None:
+        made = _without_new(work, made)
     names = file_names(made["name"].values)
     band = _measured_band(work, made)
     to_netcdf(made, work.output("rates.nc"))
@@ -69,6 +76,31 @@ def rates(work: Work) -> dict[str, Any]:
         table = _pointing_table(one_source(made, source, "rates"), band)
         table.to_csv(work.output(f"rates/{name}.csv"), index=False)
     return {"sources": names, "pointings": int(made.sizes["time"]), "band": list(band)}
+
+
+def _without_new(work: Work, made: xr.Dataset) -> xr.Dataset:
+    """Return the sources of the catalogue; a table of those that batsurvey found besides.
+
+    It finds them anew in every image, under a name of the image and a number.
+    """
+    new = np.array([_NEW.fullmatch(str(name)) is not None for name in made["name"].values])
+    if not new.any() or new.all():
+        return made
+    found = made.isel(source=np.flatnonzero(new))
+    rate = np.nansum(found["rate"].values, axis=2)
+    noise = np.sqrt(np.nansum(found["noise"].values ** 2, axis=2))
+    snr = np.divide(rate, noise, out=np.full(rate.shape, -np.inf), where=noise > 0)
+    best = snr.argmax(axis=1)
+    columns = {name: found[name].values for name in ("name", "ra", "dec")}
+    columns |= {"image_id": made["image_id"].values[best]}
+    for name, values in (("rate", rate), ("noise", noise), ("snr", snr)):
+        columns[name] = np.take_along_axis(values, best[:, None], axis=1)[:, 0]
+    pd.DataFrame(columns).to_csv(work.output("new_sources.csv"), index=False)
+    work.notes.append(
+        f"{int(new.sum())} detection(s) of sources that are not in the catalogue are in new_sources.csv; for "
+        "products of one, add it to the catalogue (own_sources=), or name it (targets=)"
+    )
+    return made.isel(source=np.flatnonzero(~new))
 
 
 def _measured_band(work: Work, made: xr.Dataset) -> tuple[float, float]:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.calibration_inputs import records
 from batx.errors import AttitudeError, BatxWarning, ValueRangeError
 from batx.instrument import sky
 from batx.kernels import gti
 from batx.met import to_met
 from batx.positions import sky_position
+from batx.provenance import with_calibration
 from batx.schema import build, require_kind
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = [
@@ -303,7 +305,7 @@ def pointing(
     return build(
         "attitude",
         {"time": met, "quaternion": quaternions, "ra": ra, "dec": dec, "roll": np.rad2deg(roll) % 360.0},
-        attitude.attrs,
+        with_calibration(attitude.attrs, records(alignment=alignment)),
     )
 
 
@@ -349,9 +351,7 @@ def gti_of_slews(attitude: xr.Dataset, rate: Any = 0.01, angle: Any = 1.0) -> xr
     before = np.append(0.0, np.cumsum(turned))
     total = before[np.searchsorted(path.times, stop)] - before[np.searchsorted(path.times, start)]
     far = total >= float(to_value(angle, "deg", "angle"))
-    attrs = {
-        spec.name: attitude.attrs[spec.name] for spec in COMMON_ATTRIBUTES if spec.name in attitude.attrs
-    }
+    attrs = kept_attrs(attitude.attrs, *ORIGIN, "provenance", "history")
     return build("gti", {"start": start[far], "stop": stop[far]}, attrs)
 
 
@@ -424,5 +424,8 @@ def field_position(
             "front": (dims, front, {"long_name": "on the side that BAT looks at"}),
         },
         {"time": ("time", met, {"units": "s", "long_name": "time (MET)"})},
-        attrs={key: value for key, value in attitude.attrs.items() if key != "batx_kind"},
+        attrs=with_calibration(
+            {key: value for key, value in attitude.attrs.items() if key != "batx_kind"},
+            records(alignment=alignment),
+        ),
     )

@@ -15,7 +15,7 @@ from batx.grids import warn
 from batx.kernels.gti import overlap, union
 from batx.kernels.polynomial import Fit, fit_counts, legendre_means, steady_slope
 from batx.schema import build
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.units import to_value
 
 __all__ = ["background", "ramps", "subtract_background"]
@@ -27,7 +27,6 @@ SURE = 3.0
 #: bins are off the burst if no more than this part of them is outside of the intervals
 INSIDE = 1e-3
 GOOD_TIME = ("gti_start", "gti_stop")
-_KEPT = {spec.name for spec in COMMON_ATTRIBUTES}
 _MODEL = ("background_coefficients", "background_covariance", "background_dispersion")
 
 
@@ -264,7 +263,7 @@ def ramps(
     start = bins.lower[0] + used[steep] * step
     start, stop = union(start, start + step, max_gap=values["length"])
     kept = stop - start >= values["shortest"]
-    attrs = {name: value for name, value in ds.attrs.items() if name in _KEPT}
+    attrs = kept_attrs(ds.attrs, *ORIGIN, "provenance", "history")
     return build("gti", {"start": start[kept], "stop": stop[kept]}, attrs)
 
 
@@ -402,6 +401,5 @@ def _finished(made: xr.Dataset, counted: bool, step: str) -> xr.Dataset:
             f"rate{end}": (made[f"counts{end}"] / live).assign_attrs(units="count/s") for end in ("", "_err")
         }
         made = made.drop_vars(["counts", "counts_err"]).assign(rate)
-    line = f"batx.{step}: degree {made.sizes['term'] - 1}"
-    made.attrs["history"] = "\n".join(filter(None, [str(made.attrs.get("history", "")), line]))
+    made.attrs = with_history(made.attrs, f"batx.{step}: degree {made.sizes['term'] - 1}")
     return made

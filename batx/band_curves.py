@@ -17,8 +17,8 @@ from batx.block_inputs import read_bins
 from batx.errors import EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.met import to_met
 from batx.schema import KINDS, require_kind
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.schema.axes import with_axes
-from batx.schema.spec import COMMON_ATTRIBUTES
 from batx.timing import bayesian_blocks
 
 __all__ = [
@@ -258,5 +258,4 @@ def band_labels(bands: Bands, pairs: Sequence[tuple[int, int]]) -> list[str]:
 
 def result_attrs(ds: xr.Dataset) -> dict[str, Any]:
     """Return the attributes of a light curve that hold for what is derived from it."""
-    kept = {spec.name for spec in COMMON_ATTRIBUTES} - {"history", "batx_kind", "batx_schema", "Conventions"}
-    return {name: value for name, value in ds.attrs.items() if name in kept}
+    return kept_attrs(ds.attrs, *ORIGIN, "provenance")

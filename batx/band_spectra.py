@@ -9,6 +9,7 @@ import xarray as xr
 
 from batx.errors import MissingVariableError
 from batx.schema import build, require_kind
+from batx.schema.attributes import with_history
 
 __all__ = ["to_spectrum"]
 
@@ -56,6 +57,5 @@ def to_spectrum(lightcurve: xr.Dataset) -> xr.Dataset:
     }
     variables["channel"] = np.arange(renamed.sizes["channel"])
     line = "batx.to_spectrum: bands of a light curve"
-    history = "\n".join(filter(None, [str(lightcurve.attrs.get("history", "")), line]))
-    kept_attrs = {key: value for key, value in lightcurve.attrs.items() if not key.startswith("hduclas")}
-    return build("spectrum", variables, kept_attrs | {"history": history})
+    attrs = {key: value for key, value in lightcurve.attrs.items() if not key.startswith("hduclas")}
+    return build("spectrum", variables, with_history(attrs, line))

@@ -13,6 +13,7 @@ from batx.imaging_telescopes import channels_of, in_band, require_imaging, sky_o
 from batx.kernels.gti import membership
 from batx.regions import as_regions, circle, in_pixels, inside
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 
 __all__ = ["count_image", "in_region"]
 
@@ -179,22 +180,7 @@ def _frame(
 
 
 def _attrs(events: xr.Dataset, good: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
-    kept = (
-        "telescope",
-        "instrument",
-        "obs_id",
-        "object",
-        "mjdref_int",
-        "mjdref_frac",
-        "time_scale",
-        "utcf",
-        "trigger_time",
-        "radecsys",
-        "equinox",
-        "date_obs",
-        "date_end",
-    )
-    attrs = {name: events.attrs[name] for name in kept if name in events.attrs}
+    attrs = kept_attrs(events.attrs, *ORIGIN, "radecsys", "equinox", "date_obs", "date_end")
     return attrs | {"tstart": float(good[0][0]), "tstop": float(good[1][-1])}
 
 

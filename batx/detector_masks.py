@@ -13,6 +13,7 @@ from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels.hotpix import count_limits
 from batx.reduction import mask_array
 from batx.schema import build, require_bat
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 
 __all__ = ["COLD", "GAP", "HOT", "MASKED", "combine_masks", "hot_pixels"]
 
@@ -156,6 +157,5 @@ def _total_counts(plane: xr.Dataset) -> np.ndarray:
 
 
 def _mask_attrs(attrs: dict[str, Any], line: str) -> dict[str, Any]:
-    names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
-    kept = {name: attrs[name] for name in (*names, "trigger_time", "tstart", "tstop") if name in attrs}
-    return kept | {"history": "\n".join(filter(None, [str(attrs.get("history", "")), f"batx.{line}"]))}
+    kept = kept_attrs(attrs, *ORIGIN, "tstart", "tstop", "provenance", "history")
+    return with_history(kept, f"batx.{line}")

@@ -28,7 +28,7 @@ from batx.kernels import durations as kernel
 from batx.pulse_curves import pulse_intervals
 from batx.reduction import compat_of
 from batx.schema import build
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.timing import bayesian_blocks
 from batx.units import to_value
 
@@ -413,12 +413,8 @@ def _dataset(ds: xr.Dataset, values: dict[str, Any], blocks: xr.Dataset) -> xr.D
         dims = ("sample",) if name.endswith("_sample") else ()
         variables[name] = (dims, value, {"units": units})
     variables["n_blocks"] = ((), blocks.sizes["time"], {"units": "1"})
-    kept = {spec.name for spec in COMMON_ATTRIBUTES} - {"history"}
-    attrs = {name: value for name, value in ds.attrs.items() if name in kept}
-    for name in ("block_prior", "block_statistic"):
-        if name in blocks.attrs:
-            attrs[name] = blocks.attrs[name]
-    return xr.Dataset(variables, attrs=attrs)
+    attrs = kept_attrs(ds.attrs, *ORIGIN, "provenance")
+    return xr.Dataset(variables, attrs=attrs | kept_attrs(blocks.attrs, "block_prior", "block_statistic"))
 
 
 def duration_gti(found: xr.Dataset) -> xr.DataTree:

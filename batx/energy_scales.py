@@ -21,6 +21,7 @@ from batx.kernels import gains
 from batx.provenance import file_record, with_calibration
 from batx.reduction import compat_of
 from batx.schema import require_bat
+from batx.schema.attributes import with_history
 
 __all__ = ["calibrate_energy"]
 
@@ -161,8 +162,7 @@ def calibrate_energy(
     line = f"batx.calibrate_energy: {chosen}" + (
         "" if onboard.gap is None else f", gain map {onboard.gap:+.0f} s from MET {met:.0f}"
     )
-    attrs["history"] = "\n".join(filter(None, [attrs.get("history"), line]))
-    made.attrs = with_calibration(attrs, record)
+    made.attrs = with_calibration(with_history(attrs, line), record)
     return made
 
 
@@ -225,7 +225,6 @@ class _Parts:
         self.given = given
         self.places = [_recognised(calibration), _recognised(nodes)]
         self.met = met
-        self.down: set[str] = set()
         self.found: dict[str, xr.Dataset | None] = {}
 
     def __getitem__(self, name: str) -> xr.Dataset | None:
@@ -237,7 +236,7 @@ class _Parts:
         if self.given[name] is not None:
             return _opened(self.given[name], name)
         held = next((place[name] for place in self.places if name in place), None)
-        return served(name, self.met, down=self.down) if held is None else held
+        return served(name, self.met) if held is None else held
 
     def method(self) -> str:
         """Return the method that the residual file names; what is possible without one."""

@@ -11,7 +11,7 @@ from batx.errors import EmptySelectionError, MissingVariableError, UnitsError, V
 from batx.intervals import gti_intersection
 from batx.kernels import gti as kernel
 from batx.schema import build, require_kind
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs
 
 __all__ = ["flare_gti"]
 
@@ -74,7 +74,7 @@ def flare_gti(
     exposed = np.isfinite(rate) & (exposure > 0)
     kept = exposed & (rate <= limit)
     start, stop = kernel.union(bounds[kept, 0], bounds[kept, 1], _touching(bounds))
-    made = build("gti", {"start": start, "stop": stop}, _attrs(curve))
+    made = build("gti", {"start": start, "stop": stop}, kept_attrs(curve.attrs, *ORIGIN))
     if "gti_start" in curve.variables and start.size:
         made = gti_intersection(made, curve)
     left = float((made["stop"] - made["start"]).sum())
@@ -136,8 +136,3 @@ def _rate(curve: xr.Dataset, energy: int | None) -> np.ndarray:
 def _touching(bounds: np.ndarray) -> float:
     """Return a gap that is one of rounding: a thousandth of the shortest bin."""
     return 1e-3 * float((bounds[:, 1] - bounds[:, 0]).min())
-
-
-def _attrs(curve: xr.Dataset) -> dict[str, Any]:
-    names = {spec.name for spec in COMMON_ATTRIBUTES} - {"history", "provenance", "batx_kind"}
-    return {name: curve.attrs[name] for name in names if name in curve.attrs}

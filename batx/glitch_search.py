@@ -8,16 +8,17 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import ValueRangeError
-from batx.glitch_scores import score_images
+from batx.glitch_scores import SERVED, score_images
 from batx.grids import GRID_STEP, good_time, warn
 from batx.instrument.detector import DETECTOR, NX, SHAPE
 from batx.intervals import gti_arrays
 from batx.kernels import gti as intervals
 from batx.kernels import surges as kernel
 from batx.kernels.morphology import sandwich_sums
+from batx.provenance import with_calibration
 from batx.reduction import columns_of, mask_array
 from batx.schema import build, require_bat
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.spectra import STANDARD_EDGES
 from batx.units import to_value
 
@@ -278,8 +279,7 @@ def _labelled(
         (start, stop), intervals.complement(found.start, found.stop, start[0], stop[-1])
     )
     channels = np.array(STANDARD_EDGES)
-    kept = {spec.name for spec in COMMON_ATTRIBUTES}
-    attrs = {key: value for key, value in events.attrs.items() if key in kept}
+    attrs = kept_attrs(events.attrs, *ORIGIN, "provenance", "history")
     line = f"batx.glitches: {n} found, {'robust' if compat is None else compat} search, snr {snr:g}"
     names = ("low", "high")
     one = ("observation",)
@@ -314,5 +314,5 @@ def _labelled(
             "gti_stop": clean[1],
             "gti_obs_id": np.full(clean[0].size, obs_id),
         },
-        attrs | {"history": "\n".join(filter(None, [str(attrs.get("history", "")), line]))},
+        with_calibration(with_history(attrs, line), SERVED),
     )

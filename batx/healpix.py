@@ -11,15 +11,11 @@ import xarray as xr
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.provenance import united, with_calibration
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.sky_grids import HealpixGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, sky_views
 
 __all__ = ["band_variables", "label_cells", "map_attrs", "sampling_of", "to_healpix"]
-
-_KEPT_ATTRS = (
-    *("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf"),
-    "trigger_time",
-)
 
 
 def to_healpix(
@@ -291,7 +287,7 @@ def _energies(template: xr.Dataset, energy_sum: bool) -> dict[str, Any]:
 
 def map_attrs(template: xr.Dataset, views: Sequence[SkyView]) -> dict[str, Any]:
     """Return the attributes of a map: those of the mission, and the times of the images."""
-    attrs = {name: template.attrs[name] for name in _KEPT_ATTRS if name in template.attrs}
+    attrs = kept_attrs(template.attrs, *ORIGIN)
     starts, stops = (np.array([getattr(view, name) for view in views]) for name in ("start", "stop"))
     if np.isfinite(starts).any() and np.isfinite(stops).any():
         attrs |= {"tstart": float(np.nanmin(starts)), "tstop": float(np.nanmax(stops))}

@@ -20,7 +20,7 @@ from batx.errors import GtiError, KindError, MissingVariableError, ValueRangeErr
 from batx.kernels import gti as kernel
 from batx.met import to_met
 from batx.schema import build
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.units import to_value
 
 __all__ = [
@@ -42,7 +42,6 @@ Condition = (
     | Sequence[tuple[str, str, Any]]
 )
 
-_KEPT_ATTRIBUTES = {spec.name for spec in COMMON_ATTRIBUTES} | {"tstart", "tstop"}
 _OPERATORS = {
     "<": operator.lt,
     "<=": operator.le,
@@ -402,7 +401,7 @@ def _attrs_of(sources: Sequence[Any]) -> dict[str, Any]:
     """Return the attributes that good time inherits from the first Dataset among its sources."""
     first = next((source for source in sources if isinstance(source, xr.Dataset)), None)
     attrs = first.attrs if first is not None else {}
-    return {key: value for key, value in attrs.items() if key in _KEPT_ATTRIBUTES}
+    return kept_attrs(attrs, *ORIGIN, "provenance", "history", "tstart", "tstop")
 
 
 def _all_arrays(gtis: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -415,5 +414,5 @@ def _all_arrays(gtis: Sequence[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
 def _labelled(intervals: tuple[np.ndarray, np.ndarray], *sources: Any, step: str | None = None) -> xr.Dataset:
     attrs = _attrs_of(sources)
     if step is not None:
-        attrs["history"] = "\n".join(filter(None, [attrs.get("history"), step]))
+        attrs = with_history(attrs, step)
     return build("gti", {"start": intervals[0], "stop": intervals[1]}, attrs)

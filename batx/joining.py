@@ -14,6 +14,7 @@ import xarray as xr
 
 from batx.errors import ValueRangeError
 from batx.grids import warn
+from batx.schema.attributes import with_history
 
 __all__ = ["common_variables", "joined_attrs", "opened", "require_same"]
 
@@ -69,5 +70,4 @@ def joined_attrs(
             attrs[name] = choose(found)
     if starts is not None and stops is not None:
         attrs |= dict.fromkeys(("exposure", "ontime"), float(np.sum(stops - starts)))
-    attrs["history"] = "\n".join(filter(None, [attrs.get("history"), note]))
-    return attrs
+    return with_history(attrs, note)

@@ -13,11 +13,14 @@ from batx.kernels.peaks import chord, robust_width
 from batx.map_peaks import RING, MapImages, mask_profile, measure
 from batx.mosaic_sums import finalize
 from batx.schema import build, require_kind
+from batx.schema.attributes import CLOCK, kept_attrs, with_history
 from batx.searching import cell_area, grid_of
 from batx.sky_grids import frame_to_icrs
 from batx.units import to_value
 
 __all__ = ["mosaic_rates"]
+
+#: attributes of a mosaic that its rates have too
 
 
 def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> xr.Dataset:
@@ -102,10 +105,8 @@ def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> 
         "fracexp": longest / (bounds[:, 1] - bounds[:, 0]),
         "source_exposure": (("source", "time"), exposure, {"units": "s"}),
     }
-    kept = ("telescope", "mjdref_int", "mjdref_frac", "time_scale", "utcf", "tstart", "tstop", "history")
-    attrs = {key: mosaic.attrs[key] for key in kept if key in mosaic.attrs}
-    line = f"batx.mosaic_rates: {len(names)} position(s)"
-    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
+    kept = kept_attrs(mosaic.attrs, "telescope", *CLOCK, "tstart", "tstop", "provenance", "history")
+    attrs = with_history(kept, f"batx.mosaic_rates: {len(names)} position(s)")
     made = build("lightcurve", variables, attrs | {"statistic": "gaussian", "weighting": "mask"})
     degrees = {"units": "deg"}
     coords = {"ra": ("source", lon, degrees), "dec": ("source", lat, degrees), "name": ("source", names)}

@@ -16,13 +16,13 @@ from batx.period_inputs import (
     Data,
     Timed,
     data_of,
-    kept_attrs,
     nyquist,
     powers,
     read_timed,
     require_frequencies,
 )
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = ["HARMONICS", "MOST_HARMONICS", "epoch_folding", "z_search"]
@@ -290,4 +290,8 @@ def _periodogram(
         "threshold": np.array(thresholds),
         "noise": np.array([one.noise for one in data]),
     }
-    return build("periodogram", variables, kept_attrs(ds) | attrs | {"epoch": timed.epoch, "level": level})
+    return build(
+        "periodogram",
+        variables,
+        kept_attrs(ds.attrs, *ORIGIN, "provenance") | attrs | {"epoch": timed.epoch, "level": level},
+    )

@@ -11,8 +11,9 @@ import xarray as xr
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.kernels.periods import above_noise, survival
 from batx.optional import optional
-from batx.period_inputs import Timed, data_of, kept_attrs, read_timed
+from batx.period_inputs import Timed, data_of, read_timed
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = ["power_spectrum"]
@@ -135,7 +136,7 @@ def power_spectrum(
         "n_segments": m,
         "segment": n_bins * width,
     }
-    return build("periodogram", variables, kept_attrs(ds) | attrs)
+    return build("periodogram", variables, kept_attrs(ds.attrs, *ORIGIN, "provenance") | attrs)
 
 
 def _width(timed: Timed, dt: Any) -> float:

@@ -13,6 +13,7 @@ import xarray as xr
 from batx.errors import MissingVariableError, ValueRangeError
 from batx.grids import EnergyBands, TimeBins, warn
 from batx.positions import with_source_attrs
+from batx.schema.attributes import with_history
 from batx.schema.spec import TRACE_VARIABLES
 
 __all__ = [
@@ -169,11 +170,9 @@ def product_attrs(events: xr.Dataset, step: str, bins: TimeBins, weighted: bool)
         if key.lower() not in _OF_THE_EVENTS and not key.lower().startswith("hduclas")
     }
     line = f"batx.{step}: {bins.lower.size} time bin(s), weighting {'mask' if weighted else 'none'}"
-    history = "\n".join(filter(None, [str(kept.get("history", "")), line]))
-    return kept | {
+    return with_history(kept, line) | {
         "tstart": float(bins.lower[0]) if bins.lower.size else None,
         "tstop": float(bins.upper[-1]) if bins.lower.size else None,
         "statistic": "gaussian" if weighted else "poisson",
         "weighting": "mask" if weighted else "none",
-        "history": history,
     }

@@ -16,13 +16,13 @@ from batx.period_inputs import (
     Timed,
     data_of,
     epoch_of,
-    kept_attrs,
     powers,
     read_timed,
     require_frequencies,
 )
 from batx.periods import HARMONICS, MOST_HARMONICS
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = ["pulse_frequency", "pulse_profile"]
@@ -233,7 +233,7 @@ def _measured(
         "power": (power, "1"),
     }
     variables = {name: ((), value, {"units": units}) for name, (value, units) in values.items()}
-    return xr.Dataset(variables, attrs=kept_attrs(ds))
+    return xr.Dataset(variables, attrs=kept_attrs(ds.attrs, *ORIGIN, "provenance"))
 
 
 def pulse_profile(
@@ -335,7 +335,7 @@ def pulse_profile(
         "statistic": "gaussian" if gaussian else "poisson",
         "weighting": "mask" if weighted else "none",
     }
-    return build("pulse_profile", variables, kept_attrs(ds) | attrs)
+    return build("pulse_profile", variables, kept_attrs(ds.attrs, *ORIGIN, "provenance") | attrs)
 
 
 def _rates(

@@ -21,6 +21,7 @@ from batx.kernels import gti as intervals
 from batx.kernels import snr as snr_kernel
 from batx.kernels.rebin import Overlaps, overlaps, sum_bins
 from batx.schema import KINDS, build, require_kind
+from batx.schema.attributes import with_history
 from batx.schema.axes import with_axes
 from batx.units import to_value
 
@@ -503,7 +504,6 @@ def _assemble(ds: xr.Dataset, kind: str, dim: str, made: dict[str, Any], line: s
             variables[name].attrs = dict(ds[name].attrs)
         elif dim not in ds[name].dims:
             variables[name] = ds[name].variable
-    history = "\n".join(filter(None, [str(ds.attrs.get("history", "")), f"batx.{line}"]))
     coords = {name for name in variables if name in ds.coords}
-    result = build(kind, variables, {**ds.attrs, "history": history})
+    result = build(kind, variables, with_history(ds.attrs, f"batx.{line}"))
     return with_background_errors(result.set_coords(sorted(coords - set(result.coords))))

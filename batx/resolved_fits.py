@@ -14,6 +14,7 @@ from batx.errors import BatxError, BatxWarning, EmptySelectionError, KindError
 from batx.fitting import fit
 from batx.provenance import united, with_calibration
 from batx.schema import build, require_kind
+from batx.schema.attributes import ORIGIN, kept_attrs
 
 __all__ = ["fit_series", "peak_energy"]
 
@@ -154,22 +155,9 @@ def _together(
     ]
     variables["message"] = xr.Variable("time", np.array(notes, dtype=object))
     variables |= {name: spectra[name].variable for name in ("time", "time_bnds", "exposure")}
-    kept = (
-        "object",
-        "obs_id",
-        "telescope",
-        "instrument",
-        "trigger_time",
-        "mjdref_int",
-        "mjdref_frac",
-        "utcf",
-    )
-    attrs = {name: spectra.attrs[name] for name in kept if name in spectra.attrs}
-    single = {
-        name: pattern.attrs[name] for name in ("model", "fit_statistic", "delta") if name in pattern.attrs
-    }
+    attrs = kept_attrs(spectra.attrs, *ORIGIN) | kept_attrs(pattern.attrs, "model", "fit_statistic", "delta")
     served = united(entry.attrs for entry in found if isinstance(entry, xr.Dataset))
-    return build("fit", variables, with_calibration(attrs | single, served))
+    return build("fit", variables, with_calibration(attrs, served))
 
 
 def _without_time(one: xr.Dataset) -> xr.Dataset:

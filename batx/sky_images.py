@@ -26,6 +26,7 @@ from batx.plane_inputs import PlaneStack, mask_and_geometry, plane_stack, usable
 from batx.provenance import with_calibration
 from batx.reduction import compat_of
 from batx.schema import build
+from batx.schema.attributes import with_history
 from batx.sky_coords import axis_direction, card_axes, image_cards
 from batx.units import to_value
 
@@ -439,7 +440,7 @@ def _attrs(plane: xr.Dataset, recipe: _Recipe, background: xr.Dataset | None) ->
     }
     number = int(np.count_nonzero(recipe.good_detectors))
     far = sky.FAR if recipe.distance is None else recipe.distance
-    return kept | {
+    own = {
         **applied,
         "nfapp": 0,
         "bdistapp": 0,
@@ -450,8 +451,8 @@ def _attrs(plane: xr.Dataset, recipe: _Recipe, background: xr.Dataset | None) ->
         "oversmpx": recipe.oversampling,
         "oversmpy": recipe.oversampling,
         "bat_zobj": far,
-        "history": "\n".join(filter(None, [str(kept.get("history", "")), line])),
     }
+    return with_history(kept | own, line)
 
 
 def _gain(gain: Any) -> float:

@@ -11,6 +11,7 @@ from batx.errors import KindError
 from batx.positions import designation
 from batx.provenance import calibration_of, with_calibration
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.source_fields import Field, Targets
 
 __all__ = ["catalog_of", "joined", "with_absent"]
@@ -101,8 +102,5 @@ def joined(parts: list[xr.Dataset], image: xr.Dataset, line: str) -> xr.Dataset:
             parts, "source", data_vars="minimal", coords="minimal", compat="override", join="override"
         )
     )
-    names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf",
-             "trigger_time", "tstart", "tstop")  # fmt: skip
-    kept = {name: image.attrs[name] for name in names if name in image.attrs}
-    history = "\n".join(filter(None, [str(image.attrs.get("history", "")), f"batx.{line}"]))
-    return catalog.assign_attrs(with_calibration(kept | {"history": history}, calibration_of(image)))
+    kept = kept_attrs(image.attrs, *ORIGIN, "tstart", "tstop", "history")
+    return catalog.assign_attrs(with_calibration(with_history(kept, f"batx.{line}"), calibration_of(image)))

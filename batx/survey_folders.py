@@ -15,6 +15,7 @@ from batx.errors import BatxError, KindError, MissingFileError, MissingVariableE
 from batx.grids import warn
 from batx.io.open import open_dataset
 from batx.schema import build, require_kind
+from batx.schema.attributes import CLOCK, kept_attrs
 
 __all__ = ["STATUS_CODES", "good_rows", "open_survey", "survey_images"]
 
@@ -396,11 +397,10 @@ def _rows(tables: list[xr.Dataset]) -> xr.Dataset:
         )
         for name in kept
     }
-    keys = ("mjdref_int", "mjdref_frac", "time_scale", "telescope", "utcf")
-    attrs = {key: tables[0].attrs[key] for key in keys if key in tables[0].attrs}
+    attrs = kept_attrs(tables[0].attrs, "telescope", *CLOCK)
     if "tstart" in kept:
         first = int(np.argmin([float(table["tstart"].min()) for table in tables]))
-        attrs |= {key: tables[first].attrs[key] for key in ("utcf",) if key in tables[first].attrs}
+        attrs |= kept_attrs(tables[first].attrs, "utcf")
         attrs["tstart"] = float(np.min(together["tstart"][1]))
         order = np.argsort(together["tstart"][1], kind="stable")
         together = {name: (dims, values[order], own) for name, (dims, values, own) in together.items()}
@@ -410,6 +410,5 @@ def _rows(tables: list[xr.Dataset]) -> xr.Dataset:
 def _joined_gti(parts: list[xr.Dataset]) -> xr.Dataset:
     start, stop = (np.concatenate([part[name].values for part in parts]) for name in ("start", "stop"))
     order = np.argsort(start, kind="stable")
-    keys = ("mjdref_int", "mjdref_frac", "time_scale", "telescope", "utcf")
-    attrs: dict[str, Any] = {key: parts[0].attrs[key] for key in keys if key in parts[0].attrs}
+    attrs = kept_attrs(parts[0].attrs, "telescope", *CLOCK)
     return build("gti", {"start": start[order], "stop": stop[order]}, attrs)

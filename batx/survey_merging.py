@@ -15,6 +15,7 @@ from batx.grids import energy_bounds, warn
 from batx.instrument.response_grid import coding_efficiency
 from batx.io.open import open_dataset
 from batx.schema import build, require_kind
+from batx.schema.attributes import kept_attrs
 from batx.survey_folders import good_rows, open_survey
 from batx.survey_spectra import SURVEY_EDGES
 
@@ -375,7 +376,7 @@ def _attrs(survey: Any, catalogs: list[_Catalog]) -> dict[str, Any]:
     if isinstance(survey, xr.DataTree) and "pointings" in survey.children:
         held.insert(0, survey["pointings"].attrs)
     for own in reversed(held):
-        known |= {key: own[key] for key in ("mjdref_int", "mjdref_frac", "utcf") if key in own}
+        known |= kept_attrs(own, "mjdref_int", "mjdref_frac", "utcf")
     line = f"batx.survey_rates: {len(catalogs)} pointing(s)"
     span = {"tstart": min(c.start for c in catalogs), "tstop": max(c.stop for c in catalogs)}
     return (

@@ -12,6 +12,7 @@ from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeErr
 from batx.instrument.response_grid import coding_efficiency
 from batx.instrument.sky import FAR
 from batx.schema import build, require_bat
+from batx.schema.attributes import with_history
 from batx.time_averages import average_times, grouped_sums, one_source, pointing_groups, pointing_weights
 from batx.units import to_value
 
@@ -122,7 +123,7 @@ def survey_spectrum(
         variables |= _way(one, mean["time_bnds"].values)
     line = f"batx.survey_spectrum: {shape[0]} spectra"
     attrs = {key: value for key, value in mean.attrs.items() if not key.startswith("hduclas")}
-    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
+    attrs = with_history(attrs, line)
     attrs |= {"object": _name(one)} if _name(one) else {}
     attrs |= {f"{name}_obj": float(one[name]) for name in ("ra", "dec") if name in one.coords}
     made = build("spectrum", variables, attrs)

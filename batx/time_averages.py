@@ -11,6 +11,7 @@ from batx.errors import EmptySelectionError, KindError, MissingVariableError, Re
 from batx.grids import energy_bounds
 from batx.kernels.gti import union
 from batx.schema import KINDS, build, require_kind
+from batx.schema.attributes import with_history
 from batx.schema.axes import with_axes
 from batx.time_groups import TimeGroup, time_groups
 
@@ -133,8 +134,7 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     if not single:
         variables["source_exposure"] = (per_bin, per_source, {"units": "s"})
     line = f"batx.average_times: {ds.sizes['time']} pointing(s) in {len(groups)} group(s)"
-    history = "\n".join(filter(None, [str(ds.attrs.get("history", "")), line]))
-    made = build("lightcurve", variables, ds.attrs | {"history": history})
+    made = build("lightcurve", variables, with_history(ds.attrs, line))
     names = np.array([group.name for group in groups], dtype=str)
     if time_bins is None and "group" in ds.coords:
         names = np.array([str(name) for name in ds["group"].values])

@@ -16,6 +16,7 @@ from batx.lightcurves import lightcurve
 from batx.rebinning import rebin_time
 from batx.reduction import compat_of
 from batx.schema import build, require_bat
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = ["bayesian_blocks"]
@@ -163,8 +164,7 @@ def _event_blocks(
         "gti_start": good[0],
         "gti_stop": good[1],
     }
-    names = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
-    attrs = {name: ds.attrs[name] for name in (*names, "trigger_time") if name in ds.attrs}
+    attrs = kept_attrs(ds.attrs, *ORIGIN)
     made = build("lightcurve", variables, attrs | {"statistic": "poisson", "weighting": "none"})
     return _marked(made, cost, "poisson")
 

@@ -15,7 +15,7 @@ from batx.errors import EmptySelectionError, ValueRangeError
 from batx.kernels import triggers as kernel
 from batx.kernels.gti import overlap, union
 from batx.schema import build
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.trigger_inputs import (
     Bands,
     FalseAlarms,
@@ -380,10 +380,8 @@ def _dataset(
         "band_low": (("band",), bands.bounds[:, 0]),
         "band_high": (("band",), bands.bounds[:, 1]),
     }
-    kept = {spec.name for spec in COMMON_ATTRIBUTES}
-    attrs = {name: value for name, value in ds.attrs.items() if name in kept}
-    line = f"batx.rate_trigger: {number.size} above {limit:.3f}"
-    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), line]))
+    kept = kept_attrs(ds.attrs, *ORIGIN, "provenance", "history")
+    attrs = with_history(kept, f"batx.rate_trigger: {number.size} above {limit:.3f}")
     trials = float(search.trials.sum() * len(bands.members))
     return build(
         "triggers",

@@ -14,6 +14,7 @@ from batx.heasoft.engine import Bench, edges_of, joined, number, yes
 from batx.intervals import gti_arrays
 from batx.met import to_met
 from batx.schema import build, identify, require_kind
+from batx.schema.attributes import ORIGIN, kept_attrs
 
 if TYPE_CHECKING:
     from batx.heasoft.engine import Engine
@@ -41,7 +42,7 @@ def _met(value: Any, events: xr.Dataset, t0: Any, name: str) -> str | None:
 
 
 def _write_gti(bench: Bench, lower: np.ndarray, upper: np.ndarray, events: xr.Dataset) -> Path:
-    attrs = {name: events.attrs[name] for name in ("mjdref_int", "mjdref_frac") if name in events.attrs}
+    attrs = kept_attrs(events.attrs, "mjdref_int", "mjdref_frac")
     ends = {"tstart": float(lower[0]), "tstop": float(upper[-1])}
     return bench.write(build("gti", {"start": lower, "stop": upper}, {**attrs, **ends}), "bins.gti")
 
@@ -561,11 +562,8 @@ def duration(
         values["background1_start"] = ((), float(blocks["start"].values[0]), {"units": "s"})
         values["background2_stop"] = ((), float(blocks["stop"].values[-1]), {"units": "s"})
         values["n_blocks"] = ((), blocks.sizes["gti"], {"units": "1"})
-        made = xr.Dataset(values, attrs={k: v for k, v in ds.attrs.items() if k in _KEPT})
+        made = xr.Dataset(values, attrs=kept_attrs(ds.attrs, *ORIGIN))
         return bench.done(made)
-
-
-_KEPT = ("telescope", "instrument", "obs_id", "object", "trigger_time", "mjdref_int", "mjdref_frac", "utcf")
 
 
 def _durations(tree: xr.DataTree, blocks: Path, parts: list[float]) -> dict[str, Any]:

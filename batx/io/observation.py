@@ -22,6 +22,7 @@ from batx.io.identify import is_bounds, principal
 from batx.io.open import open_dataset
 from batx.io.source import starts_like_fits
 from batx.schema import build
+from batx.schema.attributes import CLOCK, ORIGIN, kept_attrs
 
 __all__ = ["open_calibration", "open_observation"]
 
@@ -232,17 +233,7 @@ def _good_time(events: xr.Dataset) -> dict[str, xr.Dataset]:
     nodes = {}
     if "gti_start" in events:
         good = {"start": ("gti", events.gti_start.values), "stop": ("gti", events.gti_stop.values)}
-        keep = (
-            "telescope",
-            "instrument",
-            "obs_id",
-            "object",
-            "mjdref_int",
-            "mjdref_frac",
-            "time_scale",
-            "utcf",
-        )
-        nodes["gti"] = build("gti", good, {key: events.attrs[key] for key in keep if key in events.attrs})
+        nodes["gti"] = build("gti", good, kept_attrs(events.attrs, *ORIGIN))
     return nodes
 
 
@@ -284,10 +275,9 @@ def _given(calibration: Any) -> list[Path]:
 
 def _database(purposes: Iterable[str], day: str) -> Iterator[_Found]:
     """Yield what the calibration database has for these purposes."""
-    down: set[str] = set()
     for purpose in purposes:
         try:
-            file = find(purpose, day or None, down=down)
+            file = find(purpose, day or None)
         except CalibrationError:
             continue
         for item in _identified(file.path, "caldb"):
@@ -340,7 +330,7 @@ def _other_nodes(item: _Found, obs_id: str, chunks: Any) -> dict[str, xr.Dataset
 def _shared_attrs(nodes: dict[str, xr.Dataset]) -> dict[str, Any]:
     """Return what all nodes that say it agree on."""
     attrs = {}
-    for key in ("telescope", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf", "trigger_time"):
+    for key in ("telescope", "object", *CLOCK, "trigger_time"):
         values = [ds.attrs[key] for ds in nodes.values() if key in ds.attrs]
         if values and all(np.array_equal(value, values[0]) for value in values):
             attrs[key] = values[0]

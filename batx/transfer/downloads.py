@@ -47,6 +47,9 @@ class Item:
         ``"sha256:..."``, ``"md5:..."`` and so on, if known.
     kind
         What it must be; judged from its name if not given, ``"unchecked"`` for no check.
+    check
+        Called with the file once all of it is there, under another name yet; returns what is wrong with it,
+        empty if nothing is.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Item:
     size: int | None = None
     checksum: str | None = None
     kind: str | None = None
+    check: Callable[[Path], str] | None = None
 
 
 def download(
@@ -64,6 +68,7 @@ def download(
     checksum: str | None = None,
     overwrite: bool = False,
     kind: str | None = None,
+    check: Callable[[Path], str] | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -89,6 +94,9 @@ def download(
     kind
         ``"fits"``, ``"gzip"``, ``"tar"``, ``"zip"``, ``"any"`` (but no web page), ``"unchecked"``; by default
         judged from the name.
+    check
+        Called with the whole file before it gets its name, as in `Item`; a mirror whose file is bad counts as
+        one that does not have it.
     limits
         What the transfer may take.
     progress
@@ -121,7 +129,7 @@ def download(
     """
     target = Path(path).expanduser()
     many = [urls] if isinstance(urls, (str, os.PathLike)) else list(urls)
-    item = Item(target.name, [address(url) for url in many], size, checksum, kind)
+    item = Item(target.name, [address(url) for url in many], size, checksum, kind, check)
     with Job(limits) as job, _no_empty_folders([target]):
         return _fetched(job, item, target, overwrite, progress)
 
@@ -398,13 +406,16 @@ def _check_size(size: int | None, item: Item, limits: Limits, whole: bool = True
 
 
 def _check_sum(item: Item, part: Part) -> None:
-    if item.checksum is None:
-        return
-    kind, digits = check_sum_text(item.checksum)
-    found = file_sum(part.file, kind)
-    if found != digits:
-        part.cut()
-        raise AttemptError(f"damaged: its {kind} is {found}, expected {digits}", restart=True)
+    """Compare a whole file with its checksum, and see whether it is good otherwise; raises `AttemptError`."""
+    if item.checksum is not None:
+        kind, digits = check_sum_text(item.checksum)
+        found = file_sum(part.file, kind)
+        if found != digits:
+            raise AttemptError(f"damaged: its {kind} is {found}, expected {digits}", restart=True)
+    if item.check is not None:
+        part.file.flush()
+        if reason := item.check(part.path):
+            raise AttemptError(f"damaged: {reason}", restart=True)
 
 
 def _room(folder: Path, total: int | None, have: int) -> None:

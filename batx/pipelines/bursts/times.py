@@ -17,6 +17,7 @@ from batx.lightcurves import lightcurve
 from batx.pipelines.bursts.names import BANDS, Files, one, some
 from batx.pipelines.frame import SkippedError, Work
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.timing import bayesian_blocks
 
 __all__ = ["durations", "intervals"]
@@ -89,9 +90,8 @@ def _node(pairs: Any, like: xr.Dataset) -> xr.Dataset:
     values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
     inner = values[np.abs(values) < OPEN_END]
     ends = {"tstart": float(inner.min()), "tstop": float(inner.max())} if inner.size else {}
-    keep = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
-    attrs = {key: like.attrs[key] for key in keep if key in like.attrs}
-    return build("gti", {"start": values[:, 0], "stop": values[:, 1]}, attrs | ends)
+    attrs = kept_attrs(like.attrs, *ORIGIN) | ends
+    return build("gti", {"start": values[:, 0], "stop": values[:, 1]}, attrs)
 
 
 def durations(work: Work) -> dict[str, Any]:

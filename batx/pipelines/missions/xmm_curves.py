@@ -28,6 +28,7 @@ from batx.plots.epochs import plot_epochs, plot_selection
 from batx.plots.page import save
 from batx.responses import response_of
 from batx.schema import build
+from batx.schema.attributes import ORIGIN, kept_attrs
 
 __all__ = ["Curves", "bands", "figures", "images"]
 
@@ -167,9 +168,7 @@ def _together(curves: list[xr.Dataset], edges: list[tuple[float, float]]) -> xr.
         "exposure": curves[0]["exposure"].values[first],
         "fracexp": curves[0]["fracexp"].values[first],
     }
-    kept = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale")
-    attrs = {name: curves[0].attrs[name] for name in kept if name in curves[0].attrs}
-    attrs |= {
+    attrs = kept_attrs(curves[0].attrs, *ORIGIN) | {
         "statistic": "gaussian",
         "weighting": "none",
         "history": f"batx: {len(curves)} bands of epiclccorr",

@@ -72,7 +72,8 @@ def open_survey(*folders: str | os.PathLike[str], errors: str = "raise") -> xr.D
         ``/pointings`` (kind ``table``, a row for each, good or not): what ``stats_point.fits`` says, as
         `batx.pointing_cuts` takes it, with ``code``, ``reason`` (what it means, or why a good pointing has no
         catalogue; else empty), and the paths ``catalog``, ``image``, ``variance``, ``detector_mask``,
-        ``attitude`` (of the last iteration, empty if there is none). ``/observations`` (kind ``table``): rows
+        ``attitude`` (of the last iteration, empty if there is none), and ``utcf`` (s), the correction of the
+        clock. ``/observations`` (kind ``table``): rows
         of ``stats_obs.fits``, as far as there are.
         ``/gti``: master good time of all. ``attrs["failed"]`` names the pointings that failed, and
         ``attrs["unreadable"]`` the observations that were left out, one a line.
@@ -316,7 +317,9 @@ def _with_files(table: xr.Dataset, folder: Path) -> xr.Dataset:
         name: (("row",), np.char.strip(table[name].values.astype(str)), table[name].attrs)
         for name in ("obs_id", "image_id")
     }
-    return table.drop_vars(["obs_id", "image_id"]).assign(ids | text)
+    # clocks drift, by a second a year: each observation has its own correction
+    clock = {"utcf": (("row",), np.full(size, float(table.attrs.get("utcf", np.nan))), {"units": "s"})}
+    return table.drop_vars(["obs_id", "image_id"]).assign(ids | text | clock)
 
 
 def _status(table: xr.Dataset, row: int, folder: Path, image: str) -> tuple[str, str]:

@@ -68,8 +68,9 @@ def survey_rates(
         the source, in spite of its name), ``snr`` (VECTSNR), ``psf_rate`` (RATE, the fitted amplitude).
         ``imx``, ``imy``, ``pcode`` (source, time): place and coded fraction (``pcode_file``: as the
         catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``
-        and ``group`` (the image, with the observation and a number where names would be the same) along time;
-        ``name``, ``ra``, ``dec``, ``catnum`` along source.
+        and ``group`` (the image, with the observation and a number where names would be the same) along time,
+        and ``utcf``, the correction of the clock, where it is known; ``name``, ``ra``, ``dec``, ``catnum``
+        along source.
 
     Raises
     ------
@@ -145,6 +146,8 @@ def survey_rates(
     }
     coords: dict[str, Any] = {name: ("time", values) for name, values in text.items()}
     coords["group"] = ("time", _own_names(text["obs_id"], text["image_id"]))
+    clock = np.array([catalog.utcf for catalog in catalogs])
+    coords |= {"utcf": ("time", clock, {"units": "s"})} if np.isfinite(clock).any() else {}
     coords |= {"name": ("source", np.array([str(name) for name in wanted.values()]))}
     degrees = {"ra": "deg", "dec": "deg", "catnum": "1"}
     coords |= {name: ("source", of_source[name], {"units": unit}) for name, unit in degrees.items()}
@@ -188,7 +191,8 @@ def _pointings(survey: Any, cuts: Any) -> list[dict[str, Any]]:
         raise EmptySelectionError(
             f"survey_rates: none of {used.size} pointing(s) is good{': ' + why[0] if why else ''}"
         )
-    names = [name for name in ("obs_id", "image_id", "exposure", "bkg_counts") if name in table.variables]
+    wanted = ("obs_id", "image_id", "exposure", "bkg_counts", "utcf")
+    names = [name for name in wanted if name in table.variables]
     return [
         {"catalog": str(table["catalog"].values[row])} | {name: table[name].values[row] for name in names}
         for row in np.flatnonzero(used)
@@ -241,6 +245,7 @@ class _Catalog:
                 "expected a start before the end"
             )
         self.obs_id, self.image_id = (self._text(item, name) for name in ("obs_id", "image_id"))
+        self.utcf = float(item.get("utcf", ds.attrs.get("utcf", np.nan)))
         counts = item.get("bkg_counts")
         self.empty = np.zeros(bands, bool) if counts is None else np.asarray(counts) <= 0
         self.names = [" ".join(str(name).split()) for name in self.ds["name"].values]

@@ -150,6 +150,26 @@ def test_two_snapshots_in_one_minute(tmp_path):
     assert mean.n_pointings.values.tolist() == [[2]] and float(mean.exposure[0]) == 50.0
 
 
+def test_each_observation_has_its_own_clock(results):
+    """The clock drifts by a second a year: times in UTC are by the correction of each observation."""
+    for name, value in (("0", -22.5), ("1", -20.0), ("2", None)):
+        with fits.open(results / name / "stats_point.fits", mode="update") as file:
+            if value is None:
+                del file[1].header["UTCFINIT"]
+            else:
+                file[1].header["UTCFINIT"] = value
+    found = run(results, "report", targets=["Bright X-1"], time_bins=None)
+    assert found["report"].state == "done"
+    rows = pd.read_csv(results.parent / "out" / "rates" / "Bright_X-1.csv")
+    clock = np.array([-22.5, -20.0, -22.5])  # where it is not known, that of the first holds
+    seconds = (rows["start_mjd"] - 51910.0) * 86400.0 - rows["tstart"]
+    np.testing.assert_allclose(seconds, clock, atol=1e-3)
+    again = (pd.to_datetime(rows["utc"]) - pd.Timestamp("2001-01-01")).dt.total_seconds() - rows["tstart"]
+    np.testing.assert_allclose(again, clock, atol=1e-3)
+    table = pd.read_csv(results.parent / "out" / "results.csv")
+    np.testing.assert_array_equal(table["start_mjd"], rows["start_mjd"])
+
+
 def test_folders_without_histograms(tmp_path, monkeypatch):
     archive = Archive(tmp_path, monkeypatch)
     archive.add("00012345001", [Pointing(START, sources=STANDARD)])

@@ -27,7 +27,7 @@ from batx.schema import build
 from batx.survey_folders import survey_images
 from batx.survey_merging import plain_name, survey_rates
 from batx.survey_spectra import survey_response, survey_spectrum
-from batx.survey_tables import survey_table
+from batx.survey_tables import by_clock, survey_table
 from batx.time_averages import average_times, one_source
 
 __all__ = [
@@ -137,13 +137,13 @@ def _pointing_table(one: xr.Dataset, sums: tuple[float, float]) -> pd.DataFrame:
     """Return the values of a source, a row for each pointing that it is in."""
     total = average_times(one, energy=sums)
     bounds = one["time_bnds"].values
-    mjd = met_to_mjd(bounds, attrs=one.attrs)
+    mjd = by_clock(one, bounds, met_to_mjd)
     columns: dict[str, Any] = {
         "obs_id": one["obs_id"].values,
         "image_id": one["image_id"].values,
         "tstart": bounds[:, 0],
         "tstop": bounds[:, 1],
-        "utc": met_to_utc(bounds[:, 0], attrs=one.attrs),
+        "utc": by_clock(one, bounds[:, 0], met_to_utc),
         "start_mjd": mjd[:, 0],
         "stop_mjd": mjd[:, 1],
         "exposure": one["exposure"].values,
@@ -171,7 +171,8 @@ def lightcurves(work: Work) -> dict[str, Any]:
                     work.notes.append(f"{source}: no pointing with values{' in all bands' if energy else ''}")
                     break
                 to_netcdf(curve, work.output(f"lightcurves/{name}_{label}{ending}.nc"))
-                to_fits(curve.drop_vars("group"), work.output(f"lightcurves/{name}_{label}{ending}.lc"))
+                plain = curve.drop_vars(["group", "utcf"], errors="ignore")
+                to_fits(plain, work.output(f"lightcurves/{name}_{label}{ending}.lc"))
                 made += 1
     return {"lightcurves": made}
 

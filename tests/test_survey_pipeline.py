@@ -188,6 +188,23 @@ def test_results_alone(archive, tmp_path):
     assert found["report"].facts["rows"] == 3 and found["mosaics"].state == "skipped"
 
 
+def test_groups_of_a_file(tmp_path):
+    """Lines of the same name are one group."""
+    folder = write_results(tmp_path / "results", "00012345001", months(5))
+    bins = tmp_path / "bins.txt"
+    bins.write_text("flares 2019-12-05 2019-12-10  # the first\nrest 2019-12-11 2020-01-01\n\n"
+                    "flares 2020-01-14T00:00:00 2020-01-20\n")  # fmt: skip
+    arguments = ["survey", str(folder), "-o", str(tmp_path / "out"), "--target", "Bright X-1", "--no-figures"]
+    result = CliRunner().invoke(main, [*arguments, "--time-bins", str(bins)])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert table.group.tolist() == ["flares", "rest"] and table.n_pointings.tolist() == [2, 2]
+    for text, words in (("a 1", "expected NAME START STOP"), ("# nothing", "no line")):
+        bins.write_text(text)
+        wrong = CliRunner().invoke(main, [*arguments, "--time-bins", str(bins)])
+        assert wrong.exit_code == 2 and words in " ".join(wrong.output.replace("│", " ").split())
+
+
 def test_what_is_not_in_the_catalogue_is_listed(tmp_path):
     """Sources that batsurvey finds besides have names of the image, in which they are found once."""
     new = {"20200061040_01": (-1, 151.0, 31.0, 0.02, -0.04, 2.0, 3.0)}

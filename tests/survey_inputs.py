@@ -277,7 +277,9 @@ obs=$(basename "$1" | cut -c3-13)
 echo "batsurvey 6.15 of $obs"
 echo "$obs $ncleaniter" >> "{calls}"
 settings="${{detthresh:-22000}} ${{detthresh2:-16000}} ${{cleansnr:-9.0}} ${{cleanexpr:-NONE}}"
-map=$(basename "${{global_pattern_map:-NONE}}") mask=$(basename "${{global_pattern_mask:-NONE}}")
+map=NONE mask=NONE
+[ -f "$global_pattern_map" ] && map=$(cat "$global_pattern_map")
+[ -f "$global_pattern_mask" ] && mask=$(cat "$global_pattern_mask")
 echo "$obs $settings $map $mask" >> "{calls}.parameters"
 while [ -e "{results}/wait" ]; do sleep 0.1; done
 if [ ! -d "{results}/$obs" ]; then

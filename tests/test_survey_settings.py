@@ -30,11 +30,12 @@ def called(archive: Archive) -> dict[str, list[str]]:
 
 
 def patterns(folder: Path, *days: str) -> Path:
-    """A folder with map and mask of days, as 2020006."""
+    """A folder with map and mask of days, as 2020006; each holds its name."""
     folder.mkdir()
     for day in days:
-        (folder / f"pattern_noise_survey8a_{day}.dpi").write_text("map")
-        (folder / f"pattern_noise_survey8a_{day}_inbands.detmask").write_text("mask")
+        for ending in (".dpi", "_inbands.detmask"):
+            name = f"pattern_noise_survey8a_{day}{ending}"
+            (folder / name).write_text(name)
     return folder
 
 
@@ -80,7 +81,7 @@ def test_wrong_settings(archive, options, error, words):
 def test_noise_patterns_of_the_day(archive):
     """The observations begin on 2020-01-06: map and mask are of that day, or of the nearest one."""
     maps = patterns(archive.root / "maps", "2020005", "2020007", "2019100")
-    (maps / "pattern_noise_survey8a_2020006.dpi").write_text("a map without a mask")
+    (maps / "pattern_noise_survey8a_2020006.dpi").write_text("without-mask")
     options = {"output": archive.root / "out", "own_sources": OWN, "pattern_maps": maps}
     found = {status.name: status for status in survey(archive.folder, **options).run("process")}
     near = "pattern_noise_survey8a_2020005"
@@ -89,7 +90,7 @@ def test_noise_patterns_of_the_day(archive):
     # the same again after the day's own pattern has come: batsurvey is run again, with it
     (maps / "pattern_noise_survey8a_2020006_inbands.detmask").write_text("mask")
     found = {status.name: status for status in survey(archive.folder, **options).run("process")}
-    assert called(archive)["00012345001"][4] == "pattern_noise_survey8a_2020006.dpi"
+    assert called(archive)["00012345001"][4:] == ["without-mask", "mask"]
     assert not found["inputs"].notes and len(archive.calls) == 4
 
 

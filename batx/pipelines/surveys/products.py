@@ -382,7 +382,11 @@ def figures(work: Work) -> dict[str, Any]:
                 for key in ("fit", "limit")
             )
             draw = partial(plot_survey, fit=fit, limit=limit)
-            save(curve, work.output(f"figures/{stem}.png"), draw=draw, **options)
+            try:
+                save(curve, work.output(f"figures/{stem}.png"), draw=draw, **options)
+            except BatxError as error:
+                work.notes.append(f"no picture of {stem}: {error}")
+                continue
             drawn.append(stem)
     return {"figures": drawn}
 

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "run_options", "run_pipeline"]
 
+#: of a step that are shown
+_NOTES = 8
 _STYLES = {"done": "green", "skipped": "yellow", "failed": "red", "blocked": "red", "to do": "cyan"}
-
-#: notes of a step that are shown, and characters of each
-_NOTES, _LINE = 5, 300
 
 run_options = together(
     click.option("--output", "-o", type=NEW, help="Folder for the results.  [default: NAME-results]"),
@@ -83,7 +82,7 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
         raise click.UsageError("give --only or --from, not both")
     names = [only] if only is not None else []
     live = console(stderr=True).is_terminal
-    width = 2 + max(len(step.name) for step in pipeline.steps)
+    width = max(14, *(len(step.name) + 2 for step in pipeline.steps))
     begin = perf_counter()
     running: set[str] = set()
     told: set[str] = set()
@@ -102,9 +101,9 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                     described = f"{one.state}: {one.reason.split(':')[0]}"
                 told.add(one.reason)
                 text = f"{one.name:<{width}}{described}   {perf_counter() - begin:.1f} s"
-                new = [(text, _STYLES.get(one.state, "")), *((note, "yellow") for note in _notes(one))]
+                new = [(text, _STYLES.get(one.state, "")), *((line, "yellow") for line in _notes(one))]
                 lines.extend(new)
-                for line in [] if live else new:
+                for line in new if not live else []:
                     say(*line)
             begin = perf_counter()
 
@@ -117,10 +116,10 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
 
 
 def _notes(one: Status) -> list[str]:
-    """Return the first notes of a step, a line each, and how many others there are."""
-    shown = [f"  {' '.join(note.split())[:_LINE]}" for note in one.notes[:_NOTES]]
+    """Return the notes of a step, a line each; of many the first and how many more there are."""
+    shown = [f"{'':<14}{' '.join(note.split())}" for note in one.notes[:_NOTES]]
     more = len(one.notes) - len(shown)
-    return shown + ([f"  and {more} more: Pipeline.status() has them all"] if more else [])
+    return shown + ([f"{'':<14}and {more} more notes"] if more else [])
 
 
 def _described(one: Status) -> str:

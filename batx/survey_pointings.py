@@ -51,6 +51,7 @@ def survey_pointing(
     iterations: int = 2,
     snr: float = 5.0,
     clean_snr: float = 9.0,
+    clean_flagged: bool | None = None,
     bright_rate: float = 0.017,
     pcode_min: float = 0.05,
     bkg_pcode_min: float = 0.01,
@@ -75,7 +76,7 @@ def survey_pointing(
         ``exposure``.
     catalog
         Known sources, kind ``catalog``: those in the field are measured at their places. Its other columns
-        are kept. Sources with ``always_clean`` are cleaned however bright.
+        are kept.
     detector_mask
         Good detectors: result of `batx.survey_mask`.
     attitude
@@ -98,6 +99,9 @@ def survey_pointing(
         Significance of new sources.
     clean_snr
         Sources above this significance, in the sum of the bands or any of them, are cleaned.
+    clean_flagged
+        Whether sources with ``always_clean`` are cleaned however faint: if not given, they are without
+        `compat`.
     bright_rate
         Rate above which a source casts a shadow of the mask's edge, count/s for a fully open detector.
     pcode_min, bkg_pcode_min
@@ -117,7 +121,7 @@ def survey_pointing(
         Whether the noise around each pixel is wanted (of the last image).
     compat
         ``"heasoft"`` as batsurvey: images and fits as those of its tools (see `batx.sky_image` and
-        `batx.detect`), images rounded to 7 binary digits of their noise, ``always_clean`` not looked at.
+        `batx.detect`), images rounded to 7 binary digits of their noise.
 
     Returns
     -------
@@ -161,10 +165,20 @@ def survey_pointing(
     >>> made["catalog"].sizes["source"], dict(made["image"].rate.sizes)["energy"]
     (1, 3)
     """
+    mode = compat_of(compat)
     settings = _Settings(
-        float(snr), float(clean_snr), float(bright_rate), float(pcode_min), float(bkg_pcode_min),
-        float(max_residual), int(min_detectors), float(copy_radius), balance, compat_of(compat),
-    )  # fmt: skip
+        snr=float(snr),
+        clean_snr=float(clean_snr),
+        clean_flagged=mode is None if clean_flagged is None else bool(clean_flagged),
+        bright_rate=float(bright_rate),
+        pcode_min=float(pcode_min),
+        bkg_pcode_min=float(bkg_pcode_min),
+        max_residual=float(max_residual),
+        min_detectors=int(min_detectors),
+        copy_radius=float(copy_radius),
+        balance=balance,
+        compat=mode,
+    )
     if iterations < 1:
         raise ValueRangeError(f"iterations: found {iterations}, expected at least 1")
     plane = _checked(plane).copy()
@@ -241,6 +255,7 @@ class _Settings:
 
     snr: float
     clean_snr: float
+    clean_flagged: bool
     bright_rate: float
     pcode_min: float
     bkg_pcode_min: float
@@ -337,7 +352,7 @@ class _Snapshot:
         if iteration == 1:
             self.good = self.good & ~self._edge_shadows()
         chosen = self.catalog["snr"].values > self.settings.clean_snr
-        if not self.settings.compat and "always_clean" in self.catalog:
+        if self.settings.clean_flagged and "always_clean" in self.catalog:
             chosen |= self.catalog["always_clean"].values.astype(bool)
         self.catalog["cleaned"] = (("source",), chosen)
         self.known = self.catalog

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from pathlib import Path
 
 import energy_inputs
@@ -11,6 +12,7 @@ import pytest
 import test_barycentre as barycentre
 import xarray as xr
 from astropy.io import fits
+from native_tools import NativeTools
 from reference_events import (
     BANDS,
     MET0,
@@ -22,7 +24,7 @@ from reference_events import (
 )
 
 import batx
-from batx.errors import BatxError, KindError, ToolError, ToolMissingError, ValueRangeError
+from batx.errors import BatxError, KindError, ToolError, ToolMissingError, ValueRangeError, WriteError
 from batx.heasoft import Engine, Recording, Replay
 from batx.heasoft.engine import _VERBS
 
@@ -119,6 +121,25 @@ def test_what_the_tools_cannot_do_is_refused(verb: str, options: dict, words: st
 def test_nothing_recorded():
     with pytest.raises(ToolError, match="no recording of batbinevt"):
         batx.lightcurve(full(), dt=1.0, weighting="none", engine=Engine(Replay([])))
+
+
+def test_sources_near_the_instrument():
+    events = full()
+    options = {
+        "frame": "tangent",
+        "aperture": batx.simulate.aperture(),
+        "distance": 1100.0,
+        "origin": 100.0,
+        "corrections": "nearfield,pcode,ndets,maskwt",
+    }
+    tools = NativeTools()
+    made = batx.mask_weight(events, 0.1, 0.05, **options, engine=Engine(tools))
+    ((_, asked),) = tools.calls
+    assert (float(asked["bat_z"]), float(asked["origin_z"])) == (1100.0, 100.0)
+    native = batx.mask_weight(events, 0.1, 0.05, **options)
+    assert made.attrs["bat_xobj"] == pytest.approx(native.attrs["bat_xobj"]) == pytest.approx(100.0)
+    trace = batx.ray_trace(events, 0.1, 0.05, **options, engine=Engine(tools))
+    same(trace, batx.ray_trace(events, 0.1, 0.05, **options), "x", "imx", "pcode")
 
 
 def test_light_curves(engine: Engine, events: xr.Dataset, mask: np.ndarray, tmp_path: Path):
@@ -456,3 +477,24 @@ def test_times_at_the_barycentre(tmp_path: Path):
             batx.barycenter(curve, **{"ra": 83.6, "dec": 22.0, "orbit": orbit, **more}, engine=engine)
     with pytest.raises(ToolError, match="gave 8 times for 4"):
         batx.barycenter(curve.isel(time=[0]), 83.6, 22.0, orbit=orbit, engine=engine)
+
+
+def test_calls_in_one_folder_wait_for_each_other(tmp_path: Path):
+    engine, entered = Engine(folder=tmp_path / "kept"), threading.Event()
+
+    def other() -> None:
+        with engine.bench("clean") as bench:
+            assert not bench.path("events.fits").exists()
+            entered.set()
+
+    with engine.bench("clean") as bench:
+        thread = threading.Thread(target=other)
+        thread.start()
+        bench.path("events.fits").touch()
+        assert not entered.wait(0.2)
+        bench.path("events.fits").unlink()
+    thread.join(10)
+    assert entered.is_set() and [path.name for path in (tmp_path / "kept").iterdir()] == ["clean"]
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot make"), Engine(folder=tmp_path / "file").bench("clean"):
+        pass

@@ -138,6 +138,9 @@ def test_parameters_of_batsurvey(tmp_path):
     )  # fmt: skip
     assert made["filters"]["min_detectors"] == 10000 and made["filters"]["gti"].sizes["gti"] == 1
     assert made["calibration"] == {"aperture": "mask.fits"} and made["images"] is False
+    assert made["clean_flagged"] is True and native_settings({"cleanexpr": "NONE"}) == {
+        "clean_flagged": False
+    }
     assert made["energy"].tolist() == [[14, 20], [20, 50]] and made["iterations"] == 3
     for parameters, words in (
         ({"global_pattern_map": "a.dpi"}, "engine='heasoft'"),
@@ -151,7 +154,7 @@ def test_parameters_of_batsurvey(tmp_path):
             native_settings(parameters)
 
 
-PARAMETERS = {"expothresh": 100, "ncleaniter": 1, "keep_sky_images": "NONE"}
+PARAMETERS = {"expothresh": 100, "ncleaniter": 1, "keep_sky_images": "NONE", "cleanexpr": "ALWAYS_CLEAN==T"}
 
 
 @pytest.mark.filterwarnings("ignore::batx.BatxWarning")
@@ -176,6 +179,8 @@ def test_the_pipeline_without_the_tool(observation, catalog, tmp_path, monkeypat
     table = tree["pointings"].to_dataset()
     assert table["image_status"].values.tolist() == [True] and table["code"].values.tolist() == ["ok"]
     assert tree["observations"].to_dataset()["n_images"].item() == 1 and tree["gti"].sizes["gti"] == 1
+    sources = batx.open_dataset(table["catalog"].values[0])
+    assert sources["cleaned"].values[:2].tolist() == [True, True]
     rates = batx.survey_rates(tree)
     assert {"SRC A", "FAINT"} <= set(rates["name"].values.tolist())
     # what is there is not made again

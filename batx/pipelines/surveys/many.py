@@ -19,7 +19,7 @@ from batx.io.open import open_dataset
 from batx.pipelines.frame import Work
 from batx.pipelines.surveys.native import native_settings, process_observation
 
-__all__ = ["Processed", "is_native", "process_many"]
+__all__ = ["Processed", "is_native", "process_many", "why_missing"]
 
 #: what was done with what, in the folder of the results
 _RECORD = "batx.json"
@@ -51,10 +51,10 @@ def is_native(engine: str | None, backend: str | Backend | None) -> bool:
     """
     if engine is not None:
         return engine == "native"
-    return _missing(backend) is not None
+    return why_missing(backend) is not None
 
 
-def _missing(backend: str | Backend | None) -> ToolMissingError | None:
+def why_missing(backend: str | Backend | None) -> ToolMissingError | None:
     """Return why batsurvey cannot be run, `None` if it can."""
     task = known_task("batsurvey")
     try:
@@ -64,23 +64,42 @@ def _missing(backend: str | Backend | None) -> ToolMissingError | None:
     return None
 
 
-def process_many(work: Work, observations: Mapping[str, str], home: Path) -> list[Any]:
+def process_many(
+    work: Work,
+    given: Mapping[str, tuple[str, dict[str, Any]]],
+    home: Path,
+    *,
+    workers: int | None = None,
+    missing: ToolMissingError | None = None,
+) -> list[Any]:
     """Return what was made of each observation, `Processed` or the error.
 
     What was made before of the same files with the same parameters is not made again.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    given
+        Folder and parameters of batsurvey for each observation.
+    home
+        Folder of the results, one for each observation.
+    workers
+        Observations at a time; one if not given, as each takes all processors.
+    missing
+        Why batsurvey is not used, if it would have been.
     """
-    options = work.options
-    parameters, path = dict(options["parameters"]), work.path("catalog")
-    native_settings(parameters)  # what is wrong with them is wrong for all
+    path = work.path("catalog")
+    for _, parameters in given.values():
+        native_settings(parameters)  # what is wrong with them is told before anything is done
     catalog = open_dataset(path).load()
-    missing = _missing(options["backend"]) if options["engine"] is None else None
     if missing is not None:
         work.notes.append("batsurvey is not there: observations were processed by batx itself")
     done = 0
 
-    def one(item: tuple[str, str]) -> Processed | BatxError:
+    def one(item: tuple[str, tuple[str, dict[str, Any]]]) -> Processed | BatxError:
         nonlocal done
-        name, folder = item
+        name, (folder, parameters) = item
         target = home / name
         key = _key(Path(folder), path, parameters)
         made = Processed({"outdir": target}, f"batx {version('batx')}")
@@ -92,11 +111,11 @@ def process_many(work: Work, observations: Mapping[str, str], home: Path) -> lis
         except BatxError as error:
             return error if missing is None else BatxError(f"{error} (and batsurvey is not there: {missing})")
         done += 1
-        work.progress(f"{done} of {len(observations)} observations")
+        work.progress(f"{done} of {len(given)} observations")
         return made
 
-    with ThreadPoolExecutor(options["workers"] or 1) as pool:
-        return list(pool.map(one, observations.items()))
+    with ThreadPoolExecutor(workers or 1) as pool:
+        return list(pool.map(one, given.items()))
 
 
 def _key(folder: Path, catalog: Path, parameters: Mapping[str, Any]) -> str:

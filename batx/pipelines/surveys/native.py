@@ -86,7 +86,9 @@ def native_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
             made["images"] = _one_of(name, text, {"LAST": True, "NONE": False})
         elif key == "energybins":
             made["energy"] = _bands(name, text)
-        elif key != "cleanexpr" or text.replace(" ", "").upper() not in _CLEAN_ALWAYS:
+        elif key == "cleanexpr" and text.replace(" ", "").upper() in (*_CLEAN_ALWAYS, *_NOTHING):
+            made["clean_flagged"] = text.replace(" ", "").upper() in _CLEAN_ALWAYS
+        else:
             raise ValueRangeError(
                 f"parameters: found {name}={text}, for which batx itself has nothing; leave it out, or "
                 "process with batsurvey (engine='heasoft')"

@@ -252,7 +252,7 @@ OTHERS = {
         "pointing_cuts",
     ),
     *("plot", "plot_contour", "plot_duration", "plot_epochs", "plot_fit_series", "plot_hardness"),
-    *("plot_lag", "plot_pulses", "plot_rates", "plot_selection", "plot_triggers"),
+    *("plot_lag", "plot_pulses", "plot_rates", "plot_selection", "plot_triggers", "plot_survey"),
     # of telescopes that are not coded, or of the folders of batsurvey, which used its own CALDB
     *("count_image", "region_lightcurve", "barycenter", "open_survey", "survey_images", "survey_catalog"),
     *("survey_rates", "survey_spectrum", "add_position"),

@@ -141,6 +141,7 @@ def test_parameters_of_batsurvey(tmp_path):
     assert made["clean_flagged"] is True and native_settings({"cleanexpr": "NONE"}) == {
         "clean_flagged": False
     }
+    assert native_settings({"global_pattern_map": "NONE", "aperture": "CALDB:FLUX"}) == {}
     assert made["energy"].tolist() == [[14, 20], [20, 50]] and made["iterations"] == 3
     for parameters, words in (
         ({"global_pattern_map": "a.dpi"}, "engine='heasoft'"),

@@ -88,7 +88,7 @@ def native_settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
             made["energy"] = _bands(name, text)
         elif key == "cleanexpr" and text.replace(" ", "").upper() in (*_CLEAN_ALWAYS, *_NOTHING):
             made["clean_flagged"] = text.replace(" ", "").upper() in _CLEAN_ALWAYS
-        else:
+        elif text.upper() not in _NOTHING:
             raise ValueRangeError(
                 f"parameters: found {name}={text}, for which batx itself has nothing; leave it out, or "
                 "process with batsurvey (engine='heasoft')"

@@ -10,7 +10,7 @@ import xarray as xr
 
 from batx.calibration_inputs import alignment_for, aperture_for, records
 from batx.cleaning import clean
-from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
+from batx.errors import AttitudeError, EmptySelectionError, MissingVariableError, ValueRangeError
 from batx.grids import warn
 from batx.instrument.detector import DETECTOR
 from batx.instrument.mask import FAR, MaskGeometry, illumination
@@ -142,7 +142,7 @@ def survey_pointing(
     EmptySelectionError
         If fewer than `min_detectors` detectors are left, or all counts of the lowest band are 0.
     AttitudeError, OrbitError
-        If attitude or orbit do not cover the snapshot.
+        If there is no attitude, or it or the orbit do not cover the snapshot.
 
     Warns
     -----
@@ -159,9 +159,14 @@ def survey_pointing(
     Examples
     --------
     >>> import batx
-    >>> source = batx.simulate.Source(2.0, imx=0.2, imy=0.1)
-    >>> plane = batx.detector_plane(batx.simulate.events(source, duration=40.0), energy=[15, 25, 50, 150])
-    >>> made = survey_pointing(plane, aperture=batx.simulate.aperture(), maps=False)
+    >>> from batx import steady_attitude
+    >>> from batx.instrument.sky import NOMINAL_ALIGNMENT
+    >>> events = batx.simulate.events(batx.simulate.Source(2.0, imx=0.2, imy=0.1), duration=40.0)
+    >>> plane = batx.detector_plane(events, energy=[15, 25, 50, 150])
+    >>> path = batx.simulate.attitude(plane.attrs["tstart"], plane.attrs["tstop"], (150, 30, 40))
+    >>> steady = steady_attitude(path, plane)
+    >>> sky = {"attitude": steady, "alignment": NOMINAL_ALIGNMENT, "aperture": batx.simulate.aperture()}
+    >>> made = survey_pointing(plane, maps=False, **sky)
     >>> made["catalog"].sizes["source"], dict(made["image"].rate.sizes)["energy"]
     (1, 3)
     """
@@ -184,6 +189,11 @@ def survey_pointing(
     plane = _checked(plane).copy()
     if catalog is not None:
         require_kind(catalog, "catalog", operation="survey_pointing (catalog=)")
+    if attitude is None:
+        raise AttitudeError(
+            "survey_pointing: found no attitude, by which sources have their places; give attitude= "
+            "(batx.steady_attitude)"
+        )
     name = image_id or snapshot_name(float(plane["gti_start"].values[0]))
     telescope = _Telescope(
         aperture_for(aperture, plane, "survey_pointing"),

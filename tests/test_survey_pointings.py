@@ -11,6 +11,7 @@ import xarray as xr
 
 import batx
 from batx.errors import (
+    AttitudeError,
     BatxError,
     BatxWarning,
     EmptySelectionError,
@@ -158,12 +159,13 @@ def test_a_pattern_of_the_detectors_is_taken_off():
         (EmptySelectionError, "zero_counts", lambda: small(rate=small()["rate"] * 0), {}),
         (EmptySelectionError, "expected at least 40000", small, {"min_detectors": 40000, "iterations": 1}),
         (KindError, "catalog", small, {"catalog": small()}),
+        (AttitudeError, "found no attitude", small, {"attitude": None}),
     ],
 )
 def test_what_is_wrong_is_said(error: type[BatxError], words: str, plane: Any, options: dict[str, Any]):
-    inputs = snapshot.inputs() | {"orbit": None, "maps": False}
+    inputs = snapshot.inputs() | {"orbit": None, "maps": False} | options
     with pytest.raises(error, match=words):
-        batx.survey_pointing(plane(), **inputs, **options)
+        batx.survey_pointing(plane(), **inputs)
 
 
 @pytest.mark.parametrize("tool", [False, True])

@@ -159,12 +159,11 @@ def survey_pointing(
     Examples
     --------
     >>> import batx
-    >>> from batx import steady_attitude
     >>> from batx.instrument.sky import NOMINAL_ALIGNMENT
-    >>> events = batx.simulate.events(batx.simulate.Source(2.0, imx=0.2, imy=0.1), duration=40.0)
+    >>> events = batx.simulate.events(batx.simulate.Source(0.05, imx=0.2, imy=0.1), duration=40.0)
     >>> plane = batx.detector_plane(events, energy=[15, 25, 50, 150])
-    >>> path = batx.simulate.attitude(plane.attrs["tstart"], plane.attrs["tstop"], (150, 30, 40))
-    >>> steady = steady_attitude(path, plane)
+    >>> path = batx.simulate.attitude(plane.attrs["tstart"], 40.0, (150, 30, 40))
+    >>> steady = batx.steady_attitude(path, plane)
     >>> sky = {"attitude": steady, "alignment": NOMINAL_ALIGNMENT, "aperture": batx.simulate.aperture()}
     >>> made = survey_pointing(plane, maps=False, **sky)
     >>> made["catalog"].sizes["source"], dict(made["image"].rate.sizes)["energy"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -229,73 +227,6 @@ def test_triggers(site: Site):
     for wrong in (-1, "x", 123456789, 0):
         with pytest.raises(ValueRangeError, match="trigger"):
             archive.triggers(trigger=wrong, service=f"{site.url}/tap")
-
-
-# ---------------------------------------------------------------- services of the mission
-
-
-class Accepted:
-    status, errors = "Accepted", ()
-
-
-def test_guano(monkeypatch: pytest.MonkeyPatch):
-    """Objects of the real package, as it makes them of an answer; a stand-in for the service."""
-    swift_too = pytest.importorskip("swifttools.swift_too")
-    from swifttools.swift_too.swift import guano as classes
-
-    then = datetime(2022, 4, 30, 13, 48, 45)
-    gti = {
-        "begin": then,
-        "end": then + timedelta(seconds=199),
-        "utcf": -29.05,
-        "exposure": timedelta(seconds=199),
-    }
-    dump = {
-        "triggertype": "Fermi", "triggertime": then, "offset": 50.0, "duration": 200.0,
-        "obs_id": "00015129012", "ra": 10.0, "dec": -20.0,
-        "data": {"all_gtis": [gti], "gti": gti, "exposure": 199.0, "acs": "slewing", "filenames": ["a.evt"]},
-    }  # fmt: skip
-    day = timedelta(days=1)
-    pending = {"triggertype": "IceCube", "triggertime": then - day, "offset": 0.0, "duration": 90.0,
-               "data": {"all_gtis": []}}  # fmt: skip
-    asked: dict[str, Any] = {}
-
-    def service(**options: Any) -> Any:
-        asked.update(options)
-        entries = [classes.SwiftGUANOEntry(**one) for one in (dump, pending)]
-        return types.SimpleNamespace(status=Accepted, entries=entries)
-
-    monkeypatch.setattr(swift_too, "GUANO", service)
-    found = archive.guano(("2022-04-01", "2022-05-01"))
-    assert asked == {"begin": datetime(2022, 4, 1), "end": datetime(2022, 5, 1)}
-    assert list(found["kind"]) == ["IceCube", "Fermi"]
-    assert found["obsid"].isna().tolist() == [True, False] and found["obsid"][1] == "00015129012"
-    last = found.iloc[1]
-    assert (last["exposure"], last["pointing"], last["gtis"], last["utcf"]) == (199.0, "slewing", 1, -29.05)
-    assert last["trigger_time"] == pd.Timestamp(then) and last["begin"] == pd.Timestamp(then)
-    refused = types.SimpleNamespace(status=types.SimpleNamespace(status="Rejected", errors=["no network"]))
-    monkeypatch.setattr(swift_too, "GUANO", lambda **options: refused)
-    with pytest.raises(QueryError, match="no network"):
-        archive.guano(limit=1)
-    with pytest.raises(ValueRangeError):
-        archive.guano()
-
-
-def test_clock(monkeypatch: pytest.MonkeyPatch):
-    swift_too = pytest.importorskip("swifttools.swift_too")
-    then = datetime(2020, 5, 28, 10, 27, 23, 847000, tzinfo=UTC)
-
-    def service(met: Any = None, utctime: Any = None) -> Any:
-        entry = types.SimpleNamespace(met=612354468.864, utctime=then, utcf=-25.0171)
-        return types.SimpleNamespace(status=Accepted, entries=[entry] * len(met or utctime))
-
-    monkeypatch.setattr(swift_too, "Clock", service)
-    found = archive.clock(612354468.864)
-    assert found["utcf"][0] == -25.0171 and found["utc"][0] == pd.Timestamp("2020-05-28 10:27:23.847")
-    assert len(archive.clock(utc=["2020-05-28", "2020-05-29"])) == 2
-    for options in ({}, {"met": 1.0, "utc": "2020-01-01"}, {"met": [np.nan]}):
-        with pytest.raises(ValueRangeError):
-            archive.clock(**options)
 
 
 # ---------------------------------------------------------------- plans and fetches

@@ -190,9 +190,9 @@ def _service(operation: str) -> Any:
 
 def _dumps(**options: Any) -> Any:
     """Ask for dumps; their dates stay as the service has them, which is UTC."""
-    base = _service("a question about GUANO").GUANO
+    base: Any = _service("a question about GUANO").GUANO
 
-    class _AsSent(base):  # type: ignore[misc]
+    class _AsSent(base):
         def clock_correct(self) -> None:
             """Leave out a correction that is for dates of the spacecraft's clock."""
 

@@ -73,7 +73,7 @@ class Store:
             if self._state(path) != (total, now):
                 raise AttemptError("the file changed while it was read", restart=True)
 
-        return Answer(begin, total, now, False, "", pieces(), lambda: None)
+        return Answer(begin, total, now, pieces(), lambda: None)
 
     def names(self, url: str) -> list[tuple[str, bool, int | None]]:
         """Return name, whether a folder, and size of what is in a folder.

@@ -392,7 +392,7 @@ def test_quicklook(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     site.files |= {
         f"/ql/sw{new}.{k:03d}/{name.replace(OBS, new)}": data for name, data in FILES.items() for k in (3, 4)
     }
-    monkeypatch.setattr("batx.archive.plans._QUICKLOOK", f"{site.url}/ql")
+    monkeypatch.setattr("batx.archive.finding._QUICKLOOK", f"{site.url}/ql")
     table = {"obsid": [new], "start_time": [59560.0]}
     options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK}
     with pytest.warns(BatxWarning, match="quick-look"):

@@ -20,7 +20,16 @@ from batx.transfer import Limits, read_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SERVICE", "ask", "literal", "observations", "start_times", "time_conditions", "with_times"]
+__all__ = [
+    "SERVICE",
+    "ask",
+    "literal",
+    "mjd",
+    "observations",
+    "start_times",
+    "time_conditions",
+    "with_times",
+]
 
 #: the TAP service of HEASARC
 SERVICE = "https://heasarc.gsfc.nasa.gov/xamin/vo/tap"
@@ -206,7 +215,7 @@ def observations(
     if time is not None:
         conditions += time_conditions(f"cat.{chosen.times[0]}", time)
     if obs_id is not None:
-        many = [obs_id] if isinstance(obs_id, (str, int)) else list(obs_id)
+        many = [obs_id] if np.ndim(obs_id) == 0 else list(obs_id)
         conditions.append(f"cat.obsid IN ({', '.join(literal(obs_id_text(one, chosen)) for one in many)})")
     if where:
         conditions.append(f"({where})")
@@ -312,14 +321,30 @@ def time_conditions(column: str, time: Sequence[Any]) -> list[str]:
     """
     if isinstance(time, str) or len(time) != 2:
         raise ValueRangeError(f"time: found {time!r}, expected a first and a last time")
-    first, last = (None if one is None else _mjd(one) for one in time)
+    first, last = (None if one is None else mjd(one) for one in time)
     if first is not None and last is not None and first > last:
         raise ValueRangeError(f"time: found {time[0]} after {time[1]}, expected the first time first")
     return [f"{column} >= {first!r}"] * (first is not None) + [f"{column} <= {last!r}"] * (last is not None)
 
 
-def _mjd(time: Any) -> float:
-    """Return a time as MJD (UTC)."""
+def mjd(time: Any) -> float:
+    """Return a time as MJD (UTC).
+
+    Parameters
+    ----------
+    time
+        A date in any form; numbers are MET, without clock correction.
+
+    Raises
+    ------
+    ValueRangeError, UnitsError
+        If it is no time.
+
+    Examples
+    --------
+    >>> mjd("2021-12-11T06:00:00")
+    59559.25
+    """
     from batx.met import met_to_mjd, to_met
 
     return float(met_to_mjd(to_met(time, {"utcf": 0.0}), utcf=0.0))

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from batx.archive.assembly import assemble, support_gaps
+from batx.archive.finding import Search
 from batx.archive.layouts import mirror_list
-from batx.archive.plans import Plan, Planned, month_names, plan, planned_files
+from batx.archive.months import month_names
+from batx.archive.planned import Planned, files_in_archive, files_on_disk
+from batx.archive.plans import Plan, plan
 from batx.archive.swift_tools import trigger_id, triggers
 from batx.archive.tables import ask
 from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError
@@ -226,30 +231,28 @@ def _files(
     obs_id: str, time: float | None, root: Path, mirrors: list[str], quicklook: bool, limits: Limits | None
 ) -> tuple[list[Planned], bool]:
     """Return the files of a trigger, and whether they are quick-look data."""
-    reasons, unreachable = [], False
-    for month in month_names(time) if time is not None else ():
+    search = Search()
+    for month, mirror in product(month_names(time) if time is not None else (), mirrors):
         path = f"swift/data/tdrss/{month}/{obs_id}"
-        for mirror in mirrors:
-            try:
-                places = [joined(one, path) for one in [mirror, *(one for one in mirrors if one != mirror)]]
-                return planned_files(obs_id, places, root, f"{_FOLDER}/{obs_id}", limits), False
-            except MissingFileError as error:
-                reasons.append(str(error))
-            except DownloadError as error:
-                unreachable = True
-                reasons.append(str(error))
-    if quicklook and not unreachable:
-        place = f"{_QUICKLOOK}/{obs_id[:6]}xx/{obs_id}"
-        try:
-            name = f"quicklook/{_FOLDER}/{obs_id}"
-            return planned_files(obs_id, [place], root, name, limits), True
-        except (DownloadError, MissingFileError) as error:
-            reasons.append(str(error))
+        places = [joined(one, path) for one in [mirror, *(one for one in mirrors if one != mirror)]]
+        name = f"{_FOLDER}/{obs_id}"
+        found = search.look(partial(files_in_archive, obs_id, places, root, name, limits))
+        if found is not None:
+            return found, False
+    if time is None:
+        search.reasons.append("it is not in the table swifttdrss")
+    early = Search()
+    if quicklook and (search.missing or time is None):
+        places = [f"{_QUICKLOOK}/{obs_id[:6]}xx/{obs_id}"]
+        name = f"quicklook/{_FOLDER}/{obs_id}"
+        found = early.look(partial(files_in_archive, obs_id, places, root, name, limits))
+        if found is not None:
+            return found, True
     if (root / _FOLDER / obs_id).is_dir():
-        warnings.warn(f"{reasons[-1]}; what is on disk is used", BatxWarning, stacklevel=4)
+        reasons = "; ".join([*search.reasons, *early.reasons])
+        warnings.warn(f"{reasons}; what is on disk is used", BatxWarning, stacklevel=4)
         return _there(obs_id, root), False
-    text = "; ".join(dict.fromkeys(reasons)) or "it is not in the table swifttdrss"
-    raise (DownloadError if unreachable else MissingFileError)(f"trigger {obs_id} was not found: {text}")
+    raise search.error(f"trigger {obs_id}", early.reasons)
 
 
 def _there(obs_id: str, root: Path) -> list[Planned]:
@@ -258,8 +261,4 @@ def _there(obs_id: str, root: Path) -> list[Planned]:
         raise MissingFileError(
             f"trigger {obs_id} is not in the data directory {root}, and nothing else was looked at (offline)"
         )
-    return [
-        Planned(obs_id, path.relative_to(root).as_posix(), (), path.stat().st_size, True, True)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    ]
+    return list(files_on_disk(obs_id, root, folder))

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.calibration_inputs import records
 from batx.errors import AttitudeError, BatxWarning, ValueRangeError
 from batx.instrument import sky
 from batx.kernels import gti
 from batx.met import to_met
 from batx.positions import sky_position
+from batx.provenance import with_calibration
 from batx.schema import build, require_kind
 from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
@@ -303,7 +305,7 @@ def pointing(
     return build(
         "attitude",
         {"time": met, "quaternion": quaternions, "ra": ra, "dec": dec, "roll": np.rad2deg(roll) % 360.0},
-        attitude.attrs,
+        with_calibration(attitude.attrs, records(alignment=alignment)),
     )
 
 
@@ -422,5 +424,8 @@ def field_position(
             "front": (dims, front, {"long_name": "on the side that BAT looks at"}),
         },
         {"time": ("time", met, {"units": "s", "long_name": "time (MET)"})},
-        attrs={key: value for key, value in attitude.attrs.items() if key != "batx_kind"},
+        attrs=with_calibration(
+            {key: value for key, value in attitude.attrs.items() if key != "batx_kind"},
+            records(alignment=alignment),
+        ),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import KindError, MissingVariableError, OrbitError, PositionError, ValueRangeError
 from batx.instrument.sky import radec_to_vector
 from batx.kernels.orbit import satellite_position
@@ -36,6 +37,7 @@ ATTRIBUTES = ("tstart", "tstop", "trigger_time")
 LOCAL = ("utcf", "date_obs", "date_end", "telapse", "tierabso", "tierrela")
 
 
+@by_engine
 def barycenter(
     ds: xr.Dataset,
     ra: Any,
@@ -60,6 +62,9 @@ def barycenter(
     utcf
         Correction of the spacecraft clock: seconds, or a clock file (`batx.met.read_clock`), in place of the
         attribute ``utcf``.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool barycorr (JPL ephemeris, clock file of the CALDB or one whose
+        path is `utcf`), or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -105,6 +110,17 @@ def barycenter(
     >>> round(float(at_barycenter.time[0] - ev.time[0]), 2)
     -85.49
     """
+    names = time_names(ds)
+    direction = one_direction(ra, dec)
+    rows = orbit_rows(orbit)
+    times, extra = times_to_turn(ds, names, rows)
+    vector = radec_to_vector(*direction)
+    turned = times + _interpolated(times, rows, vector, utcf, ds.attrs)
+    return with_times(ds, names, extra, turned, direction, {"plephem": "ERFA-EPV00"})
+
+
+def time_names(ds: xr.Dataset) -> list[str]:
+    """Return the variables of a Dataset that hold times; complain if there are none, or they are turned."""
     if not isinstance(ds, xr.Dataset):
         raise KindError(f"barycenter works on a Dataset with times; found {type(ds).__name__}")
     names = [name for name in VARIABLES if name in ds.variables and _in_seconds(ds[name])]
@@ -117,40 +133,57 @@ def barycenter(
             "barycenter: the times are those at the barycentre already (attribute timeref); open the "
             "file again"
         )
+    return names
+
+
+def one_direction(ra: Any, dec: Any) -> tuple[float, float]:
+    """Return right ascension and declination (degrees) of one place."""
     right, declination = sky_position(ra, dec)
     if right.size != 1:
         raise PositionError(f"barycenter: found {right.size} positions, expected one")
-    direction = radec_to_vector(float(right.item()), float(declination.item()))
-    rows = _orbit(orbit)
-    values = {name: np.asarray(ds[name].values, dtype=np.float64) for name in names}
-    times = np.concatenate([array.ravel() for array in values.values()])
+    return float(right.item()), float(declination.item())
+
+
+def times_to_turn(ds: xr.Dataset, names: list[str], rows: tuple | None) -> tuple[np.ndarray, list[str]]:
+    """Return the times of variables, then of attributes that the orbit covers; and which attributes."""
+    times = np.concatenate([np.asarray(ds[name].values, np.float64).ravel() for name in names])
     if not times.size or not np.all(np.isfinite(times)):
         raise ValueRangeError("barycenter: found no times, or times that are not finite numbers; drop these")
     _require_covered(times, rows)
-    kept = {name: value for name, value in ds.attrs.items() if name not in LOCAL}
-    extra = {name: float(ds.attrs[name]) for name in ATTRIBUTES if name in ds.attrs}
-    extra = {name: value for name, value in extra.items() if _covered(np.array([value]), rows).all()}
-    every = np.concatenate([times, list(extra.values())])
-    turned = every + _interpolated(every, rows, direction, utcf, ds.attrs)
+    values = {name: float(ds.attrs[name]) for name in ATTRIBUTES if name in ds.attrs}
+    extra = [name for name, value in values.items() if _covered(np.array([value]), rows).all()]
+    return np.append(times, [values[name] for name in extra]), extra
+
+
+def with_times(
+    ds: xr.Dataset,
+    names: list[str],
+    extra: list[str],
+    turned: np.ndarray,
+    direction: tuple[float, float],
+    said: Mapping[str, Any],
+) -> xr.Dataset:
+    """Return the data with times at the barycentre; `turned` is in the order of `times_to_turn`."""
     made, start = {}, 0
-    for name, array in values.items():
-        made[name] = (ds[name].dims, turned[start : start + array.size].reshape(array.shape), ds[name].attrs)
-        start += array.size
-    line = f"batx.barycenter: ra={right.item():.10g} dec={declination.item():.10g}"
-    attrs = {name: value for name, value in kept.items() if name not in ATTRIBUTES}
-    attrs |= dict(zip(extra, turned[times.size :].tolist(), strict=True))
-    attrs |= {
+    for name in names:
+        values = turned[start : start + ds[name].size].reshape(ds[name].shape)
+        made[name] = (ds[name].dims, values, ds[name].attrs)
+        start += ds[name].size
+    coords = {name: value for name, value in made.items() if name in ds.coords}
+    result = ds.assign({name: value for name, value in made.items() if name not in coords})
+    result = result.assign_coords(coords)
+    line = f"batx.barycenter: ra={direction[0]:.10g} dec={direction[1]:.10g}"
+    result.attrs = {name: value for name, value in ds.attrs.items() if name not in (*LOCAL, *ATTRIBUTES)}
+    result.attrs |= dict(zip(extra, turned[start:].tolist(), strict=True))
+    result.attrs |= {
         "time_scale": "tdb",
         "timeref": "SOLARSYSTEM",
-        "plephem": "ERFA-EPV00",
+        **said,
         "clockapp": 1,
-        "bary_ra": float(right.item()),
-        "bary_dec": float(declination.item()),
+        "bary_ra": direction[0],
+        "bary_dec": direction[1],
     }
-    coords = {name: value for name, value in made.items() if name in ds.coords}
-    data = {name: value for name, value in made.items() if name not in coords}
-    result = ds.assign(data).assign_coords(coords)
-    result.attrs = with_history(attrs, line)
+    result.attrs = with_history(result.attrs, line)
     return result
 
 
@@ -158,7 +191,7 @@ def _in_seconds(array: xr.DataArray) -> bool:
     return array.dtype.kind in "fiu" and array.attrs.get("units", "s") == "s"
 
 
-def _orbit(orbit: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def orbit_rows(orbit: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return times, positions and velocities of an orbit in order, `None` for the centre of the Earth."""
     if isinstance(orbit, str) and orbit == "geocenter":
         return None

@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
-from batx.grids import EnergyBands, Intervals, energy_bands, good_time
+from batx.grids import EnergyBands, Intervals, energy_bands
 from batx.kernels import gti as intervals
 from batx.kernels.blocks import BERNOULLI, GAUSSIAN, POISSON
-from batx.reduction import accepted_events, columns_of
+from batx.reduction import events_of_bands
 from batx.schema import KINDS
 from batx.schema.axes import with_axes
 
@@ -228,26 +228,11 @@ def event_times(
         start, stop = np.where(np.isfinite(ends), ends, time[[0, -1]])
         whole = energy_bands([0.0, 6553.5])
         return time, np.zeros(time.size, dtype=np.int64), whole, (np.array([start]), np.array([stop]))
-    bands = energy_bands(BAND if energy is None else energy)
-    if bands.members is not None:
-        raise ValueRangeError(
-            f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones"
-        )
-    good = good_time(events, None, None, None, None)
-    columns = columns_of(
-        events,
-        operation=operation,
-        weighted=False,
-        energy_column="energy",
-        detector_mask=None,
-        positions=False,
-        compat=None,
-    )
-    kept = accepted_events(columns, bands)
-    inside = intervals.membership(kept.time, *good)
-    if not inside.any():
+    chosen = BAND if energy is None else energy
+    kept, bands, good = events_of_bands(events, chosen, None, weighted=False, operation=operation)
+    if not kept.time.size:
         raise EmptySelectionError(f"{operation}: no event is good, in good time and in a band")
-    return kept.time[inside], kept.band[inside], bands, good
+    return kept.time, kept.band, bands, good
 
 
 def cells_of_events(

@@ -41,7 +41,7 @@ def alignment_for(alignment: Any, attitude: Any, target: xr.Dataset) -> Any:
     if alignment is not None or attitude is None:
         return alignment
     try:
-        return find("alignment", _time(target), down=set()).open()
+        return find("alignment", _time(target)).open()
     except CalibrationError:
         return None
 

@@ -104,7 +104,7 @@ def group(
     response, background = _opened(response), _opened(background)
     given, spectrum = spectrum, with_energies(spectrum, response)
     old = _old_quality(spectrum)
-    usable = (old == 0) & _inside(spectrum, energy)
+    usable = (old == 0) & channels_inside(spectrum, energy)
     if edges is not None:
         others = (min_counts, min_snr, size, oversample, optimal or None)
         if any(other is not None for other in others):
@@ -154,7 +154,8 @@ def _old_quality(spectrum: xr.Dataset) -> np.ndarray:
     return np.where(quality == PARTIAL, 0, quality)
 
 
-def _inside(spectrum: xr.Dataset, energy: Any) -> np.ndarray:
+def channels_inside(spectrum: xr.Dataset, energy: Any) -> np.ndarray:
+    """Return which channels have their middle in (low, high) keV; all of them without a range."""
     if energy is None:
         return np.ones(spectrum.sizes["channel"], bool)
     low, high = (bound[0] for bound in energy_bounds([to_value(energy, "keV", "energy")]))

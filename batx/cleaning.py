@@ -137,7 +137,7 @@ def clean(
     stack = plane_stack(plane, operation="clean")
     good = usable_detectors(detector_mask)
     stack.require_values(good)
-    names = _balances(balance)
+    names = balances(balance)
     if catalog is not None:
         aperture = aperture_for(aperture, plane, "clean with a catalogue")
         alignment = alignment_for(alignment, attitude, plane)
@@ -161,6 +161,7 @@ def clean(
     return made
 
 
+@by_engine
 def balance(
     plane: xr.Dataset, groups: str | Iterable[str] = "flight", *, detector_mask: Any = None
 ) -> xr.Dataset:
@@ -177,6 +178,8 @@ def balance(
         (``longedges``); ``edges`` for both of these; ``flight`` for edges and then inout.
     detector_mask
         As for `batx.clean`; bad detectors are 0 in the result.
+    engine
+        ``"native"``; ``"heasoft"`` for the tool batclean, or a `batx.heasoft.Engine`.
 
     Returns
     -------
@@ -202,7 +205,7 @@ def balance(
     stack = plane_stack(plane, operation="balance")
     good = usable_detectors(detector_mask)
     stack.require_values(good)
-    plan = _Plan(np.empty((0, *SHAPE)), None, good, False, False, (), _balances(groups), "cleaned", False)
+    plan = _Plan(np.empty((0, *SHAPE)), None, good, False, False, (), balances(groups), "cleaned", False)
     image, _, _ = _cleaned(stack, plan, np.ones((1, 1)))
     return _result(plane, stack, plan, image, None, None)
 
@@ -400,7 +403,8 @@ def _attrs(plane: xr.Dataset, plan: _Plan, fitted: bool) -> dict[str, Any]:
     return with_history(kept | own, line)
 
 
-def _balances(names: str | Iterable[str] | None) -> tuple[str, ...]:
+def balances(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the groups of detectors that are balanced one after the other; complain of unknown names."""
     try:
         return kernel.balance_names(names)
     except ValueError as error:

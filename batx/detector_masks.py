@@ -157,4 +157,5 @@ def _total_counts(plane: xr.Dataset) -> np.ndarray:
 
 
 def _mask_attrs(attrs: dict[str, Any], line: str) -> dict[str, Any]:
-    return with_history(kept_attrs(attrs, *ORIGIN, "tstart", "tstop", "history"), f"batx.{line}")
+    kept = kept_attrs(attrs, *ORIGIN, "tstart", "tstop", "provenance", "history")
+    return with_history(kept, f"batx.{line}")

@@ -225,7 +225,6 @@ class _Parts:
         self.given = given
         self.places = [_recognised(calibration), _recognised(nodes)]
         self.met = met
-        self.down: set[str] = set()
         self.found: dict[str, xr.Dataset | None] = {}
 
     def __getitem__(self, name: str) -> xr.Dataset | None:
@@ -237,7 +236,7 @@ class _Parts:
         if self.given[name] is not None:
             return _opened(self.given[name], name)
         held = next((place[name] for place in self.places if name in place), None)
-        return served(name, self.met, down=self.down) if held is None else held
+        return served(name, self.met) if held is None else held
 
     def method(self) -> str:
         """Return the method that the residual file names; what is possible without one."""

@@ -18,6 +18,7 @@ from batx.fit_starts import approach, starting_values, weights_of
 from batx.kernels import fit_statistics as stat
 from batx.kernels.minimise import Search
 from batx.model_components import Parameter
+from batx.provenance import united, with_calibration
 from batx.spectral_models import SpectralModel
 
 __all__ = ["NO_VALUE", "Interval", "Minimum", "Problem"]
@@ -94,6 +95,11 @@ class Problem:
         self.free = layout.free
         self.used = [np.flatnonzero(np.isin(self.free, place)) for place in layout.places]
         self._memory: list[dict[bytes, float]] = [{} for _ in self.data]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Attributes that say which calibration served the spectra and their responses."""
+        return with_calibration({}, united(data.provenance for data in self.data))
 
     @property
     def dof(self) -> int:

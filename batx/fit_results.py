@@ -14,7 +14,6 @@ from batx.fit_data import FitData
 from batx.fit_errors import function_error, function_interval, surroundings
 from batx.fit_problems import NO_VALUE, Interval, Minimum, Problem
 from batx.kernels.models import xspec_flux
-from batx.provenance import united, with_calibration
 from batx.schema import build
 
 __all__ = ["fit_dataset", "flux_function"]
@@ -115,7 +114,7 @@ def _attrs(
         "tied": json.dumps(dict(problem.layout.tied)) if problem.layout.tied else None,
         "inputs": json.dumps([_input(data) for data in problem.data]),
     }
-    return with_calibration(identity, united(data.provenance for data in problem.data))
+    return identity | problem.provenance
 
 
 def _beyond(problem: Problem, minimum: Minimum) -> list[str]:

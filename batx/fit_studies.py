@@ -80,7 +80,7 @@ def fit_contour(
         "best": [float(minimum.values[place]) for place in places],
         "model": problem.model.expression,
     }
-    return xr.DataArray(values, coords, parameters, "delta_statistic", attrs)
+    return xr.DataArray(values, coords, parameters, "delta_statistic", attrs | problem.provenance)
 
 
 def _axis(problem: Problem, minimum: Minimum, place: int, size: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def fit_goodness(
             "p_value": _p_value(np.array(simulated), minimum.statistic),
             "failed": failed,
         },
-        attrs={"model": problem.model.expression},
+        attrs={"model": problem.model.expression} | problem.provenance,
     )
 
 
@@ -229,7 +229,8 @@ def compare_models(
     if simulations:
         made["p_simulated"] = _chance(problems, minima, improvement, simulations, seed)
     coords = {"model": list(named)}
-    return xr.Dataset({name: ("model", values) for name, values in made.items()}, coords)
+    attrs = problems[0].provenance
+    return xr.Dataset({name: ("model", values) for name, values in made.items()}, coords, attrs)
 
 
 def _named(models: Sequence[Any] | Mapping[str, Any]) -> dict[str, tuple[Any, Mapping[str, Any]]]:
@@ -329,7 +330,7 @@ def fit_samples(
             "autocorrelation": ("parameter", _autocorrelation(kept)),
         },
         {"parameter": [problem.layout.parameters[i].name for i in problem.free]},
-        {"model": problem.model.expression, "walkers": size},
+        {"model": problem.model.expression, "walkers": size} | problem.provenance,
     )
 
 

@@ -14,10 +14,15 @@ import batx.instrument
 from batx.errors import ValueRangeError
 from batx.instrument.detector import SHAPE
 from batx.kernels.morphology import Judgement, judge
+from batx.provenance import calibration_of, with_calibration
 from batx.reduction import mask_array
 from batx.schema import require_kind
 
-__all__ = ["glitch_score", "packaged_judgement", "score_images"]
+__all__ = ["SERVED", "glitch_score", "packaged_judgement", "score_images"]
+
+_FILE = "glitch_score.json"
+#: what judges, for the provenance
+SERVED = {"glitch_score": {"file": _FILE, "database": "batx"}}
 
 
 def glitch_score(images: Any, detector_mask: Any = None) -> Any:
@@ -76,7 +81,7 @@ def glitch_score(images: Any, detector_mask: Any = None) -> Any:
     values = score_images(_counts(array.values), _mask(detector_mask))
     attrs = {"units": "1", "long_name": "from 0, a burst, to 1, a glitch, by the image alone"}
     score = array.isel(dety=0, detx=0, drop=True).copy(data=values)
-    score.attrs, score.name = attrs, "score"
+    score.attrs, score.name = with_calibration(attrs, calibration_of(images) | SERVED), "score"
     return score
 
 
@@ -89,7 +94,7 @@ def score_images(images: np.ndarray, active: np.ndarray | None = None) -> np.nda
 @cache
 def packaged_judgement() -> Judgement:
     """Return the numbers that ``benchmarks/train_glitch_score.py`` found."""
-    path = Path(batx.instrument.__path__[0]) / "glitch_score.json"
+    path = Path(batx.instrument.__path__[0]) / _FILE
     return Judgement.from_numbers(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import ValueRangeError
-from batx.glitch_scores import score_images
+from batx.glitch_scores import SERVED, score_images
 from batx.grids import GRID_STEP, good_time, warn
 from batx.instrument.detector import DETECTOR, NX, SHAPE
 from batx.intervals import gti_arrays
 from batx.kernels import gti as intervals
 from batx.kernels import surges as kernel
 from batx.kernels.morphology import sandwich_sums
+from batx.provenance import with_calibration
 from batx.reduction import columns_of, mask_array
 from batx.schema import build, require_bat
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
@@ -313,5 +314,5 @@ def _labelled(
             "gti_stop": clean[1],
             "gti_obs_id": np.full(clean[0].size, obs_id),
         },
-        with_history(attrs, line),
+        with_calibration(with_history(attrs, line), SERVED),
     )

@@ -15,6 +15,7 @@ from batx.fit_inputs import problem_of, settings_of
 from batx.fit_problems import Problem, statistic_of
 from batx.fitting import fit
 from batx.kernels.limits import best_amplitude, credible_limit, li_ma, over_gaussian, profile_limit
+from batx.provenance import calibration_of, united, with_calibration
 from batx.schema import build, require_kind
 from batx.sources import position_limit
 from batx.units import to_value
@@ -250,7 +251,8 @@ def _of_each(spectrum: xr.Dataset, function: Callable[[xr.Dataset], xr.Dataset])
         "time",
         combine_attrs="override",
     )
-    return together.assign_coords(time)
+    served = united(one.attrs for one in made)
+    return together.assign_coords(time).assign_attrs(with_calibration(together.attrs, served))
 
 
 @dataclass(frozen=True)
@@ -337,7 +339,7 @@ def _flux_limits(spectrum: xr.Dataset, sigma: float, method: str = "bayesian", *
         for key in ("object", "obs_id", "telescope", "instrument")
         if key in spectrum.attrs
     }
-    attrs |= shapes[0].problem.data[0].provenance
+    attrs |= shapes[0].problem.provenance
     low, high = shapes[0].band
     return build("limit", made, attrs | {"sigma": float(sigma), "method": method, "emin": low, "emax": high})
 
@@ -417,7 +419,9 @@ def _significance(spectrum: xr.Dataset, energy: Any, options: Mapping[str, Any])
             "snr": ((), snr, {"units": "1", "long_name": "significance"}),
             "p_value": ((), norm.sf(snr), {"units": "1", "long_name": "probability of as much from noise"}),
         },
-        attrs={"emin": float(data.energies.min()), "emax": float(data.energies.max())},
+        attrs=with_calibration(
+            {"emin": float(data.energies.min()), "emax": float(data.energies.max())}, calibration_of(spectrum)
+        ),
     )
 
 
@@ -442,5 +446,5 @@ def _peers_limit(
         "flux_limit": float(np.squeeze(made["flux"])),
         "photon_flux_limit": float(np.squeeze(made["photon_flux"])),
     }
-    attrs = {"sigma": float(sigma), "method": "batanalysis"}
+    attrs = with_calibration({"sigma": float(sigma), "method": "batanalysis"}, calibration_of(made))
     return build("limit", {name: ((), value) for name, value in values.items()}, attrs)

@@ -20,6 +20,8 @@ from batx.units import to_value
 
 __all__ = ["mosaic_rates"]
 
+#: attributes of a mosaic that its rates have too
+
 
 def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> xr.Dataset:
     """Return the rates of sources at given positions in mosaics, by the fit of a point source to the cells.
@@ -103,7 +105,7 @@ def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> 
         "fracexp": longest / (bounds[:, 1] - bounds[:, 0]),
         "source_exposure": (("source", "time"), exposure, {"units": "s"}),
     }
-    kept = kept_attrs(mosaic.attrs, "telescope", *CLOCK, "tstart", "tstop", "history")
+    kept = kept_attrs(mosaic.attrs, "telescope", *CLOCK, "tstart", "tstop", "provenance", "history")
     attrs = with_history(kept, f"batx.mosaic_rates: {len(names)} position(s)")
     made = build("lightcurve", variables, attrs | {"statistic": "gaussian", "weighting": "mask"})
     degrees = {"units": "deg"}

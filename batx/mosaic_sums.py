@@ -218,7 +218,8 @@ def _refuse_unlike(one: xr.Dataset, two: xr.Dataset) -> None:
                 f"merge: found {key} {one.attrs.get(key)!r} and {two.attrs.get(key)!r}, expected the same"
             )
     same = ("energy_bnds" in one.variables) == ("energy_bnds" in two.variables)
-    if not same or ("energy_bnds" in one.variables and not one["energy_bnds"].equals(two["energy_bnds"])):
+    bands = [mosaic.variables.get("energy_bnds") for mosaic in (one, two)]
+    if not same or (bands[0] is not None and not bands[0].equals(bands[1])):
         raise ValueRangeError("merge: the mosaics differ in energy_bnds; expected the same bands")
     if ("time" in one.dims) != ("time" in two.dims):
         raise ValueRangeError("merge: one of the mosaics has groups of times; expected both or neither")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,21 @@ import xarray as xr
 from batx.engines import by_engine
 from batx.errors import GtiError, OrbitError, ValueRangeError
 from batx.grids import warn
-from batx.instrument.sky import radec_to_vector
+from batx.instrument.sky import radec_to_vector, vector_to_radec
 from batx.kernels import occult
 from batx.orbits import BODIES, OrbitTable, opened_orbit
+from batx.provenance import calibration_of, with_calibration
 from batx.reduction import compat_of
 from batx.schema import require_kind
-from batx.sky_coords import pixel_to_sky
+from batx.sky_coords import pixel_to_sky, sky_to_pixel
 from batx.units import to_value
 from batx.visibilities import constraints_of
 
 __all__ = ["occultation"]
 
 _COORDINATES = ("ra", "dec", "roll")
+#: points of a limb that is drawn: of the Earth; of the Moon and the Sun, which are no larger than this (deg)
+_POINTS, _FEW_POINTS, _DISC = 200, 50, 1.0
 
 
 @by_engine
@@ -36,6 +40,7 @@ def occultation(
     method: str = "time",
     tolerance: Any = 10.0,
     always: bool = False,
+    algorithm: str = "image",
     compat: str | None = None,
 ) -> xr.DataArray:
     """Return the part of the exposure of a sky image for which each pixel was free.
@@ -62,6 +67,9 @@ def occultation(
         0 uses all rows.
     always
         0 wherever a pixel was hidden at any time, 1 elsewhere.
+    algorithm
+        ``"image"``: a pixel is hidden if its middle is; ``"contour"``: if it is on the limb, drawn with
+        lines between 200 points (50 for Moon and Sun), or within; as in the survey by ``batsurvey``.
     compat
         ``"heasoft"``: an interval with a single row weighs as the whole exposure, and a tolerance below 1 is
         10 s or 3 arcmin.
@@ -82,16 +90,19 @@ def occultation(
     OrbitError
         If no row of the orbit lies near the good time.
     ValueRangeError
-        If there are several images, or no such method.
+        If there are several images, or no such method or algorithm.
 
     Notes
     -----
     Each row of the orbit stands for the good time that is nearest to it. Source: definition of the tool
-    ``batoccultmap`` with algorithm IMAGE (algorithms, section 9).
+    ``batoccultmap`` with its two algorithms, IMAGE and CONTOUR (algorithms, section 10). With the second, up
+    to half a pixel more of the sky is hidden along the limb.
     """
     compat = compat_of(compat)
     require_kind(image, "sky_image", operation="occultation")
     wanted = constraints_of(constraints)
+    if algorithm not in ("image", "contour"):
+        raise ValueRangeError(f"algorithm: found {algorithm!r}, expected 'image' or 'contour'")
     starts, stops = _good_time(image, gti)
     ds = opened_orbit(orbit)
     table = OrbitTable.of(ds)
@@ -105,8 +116,10 @@ def occultation(
     depth = float(to_value(atmosphere, "km", "atmosphere"))
     bodies = [(table.vectors[body][rows], table.radii(body, depth)[rows]) for body in wanted]
     y, x = np.meshgrid(np.arange(image.sizes["imy"]), np.arange(image.sizes["imx"]), indexing="ij")
-    lon, lat = pixel_to_sky(_single(image), x.ravel(), y.ravel())
-    free = occult.unocculted_fraction(radec_to_vector(lon, lat), bodies, weights)
+    single = _single(image)
+    lon, lat = pixel_to_sky(single, x.ravel(), y.ravel())
+    redrawn = partial(_redrawn, single) if algorithm == "contour" else None
+    free = occult.unocculted_fraction(radec_to_vector(lon, lat), bodies, weights, redrawn)
     if always:
         free = np.where(free < 1, 0.0, 1.0)
     free = np.where(np.isfinite(lon), free, np.nan).reshape(y.shape)
@@ -115,8 +128,19 @@ def occultation(
         {name: image[name] for name in ("imy", "imx")},
         ("imy", "imx"),
         "free",
-        {"units": "1", "long_name": f"part of the exposure free of {', '.join(wanted)}"},
+        with_calibration(
+            {"units": "1", "long_name": f"part of the exposure free of {', '.join(wanted)}"},
+            calibration_of(image),
+        ),
     )
+
+
+def _redrawn(image: xr.Dataset, behind: np.ndarray, body: np.ndarray, radius: float) -> np.ndarray:
+    """Return the pixels of an image within the drawn limb of a body, in one axis."""
+    shape = (image.sizes["imy"], image.sizes["imx"])
+    points = occult.limb(body, radius, _POINTS if radius > _DISC else _FEW_POINTS)
+    x, y = sky_to_pixel(image, *vector_to_radec(points))
+    return occult.filled_outline(occult.drawn_lines(x, y, shape), behind.reshape(shape)).ravel()
 
 
 def _single(image: xr.Dataset) -> xr.Dataset:

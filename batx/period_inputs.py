@@ -14,7 +14,7 @@ import xarray as xr
 
 from batx.block_inputs import BAND, Bins, read_bins
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
-from batx.grids import Intervals, energy_bands, good_time
+from batx.grids import Intervals
 from batx.intervals import gti_arrays
 from batx.kernels import gti as intervals
 from batx.kernels.fourier import Frequencies
@@ -22,7 +22,7 @@ from batx.kernels.periods import harmonic_power
 from batx.kernels.series import BinSeries, EventSeries, Lines, dispersion, slow_line
 from batx.met import to_met
 from batx.products import weighting_of
-from batx.reduction import accepted_events, columns_of
+from batx.reduction import events_of_bands
 from batx.schema import require_bat
 from batx.units import to_value
 
@@ -133,38 +133,22 @@ def _timed_events(ds: xr.Dataset, operation: str, energy: Any, epoch: Any, gti: 
     weighted = weighting_of(ds, weighting)
     if weighted and "source" in ds["mask_weight"].dims:
         raise KindError(f"{operation}: the events have weights for several sources; select one")
-    bands = energy_bands(BAND if energy is None else energy)
-    if bands.members is not None:
-        raise ValueRangeError(
-            f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones"
-        )
-    good = good_time(ds, gti, None, None, None)
-    columns = columns_of(
-        ds,
-        operation=operation,
-        weighted=weighted,
-        energy_column="energy",
-        detector_mask=None,
-        positions=False,
-        compat=None,
-    )
-    kept = accepted_events(columns, bands)
-    inside = intervals.membership(kept.time, *good)
-    if inside.sum() < 2:
+    chosen = BAND if energy is None else energy
+    kept, bands, good = events_of_bands(ds, chosen, gti, weighted=weighted, operation=operation)
+    if kept.time.size < 2:
         raise EmptySelectionError(
-            f"{operation}: found {int(inside.sum())} events that are good, in good time and in a band, "
+            f"{operation}: found {kept.time.size} events that are good, in good time and in a band, "
             "expected more; check energy and gti"
         )
-    time, band, weight = kept.time[inside], kept.band[inside], kept.weight[inside]
     zero = epoch_of(epoch, ds.attrs, 0.5 * (good[0][0] + good[1][-1]))
-    rows = [np.flatnonzero(band == k) for k in range(bands.lower.size)]
+    rows = [np.flatnonzero(kept.band == k) for k in range(bands.lower.size)]
     if empty := [bands.bounds[k].tolist() for k, row in enumerate(rows) if row.size < 2]:
         raise EmptySelectionError(f"{operation}: found fewer than two events in the bands {empty} keV")
     return Timed(
         zero,
         None,
-        [time[row] - zero for row in rows],
-        [weight[row] for row in rows],
+        [kept.time[row] - zero for row in rows],
+        [kept.weight[row] for row in rows],
         (good[0] - zero, good[1] - zero),
         weighted,
         bands.bounds,

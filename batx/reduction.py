@@ -17,13 +17,23 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, MissingVariableError, SchemaError, UnitsError, ValueRangeError
-from batx.grids import GRID_STEP, EnergyBands, TimeBins, warn
+from batx.grids import GRID_STEP, EnergyBands, Intervals, TimeBins, energy_bands, good_time, warn
 from batx.instrument.detector import DETECTOR, SHAPE
+from batx.kernels import gti as intervals
 from batx.kernels import histogram
 from batx.schema import require_kind
 from batx.units import canonical_unit
 
-__all__ = ["Accepted", "Columns", "accepted_events", "columns_of", "compat_of", "mask_array", "sum_events"]
+__all__ = [
+    "Accepted",
+    "Columns",
+    "accepted_events",
+    "columns_of",
+    "compat_of",
+    "events_of_bands",
+    "mask_array",
+    "sum_events",
+]
 
 #: events a block; accumulators of more bytes than this are not given to each thread
 BLOCK = 1 << 19
@@ -435,3 +445,35 @@ def accepted_events(columns: Columns, bands: EnergyBands) -> Accepted:
         order = np.argsort(time, kind="stable")
         time, band, weight = time[order], band[order], weight[order]
     return Accepted(time, band.astype(np.int64), weight)
+
+
+def events_of_bands(
+    events: xr.Dataset, energy: Any, gti: Any, *, weighted: bool, operation: str
+) -> tuple[Accepted, EnergyBands, Intervals]:
+    """Return the events that are good, in good time and in one of disjoint bands, with bands and good time.
+
+    Raises
+    ------
+    ValueRangeError
+        If bands overlap.
+    GtiError, EmptySelectionError
+        As `accepted_events`, and for good time that is malformed.
+    """
+    bands = energy_bands(energy)
+    if bands.members is not None:
+        raise ValueRangeError(
+            f"{operation}: the bands {bands.bounds.tolist()} overlap, expected disjoint ones"
+        )
+    good = good_time(events, gti, None, None, None)
+    columns = columns_of(
+        events,
+        operation=operation,
+        weighted=weighted,
+        energy_column="energy",
+        detector_mask=None,
+        positions=False,
+        compat=None,
+    )
+    kept = accepted_events(columns, bands)
+    inside = intervals.membership(kept.time, *good)
+    return Accepted(kept.time[inside], kept.band[inside], kept.weight[inside]), bands, good

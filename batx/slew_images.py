@@ -6,7 +6,7 @@ Private to the search during slews. Formulae: algorithms, sections 2.3 and 2.8.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -188,6 +188,8 @@ class SlewImages:
         As of `batx.slew_mosaic`.
     plane, image
         Further arguments of `batx.detector_plane` and `batx.sky_image`.
+    served
+        Which calibration served the steps, by purpose.
 
     Raises
     ------
@@ -203,6 +205,7 @@ class SlewImages:
         pcode_min: float,
         plane: dict[str, Any],
         image: dict[str, Any],
+        served: Mapping[str, dict[str, Any]],
     ) -> None:
         self.events, self.steps, self.grid, self.pcode_min = events, steps, grid, pcode_min
         self._plane, self._image = plane, image
@@ -219,6 +222,7 @@ class SlewImages:
         self.used = np.zeros(len(steps.rotation), bool)
         image_of_first = first[1]
         self.template = image_of_first.isel(imx=[0], imy=[0])[["rate", "energy_bnds"]]
+        self.template.attrs = with_calibration(self.template.attrs, served)
         self.pcode = np.ascontiguousarray(image_of_first["pcode"].values)
         self.usable = self.pcode > pcode_min
         self.imx, self.imy = image_of_first["imx"].values, image_of_first["imy"].values

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import attitude_path
-from batx.calibration_inputs import alignment_for, aperture_for
+from batx.calibration_inputs import alignment_for, aperture_for, records
 from batx.errors import EmptySelectionError, PositionError, ValueRangeError
 from batx.grids import good_time
 from batx.instrument import sky
@@ -156,6 +156,7 @@ def slew_mosaic(
         pcode_min=pcode_min,
         plane={"energy": energy, "gti": gti, "detector_mask": detector_mask},
         image={"aperture": aperture, "detector_mask": detector_mask, "background": background},
+        served=records(alignment=alignment),
     )
     target = None if ra is None else _target(ra, dec, images)
     search = Search(images, limits, snr_min, target)

@@ -17,6 +17,7 @@ from batx.errors import PositionError, ValueRangeError
 from batx.instrument.distortion import DistortionMap
 from batx.kernels.detect import WINDOWS
 from batx.kernels.psf import SHAPES
+from batx.provenance import calibration_of, with_calibration
 from batx.reduction import compat_of
 from batx.source_catalogs import catalog_of, joined, with_absent
 from batx.source_fields import (
@@ -390,7 +391,8 @@ def position_limit(
     chosen: dict[str, Any] = {"together": False, **options}
     catalog = photometry(image, ra, dec, **chosen)
     name = "rate" if "rate" in catalog else "counts"
-    return _limit(catalog[name], catalog[f"{name}_err"], sigma)
+    limit = _limit(catalog[name], catalog[f"{name}_err"], sigma)
+    return limit.assign_attrs(with_calibration(limit.attrs, calibration_of(catalog)))
 
 
 @by_engine

@@ -15,6 +15,7 @@ from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.fit_data import per_channel
 from batx.kernels.grouping import PARTIAL
 from batx.met import met_to_mjd
+from batx.provenance import united, with_calibration
 from batx.responses import linked_path, response_of
 from batx.schema import build, require_kind
 from batx.schema.attributes import kept_attrs
@@ -192,7 +193,7 @@ def _summed(several: Sequence[xr.Dataset], backscal: np.ndarray) -> xr.Dataset:
         variables["backscal"] = ("channel", backscal, {"units": "1", "fits_name": "BACKSCAL"})
     attrs |= {"areascal": 1.0, "history": f"batx.combine_spectra: {names}"}
     attrs |= {"statistic": "poisson" if poisson else "gaussian", "weighting": "none"}
-    return build("spectrum", variables, attrs)
+    return build("spectrum", variables, with_calibration(attrs, united(one.attrs for one in several)))
 
 
 def _without_dead(spectrum: xr.Dataset, alive: np.ndarray) -> xr.Dataset:
@@ -220,6 +221,7 @@ def _mean_response(matrices: Sequence[xr.Dataset], shares: np.ndarray) -> xr.Dat
         raise ValueRangeError("combine_spectra: the responses have different incident energies")
     mean = sum(share * one["matrix"].values for share, one in zip(shares, matrices, strict=True))
     made = matrices[0].assign(matrix=(("energy_in", "channel"), mean, {"units": "cm**2"}))
+    made.attrs = with_calibration(made.attrs, united(one.attrs for one in matrices))
     return made.assign_attrs(history=f"batx.combine_spectra: mean of {len(matrices)} responses")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batx.attitudes import field_position
-from batx.calibration_inputs import aperture_for
+from batx.calibration_inputs import aperture_for, records
 from batx.engines import by_engine
 from batx.errors import AttitudeError, OrbitError, ValueRangeError
 from batx.instrument.sky import NOMINAL_ALIGNMENT, radec_to_vector
@@ -18,6 +18,7 @@ from batx.kernels import occult
 from batx.met import to_met
 from batx.orbits import BODIES, OrbitTable, almanac, attitude_of_orbit, opened_orbit
 from batx.positions import sky_position
+from batx.provenance import with_calibration
 from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 from batx.weights import ray_trace
@@ -98,7 +99,7 @@ def visibility(
 
     Notes
     -----
-    Source: definition of the tool ``batoccultgti`` (algorithms, section 9); positions are compared as they
+    Source: definition of the tool ``batoccultgti`` (algorithms, section 10); positions are compared as they
     are, without aberration (20″).
 
     Examples
@@ -156,7 +157,8 @@ def visibility(
         coords |= {"ra": ("source", lon, {"units": "deg"}), "dec": ("source", lat, {"units": "deg"})}
     else:
         coords |= {"ra": ((), float(lon), {"units": "deg"}), "dec": ((), float(lat), {"units": "deg"})}
-    return xr.Dataset(made, coords, kept_attrs(attrs, *ORIGIN, "provenance"))
+    served = records(alignment=alignment, aperture=aperture, detector_mask=detector_mask)
+    return xr.Dataset(made, coords, with_calibration(kept_attrs(attrs, *ORIGIN, "provenance"), served))
 
 
 def _kept_pointing(pointing: tuple[float, ...], met: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:

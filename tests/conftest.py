@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _servers_are_asked_anew() -> None:
+    """Let no test know which servers of calibration did not answer in another one."""
+    from batx.caldb.silence import ask_again
+
+    ask_again()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of reference runs and real files, named by ``BATX_SHARED``; without it these tests skip."""

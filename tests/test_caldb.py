@@ -212,55 +212,136 @@ def test_mirrors_are_tried_in_order_and_a_dead_one_does_not_hang(monkeypatch, si
     assert [file.path.name for file in files] == ["aper_flux_v2.fits", "swclock.fits"]
     monkeypatch.setattr(places, "MIRRORS", ("http://127.0.0.1:9/caldb",))
     start = time.perf_counter()
-    with pytest.raises(CalibrationError, match=r"127\.0\.0\.1"):
+    no_way = pytest.warns(BatxWarning, match="no connection")
+    with no_way, pytest.raises(CalibrationError, match=r"127\.0\.0\.1"):
         caldb.fetch("pulser", 6e8, cache=finding.Path("nowhere"), limits=QUICK)
     assert time.perf_counter() - start < 10
     assert not Path("nowhere").exists() or not any(Path("nowhere").rglob("*.fits"))
 
 
-def test_a_server_that_cannot_be_reached_is_tried_once_for_a_call(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was asked of servers of calibration."""
     from batx.caldb import places
     from batx.transfer import download
 
-    asked: list[object] = []
+    made: list[object] = []
 
     def counted(urls: object, *args: object, **options: object) -> Path:
-        asked.append(urls)
+        made.append(urls)
         return download(urls, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(places, "download", counted)
+    return made
+
+
+def test_a_server_that_cannot_be_reached_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[object]
+) -> None:
     monkeypatch.setenv("CALDB", "http://me:secret@127.0.0.1:9/caldb")
     with pytest.warns(BatxWarning, match=r"no connection to .*http://127\.0\.0\.1:9/caldb") as caught:
         assert all(file is None for _, _, file in caldb.listing(6e8, download=None, cache=tmp_path / "x"))
     assert len(asked) == len(caught) == 1 and "secret" not in str(caught[0].message)
-    asked.clear()
+    assert caldb.served("aperture", 6e8) is None
+    with pytest.raises(CalibrationError, match=r"no connection \d+ s ago; it is asked again in") as error:
+        caldb.find("aperture", 6e8)
+    assert len(asked) == 1 and "secret" not in str(error.value)
+    (place,) = caldb.silent()
+    assert place == "http://127.0.0.1:9/caldb" and 0 < caldb.silent()[place] <= 60
+    # what is asked for is asked for, but once
     with pytest.warns(BatxWarning, match="no connection") as caught, pytest.raises(CalibrationError):
         caldb.fetch(limits=QUICK)
-    assert len(asked) == len(caught) == 1
+    assert len(asked) == 2 and len(caught) == 1
+    caldb.ask_again()
+    assert not caldb.silent()
     with pytest.warns(BatxWarning, match="no connection"):
         assert caldb.served("aperture", 6e8) is None
+    assert len(asked) == 3
     assert not (tmp_path / "x").exists()
 
 
-def test_a_damaged_file_is_not_kept(site: Site, tmp_path: Path) -> None:
+def test_calls_without_a_network_wait_once(
+    observation: Path, monkeypatch: pytest.MonkeyPatch, asked: list[object]
+) -> None:
+    """Every verb looks for mask and alignment by itself."""
+    monkeypatch.setenv("CALDB", "http://127.0.0.1:9/caldb")
+    events = batx.open_dataset(next((observation / "bat" / "event").iterdir()))
+    attitude = batx.open_dataset(next((observation / "auxil").glob("*sat*")))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", BatxWarning)
+        for _ in range(2):
+            for call in (
+                lambda: events.bat.mask_weight(0.2, 0.1, frame="tangent"),
+                lambda: events.bat.ray_trace(160.0, 25.0, attitude=attitude),
+                lambda: batx.detector_plane(events, energy=[15, 150]).bat.sky_image(),
+            ):
+                with pytest.raises(batx.BatxError, match=r"aperture: found none"):
+                    call()
+    assert len(asked) == 1 and len([one for one in said if "no connection" in str(one.message)]) == 1
+
+
+def test_the_silence_ends_by_itself(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    from batx.caldb import silence
+
+    url = f"{site.url}/caldb"
+    monkeypatch.setattr(silence, "PAUSE", 0.3)
+    silence.note(url, "no connection")
+    with pytest.raises(CalibrationError, match="no connection 0 s ago"):
+        caldb.find("aperture", 6e8, caldb=url)
+    time.sleep(0.3)
+    assert caldb.find("aperture", 6e8, caldb=url).path.is_file()
+
+
+def test_a_file_that_a_server_does_not_give_is_left_alone_and_others_come(site: Site) -> None:
+    name = "/caldb/data/swift/bat/bcf/aper_flux_v2.fits"
+    site.handlers[name] = lambda request, handler: handler.answer(500)
+    url = f"{site.url}/caldb"
+    for _ in range(3):
+        with pytest.raises(CalibrationError, match=r"500|not given by the server"):
+            caldb.find("aperture", 6e8, caldb=url, limits=QUICK)
+    assert site.count(name) == 1
+    assert caldb.find("mask_edges", 6e8, caldb=url).path.is_file()
+    del site.handlers[name]
+    assert caldb.fetch("aperture", 6e8, caldb=url)[0].path.is_file()
+
+
+def test_a_damaged_file_is_not_kept(site: Site, tmp_path: Path, monkeypatch) -> None:
     name = "/caldb/data/swift/bat/bcf/aper_flux_v2.fits"
     whole = site.files[name]
     damaged = bytearray(whole)
     damaged[2900] ^= 0xFF
     site.files[name] = bytes(damaged)
-    with pytest.raises(CalibrationError, match="damaged and was deleted"):
-        caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb")
-    assert not list((tmp_path / "cache").rglob("aper_flux_v2.fits"))
-    site.files[name] = whole
-    found = caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb")
+    url = f"{site.url}/caldb"
+    with pytest.raises(CalibrationError, match="damaged: Checksum verification failed"):
+        caldb.find("aperture", 6e8, caldb=url)
+    assert not list((tmp_path / "cache").rglob("*aper_flux_v2.fits*"))
+    # another mirror has a good one
+    from batx.caldb import places
+
+    site.files[name.replace("/caldb/", "/copy/")] = whole
+    monkeypatch.setattr(places, "MIRRORS", (url, f"{site.url}/copy"))
+    found = caldb.fetch("aperture", 6e8)[0]
+    assert found.path.read_bytes() == whole
     # what changes on disk afterwards is seen, and fetched again where that is possible
+    site.files[name] = whole
     found.path.write_bytes(bytes(damaged))
     with pytest.raises(CalibrationError, match="checksum"):
         caldb.find("aperture", 6e8)
-    again = caldb.find("aperture", 6e8, caldb=f"{site.url}/caldb")
+    again = caldb.find("aperture", 6e8, caldb=url)
     assert again.path.read_bytes() == whole
+
+
+def test_a_damaged_index_does_not_replace_a_good_one(site: Site, tmp_path: Path) -> None:
+    url = f"{site.url}/caldb"
+    caldb.find("aperture", 6e8, caldb=url)
+    index = tmp_path / "cache/caldb/data/swift/bat/caldb.indx"
+    good, old = index.read_bytes(), time.time() - 10 * 86400
+    os.utime(index, (old, old))
+    damaged = bytearray(good)
+    damaged[-3000] ^= 0xFF
+    site.files["/caldb/data/swift/bat/caldb.indx"] = bytes(damaged)
+    assert caldb.find("aperture", 6e8, caldb=url).path.is_file()
+    assert index.read_bytes() == good
 
 
 def test_many_at_a_time_get_whole_files(site: Site, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import energy_inputs
 import numpy as np
 import pytest
+import test_barycentre as barycentre
 import xarray as xr
+from astropy.io import fits
 from reference_events import (
     BANDS,
     MET0,
@@ -176,14 +178,27 @@ def test_responses():
     same(made, native, "matrix", "energy_in_bnds", rtol=2e-4)
 
 
-def test_groups(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("case", "asked", "command"),
+    [
+        ("xrt_min20", {"min_counts": 20}, "group min 20 & exit"),
+        ("target_min1", {"min_counts": 1}, "group min 1 & exit"),
+        ("xrt_fixed", {"size": 10, "energy": (30.0, 1000.0)}, "group 30 999 10 & exit"),
+    ],
+)
+def test_groups(tmp_path: Path, case: str, asked: dict, command: str):
     with np.load(REFERENCE / "groups.npz") as stored:
-        counts, grouping, quality = (
-            stored[f"xrt_min20/{name}"] for name in ("counts", "grouping", "quality")
-        )
+        counts, grouping, quality = (stored[f"{case}/{name}"] for name in ("counts", "grouping", "quality"))
+    channel = np.arange(counts.size)
     spectrum = batx.build(
         "spectrum",
-        {"channel": np.arange(counts.size), "counts": counts, "exposure": ((), 1000.0)},
+        {
+            "channel": channel,
+            "energy": channel + 0.5,
+            "energy_bnds": np.stack([channel, channel + 1.0], axis=1),
+            "counts": counts,
+            "exposure": ((), 1000.0),
+        },
         {"statistic": "poisson", "weighting": "none"},
     )
     # what grppha 3.0.1 wrote, in a file again
@@ -192,9 +207,11 @@ def test_groups(tmp_path: Path):
         "quality": ("channel", quality.astype(np.int16), {"units": "1", "fits_name": "QUALITY"}),
     }
     tape = batx.to_fits(spectrum.assign(columns), tmp_path / "out.pha")
-    engine = replayed("grppha", {"comm": "group min 20 & exit"}, outfile=tape)
-    made = batx.group(spectrum, min_counts=20, engine=engine)
-    same(made, batx.group(spectrum, min_counts=20), "grouping", "quality", "counts", rtol=0)
+    engine = replayed("grppha", {"comm": command}, outfile=tape)
+    made = batx.group(spectrum, **asked, engine=engine)
+    same(made, batx.group(spectrum, **asked), "grouping", "quality", "counts", rtol=0)
+    with pytest.raises(ValueRangeError, match="takes energy with size only"):
+        batx.group(spectrum, min_counts=20, energy=(1, 5), engine=engine)
     with pytest.raises(ValueRangeError, match="one of min_counts"):
         batx.group(spectrum, min_counts=20, min_snr=3, engine=engine)
     with pytest.raises(ToolError, match="no recording of ftgrouppha"):
@@ -246,6 +263,15 @@ def test_cleaned_and_sky_images(heasoft: Path):
     native = batx.clean(plane, **common)
     assert made["counts"].dims == native["counts"].dims
     np.testing.assert_allclose(made["counts"].values, native["counts"].values, atol=2e-4)
+    # the tool fitted and then balanced: what it balanced is what it had cleaned
+    asked = {"srcclean": "NO", "bkgmodel": "none", "balance": "ShortEdges,LongEdges"}
+    engine = replayed("batclean", asked, outfile=heasoft / "clean/clean_balshort.dpi.gz")
+    made = batx.balance(made, "Edges", detector_mask=mask, engine=engine)
+    native = batx.balance(native, "Edges", detector_mask=mask)
+    assert made["counts"].dims == native["counts"].dims
+    np.testing.assert_allclose(made["counts"].values, native["counts"].values, atol=2e-4)
+    with pytest.raises(ValueRangeError, match="balance: found 'short_edges', expected some of all"):
+        batx.clean(plane, **common, balance="short_edges", engine=engine)
     recordings = [
         Recording(
             "batfftimage",
@@ -378,16 +404,18 @@ def test_what_hides_a_source(shared: Path):
     native = batx.visibility_gti(185.0, 10.0, **options)
     same(made, native, "start", "stop", rtol=0)
     folder = shared / "reference" / "survey" / "batoccultmap"
-    asked = {"method": "POSITION", "timesegtol": "5", "constraints": "EARTH", "occultation": "fraction"}
-    engine = replayed("batoccultmap", asked, outfile=folder / "image_pos.occ")
-    image = batx.open_dataset(folder / "sky.img")
-    options = {"constraints": "earth", "method": "position", "tolerance": 5}
-    made = batx.occultation(image, folder / "sao.fits", **options, engine=engine)
-    native = batx.occultation(image, folder / "sao.fits", **options)
-    assert made.dims == native.dims and made.name == native.name
-    shown = np.isfinite(made.values)
-    assert shown.mean() > 0.9
-    np.testing.assert_allclose(made.values[shown], native.values[shown], atol=3e-8)
+    for algorithm, limit in (("image", 3e-8), ("contour", 5e-8)):
+        asked = {"method": "POSITION", "timesegtol": "5", "constraints": "EARTH", "occultation": "fraction"}
+        asked["algorithm"] = algorithm.upper()
+        engine = replayed("batoccultmap", asked, outfile=folder / f"{algorithm}_pos.occ")
+        image = batx.open_dataset(folder / "sky.img")
+        options = {"constraints": "earth", "method": "position", "tolerance": 5, "algorithm": algorithm}
+        made = batx.occultation(image, folder / "sao.fits", **options, engine=engine)
+        native = batx.occultation(image, folder / "sao.fits", **options)
+        assert made.dims == native.dims and made.name == native.name
+        shown = np.isfinite(made.values)
+        assert shown.mean() > 0.9
+        np.testing.assert_allclose(made.values[shown], native.values[shown], atol=limit)
     folder = shared / "reference" / "survey" / "maketime"
     hk = batx.open_dataset(folder / "in.fits")
     engine = replayed("maketime", {"prefr": "0", "postfr": "1"}, outfile=folder / "g_0_1.gti")
@@ -395,3 +423,36 @@ def test_what_hides_a_source(shared: Path):
     made = batx.gti_from_housekeeping(hk, (name, "==", 1), 0.0, 1.0, engine=engine)
     native = batx.gti_from_housekeeping(hk, (name, "==", 1), 0.0, 1.0)
     same(made, native, "start", "stop", rtol=0)
+
+
+def test_times_at_the_barycentre(tmp_path: Path):
+    """No run of barycorr is recorded: the tool gives what is native, and every time must find its place."""
+    orbit = barycentre.orbit()
+    start = barycentre.T0 + np.array([10.0, 11.0, 30.0])
+    good = {"gti_start": ("gti", [start[0]], {"units": "s"}), "gti_stop": ("gti", [start[2] + 1.0])}
+    good["gti_stop"] = (*good["gti_stop"], {"units": "s"})
+    ends = {"tstart": float(start[0]), "tstop": 900000000.0}
+    curve = barycentre.counts_curve(np.ones(3), start, 1.0).assign(good)
+    curve = curve.assign_attrs({**barycentre.ATTRS, **ends})
+    unique = np.unique(np.concatenate([start, start + 0.5, start + 1.0]))
+    given = batx.build("events", {"time": unique}, barycentre.ATTRS)
+    turned = batx.barycenter(given, 83.6, 22.0, orbit=orbit)["time"].values
+    columns = [fits.Column("TIME", "D", array=unique), fits.Column("BARYTIME", "D", array=turned)]
+    fits.BinTableHDU.from_columns(columns, name="EVENTS").writeto(tmp_path / "turned.fits")
+    asked = {"ra": "83.6", "dec": "22.0", "refframe": "ICRS", "barytime": "yes", "clockfile": "CALDB"}
+    engine = replayed("barycorr", asked, outfile=tmp_path / "turned.fits")
+    made = batx.barycenter(curve, 83.6, 22.0, orbit=orbit, engine=engine)
+    native = batx.barycenter(curve, 83.6, 22.0, orbit=orbit)
+    same(made, native, "time", "time_bnds", "gti_start", "gti_stop", "counts", rtol=0)
+    assert made.attrs["tstart"] == native.attrs["tstart"] and "tstop" not in made.attrs
+    assert made.attrs["timeref"] == "SOLARSYSTEM" and made.attrs["plephem"] == "JPL-DE405"
+    assert "barycorr" in made.attrs["history"] and "utcf" not in made.attrs
+    for words, more in (
+        ("path of a clock file", {"utcf": -25.0}),
+        ("needs the orbit", {"orbit": "geocenter"}),
+        ("nearest: ra=84", {"ra": 84.0}),
+    ):
+        with pytest.raises(BatxError, match=words):
+            batx.barycenter(curve, **{"ra": 83.6, "dec": 22.0, "orbit": orbit, **more}, engine=engine)
+    with pytest.raises(ToolError, match="gave 8 times for 4"):
+        batx.barycenter(curve.isel(time=[0]), 83.6, 22.0, orbit=orbit, engine=engine)

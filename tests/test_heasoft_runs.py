@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import stand_ins
+from astropy.io import fits
 from stand_ins import TASKS, mark_of, template
 
 from batx.errors import (
@@ -140,13 +141,119 @@ def test_no_tool_reaches_the_file_itself(
     assert plain.read_bytes() == before and not (tmp_path / "o").exists()
 
 
-def test_names_that_are_written_into_products_are_the_own_ones(headas: Path, tmp_path: Path):
-    stand_ins.add_tool(headas, "nametool", stand_ins.IN_OUT, 'fits "$outfile"; echo "got $infile"\n')
-    path = tmp_path / "response.fits"
+FOLDER_IN = 'indir,f,a,"",,,"Input folder"\noutfile,f,a,"",,,"Output file"\n'
+
+
+@pytest.fixture
+def observation(tmp_path: Path) -> Path:
+    """Return a folder with files, a folder, and links to both of them."""
+    folder = tmp_path / "00012345678"
+    (folder / "auxil").mkdir(parents=True)
+    for name in ("a.evt", "auxil/att.fits", ".hidden"):
+        (folder / name).write_bytes(template())
+    (folder / "near.evt").symlink_to("a.evt")
+    (folder / "auxil" / "up.evt").symlink_to(folder / "a.evt")
+    (folder / "bat").symlink_to("auxil")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = [path for path in folder.rglob("*") if path.is_file() and ".batx" not in path.parts]
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        'echo more >> "$indir/a.evt"',
+        'echo more >> "$indir/auxil/up.evt"',
+        'rm "$indir/bat/att.fits"',
+        'mv "$indir/auxil" "$indir/moved"; rm "$indir/near.evt"',
+        'fits "$indir/new.fits"; chmod -R a-w "$indir"',
+        'echo more >> "$(readlink -f "$indir")/a.evt"',
+    ],
+)
+def test_what_is_changed_in_a_folder_is_a_copy(
+    headas: Path, observation: Path, tmp_path: Path, change: str, absolute: bool
+):
+    script = f'test -f "$indir/.hidden" && {change} && fits "$outfile" 00000005\n'
+    stand_ins.add_tool(headas, "intool", FOLDER_IN, script)
+    task = Task("intool", inputs=("indir",), outputs={"outfile": "fits"}, absolute=absolute)
+    before = contents(observation)
+    assert mark_of(run(task, indir=observation, outfile=tmp_path / "o.fits")["outfile"]) == 5
+    assert contents(observation) == before
+    assert run(task, indir=observation, outfile=tmp_path / "o.fits").cached
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
+
+
+def test_a_folder_that_is_edited(headas: Path, observation: Path, tmp_path: Path):
+    stand_ins.add_tool(headas, "dirtool", 'indir,f,a,"",,,"Folder"\n', 'fits "$indir/a.evt" 00000008\n')
+    before = contents(observation)
+    result = run(Task("dirtool", edits=("indir",)), indir=observation, outputs={"indir": tmp_path / "new"})
+    assert mark_of(result["indir"] / "near.evt") == 8 and contents(observation) == before
+
+
+def test_outputs_in_an_input_folder(headas: Path, observation: Path):
+    options = {"indir": observation, "outdir": observation / "products"}
+    for cached in (False, True, True):
+        result = run(TASKS["foldertool"], **options)
+        assert result.cached == cached and len(result.products["images"]) == 2
+    # what was made before is no input of the next call: it sees neither that nor its own records
+    script = 'ls -A "$indir"; mkdir "$outdir"; fits "$outdir/1.img"\n'
+    stand_ins.add_tool(headas, "foldertool", stand_ins.TOOLS["foldertool"][0], script)
+    again = run(TASKS["foldertool"], **options, overwrite=True)
+    assert again.log.split() == [".hidden", "a.evt", "auxil", "bat", "near.evt"]
+
+
+def test_links_out_of_a_folder_are_not_followed(
+    headas: Path, observation: Path, infile: Path, tmp_path: Path
+):
+    options = {"indir": observation, "outdir": tmp_path / "made"}
+    for link, target in (("out.evt", infile), ("up", ".."), ("gone", "/nowhere/at/all"), ("root", "/etc")):
+        (observation / link).symlink_to(target)
+        with pytest.raises(FileFormatError, match=rf"link that leads out of it \({link} -> .*cp -rL"):
+            run(TASKS["foldertool"], **options)
+        (observation / link).unlink()
+    os.mkfifo(observation / "pipe")
+    with pytest.raises(FileFormatError, match="neither a file nor a folder"):
+        run(TASKS["foldertool"], **options)
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("name", ["response.rmf", "r" * 90 + ".rmf", "a [b] c.rmf"])
+def test_names_that_are_written_into_products_are_the_own_ones(
+    headas: Path, tmp_path: Path, name: str, absolute: bool
+):
+    """The tool gets a copy all the same, and cannot change the file itself."""
+    script = """[ ${#infile} -le 68 ] || exit 8
+card=$(printf "RESPFILE= '%s'" "$infile")
+fits "$outfile"; LC_ALL=C sed -i "s|^\\(.\\{320\\}\\).\\{80\\}|\\1$(printf '%-80s' "$card")|" "$outfile"
+echo "PATH $infile" > list.SAS; echo >> "$infile"; echo "got $infile"
+"""
+    stand_ins.add_tool(headas, "nametool", stand_ins.IN_OUT, script)
+    path = tmp_path / name
     path.write_bytes(template())
-    for named, seen in (((), "in/0/response.fits"), (("infile",), str(path))):
-        task = Task("nametool", inputs=("infile",), outputs={"outfile": "fits"}, named=named)
-        assert f"got {seen}\n" in run(task, infile=path, outfile=tmp_path / "o", again=True).log
+    task = Task(
+        "nametool",
+        inputs=("infile",),
+        outputs={"outfile": "fits"},
+        products={"list": ("*.SAS",)},
+        named=("infile",),
+        absolute=absolute,
+    )
+    options = {"infile": path, "outfile": tmp_path / "o", "into": tmp_path}
+    with pytest.raises(ToolError, match=r"changed its input .*only a copy"):
+        run(task, **options)
+    stand_ins.add_tool(headas, "nametool", stand_ins.IN_OUT, script.replace('echo >> "$infile"; ', ""))
+    result = run(task, **options)
+    assert f"got {path}" not in result.log and path.read_bytes() == template()
+    with fits.open(result["outfile"]) as hdus:
+        assert hdus[0].header["RESPFILE"] == str(path)
+    if absolute:
+        assert result.products["list"][0].read_text() == f"PATH {path}\n"
+    assert run(task, **options).cached
 
 
 def test_wrong_parameters_are_refused_before_the_run(headas: Path, infile: Path, tmp_path: Path):

@@ -72,7 +72,8 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
         sas,
         "odfingest",
         elements("odfdir directory", "outdir directory ."),
-        'id=$(ls "$odfdir" | head -1 | cut -d_ -f2); echo "OBS $id" > "1234_${id}_SCX00000SUM.SAS"\n',
+        'id=$(ls "$odfdir" | head -1 | cut -d_ -f2)\n'
+        'printf "PATH $odfdir/\\nOBS $id\\n" > "1234_${id}_SCX00000SUM.SAS"\n',
     )
     add_sas_task(sas, "epproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EPN* .\n')
     add_sas_task(sas, "emproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EMOS* .\n')
@@ -359,6 +360,10 @@ def test_end_to_end(observed, tmp_path):
     assert {name: status.state for name, status in found.items()} == dict.fromkeys(found, "done"), found
     keys = [f"{obs_id}_pn" for obs_id in OBS]
     assert "merged S003, U002" in found["exposures"].notes[0]
+    for obs_id in OBS:
+        (summary,) = (tmp_path / f"out/calibration/{obs_id}").glob("*SUM.SAS")
+        odf = tmp_path / "out" / found["unpack"].facts["folders"][obs_id]
+        assert summary.read_text().startswith(f"PATH {odf}/\n") and odf.is_dir()
     lost = {key: found["flares"].facts["lists"][key]["thresholds"]["0.4"]["lost"] for key in keys}
     assert lost == dict.fromkeys(keys, 2000.0)
     assert found["pileup"].facts["radii"] == {f"{obs_id}_pn": core for obs_id, core in CORE.items()}

@@ -206,5 +206,5 @@ def test_scripts_run_in_older_interpreters_without_batx(path: Path):
             else []
         )
     }
-    assert used <= sys.stdlib_module_names | {"xspec", "heasoftpy"}
+    assert used <= sys.stdlib_module_names | {"xspec", "heasoftpy", "family"}
     assert "strict=" not in path.read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ LABELLED = "labelled functions"
 LAYERS = (
     "errors",
     "optional",
+    "compiling",
     "transfer",
     "units",
     "met",
@@ -45,7 +46,6 @@ LAYERS = (
     "accessors",
     "__init__",
     "demo",
-    "abilities",
     "doctor",
     "commands",
     "cli",

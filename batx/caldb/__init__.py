@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from batx.caldb.finding import CalibrationFile, clock, fetch, find, listing, load, served
     from batx.caldb.places import MIRRORS, cache_directory
     from batx.caldb.purposes import PURPOSES, purpose_named
+    from batx.caldb.silence import ask_again, silent
 
 __all__ = [
     "MIRRORS",
     "PURPOSES",
     "CalibrationFile",
     "Packaged",
+    "ask_again",
     "cache_directory",
     "clock",
     "fetch",
@@ -28,6 +30,7 @@ __all__ = [
     "packaged",
     "purpose_named",
     "served",
+    "silent",
 ]
 
 _PLACES = {
@@ -35,6 +38,7 @@ _PLACES = {
     "PURPOSES": "purposes",
     "CalibrationFile": "finding",
     "Packaged": "contents",
+    "ask_again": "silence",
     "cache_directory": "places",
     "clock": "finding",
     "fetch": "finding",
@@ -44,6 +48,7 @@ _PLACES = {
     "packaged": "contents",
     "purpose_named": "purposes",
     "served": "finding",
+    "silent": "silence",
 }
 
 

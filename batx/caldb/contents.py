@@ -44,7 +44,7 @@ def packaged() -> Iterator[Packaged]:
     Examples
     --------
     >>> [item.name for item in packaged()]
-    ['energy_bins', 'systematics', 'response', 'detectors', 'mask_geometry', 'alignment']
+    ['energy_bins', 'systematics', 'response', 'detectors', 'mask_geometry', 'alignment', 'glitch_score']
     """
     yield Packaged(
         "energy_bins",
@@ -87,4 +87,11 @@ def packaged() -> Iterator[Packaged]:
         "definition of the axes",
         "attitudes without a teldef file (with a warning)",
         "batx.instrument.sky:NOMINAL_ALIGNMENT",
+    )
+    yield Packaged(
+        "glitch_score",
+        "by what images of glitches and of bursts differ",
+        "45 glitches and 99 bursts seen in flight, and simulated ones",
+        "glitches, glitch_score",
+        "batx.glitch_scores:packaged_judgement",
     )

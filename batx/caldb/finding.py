@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batx.caldb.index import Entry, choose
 from batx.caldb.places import MIRRORS, Database, databases
 from batx.caldb.purposes import PURPOSES, Purpose, purpose_named
+from batx.caldb.silence import ask_again
 from batx.errors import BatxError, CalibrationError, ValueRangeError
 from batx.met import ClockFile, read_clock, to_met
 from batx.transfer import Limits
@@ -133,7 +134,6 @@ def find(
     cache: str | os.PathLike[str] | None = None,
     download: bool | None = None,
     limits: Limits | None = None,
-    down: set[str] | None = None,
     **boundary: Any,
 ) -> CalibrationFile:
     """Return the calibration file that serves a purpose.
@@ -156,9 +156,6 @@ def find(
         if neither is, false asks nobody.
     limits
         Of the transfers, `batx.transfer.Limits`.
-    down
-        A set in which servers are noted that cannot be connected to, so that calls with the same set do not
-        try them again; for each a warning is given.
     **boundary
         Further conditions, for example ``energy=50`` (keV) or ``theta=(0, 45)`` (degrees), or in place of
         those of the purpose.
@@ -175,6 +172,11 @@ def find(
     ValueRangeError
         If there is no such purpose.
 
+    Warns
+    -----
+    BatxWarning
+        If a server cannot be connected to. It is left alone for a minute then; see `batx.caldb.silent`.
+
     Examples
     --------
     >>> import tempfile
@@ -189,7 +191,7 @@ def find(
     mjd = _mjd(time)
     conditions = {**wanted.boundary, **{name.upper(): value for name, value in boundary.items()}}
     tried = []
-    for database in databases(caldb, cache, download, limits, down=down):
+    for database in databases(caldb, cache, download, limits):
         try:
             return _found(database, wanted, mjd, conditions)
         except BatxError as error:
@@ -262,7 +264,7 @@ def served(purpose: str, time: Any = None, **options: Any) -> xr.Dataset | None:
         If a server could not be connected to.
     """
     try:
-        return find(purpose, time, **{"down": set(), **options}).open()
+        return find(purpose, time, **options).open()
     except CalibrationError:
         return None
 
@@ -303,8 +305,9 @@ def fetch(
 ) -> list[CalibrationFile]:
     """Return calibration files after they have been put into the cache, where they are found from then on.
 
-    Files that are there are not fetched again; what arrives is checked against the checksums that FITS files
-    carry, and its SHA-256 is kept. Several processes may do this at a time.
+    Servers that did not answer a moment ago are asked again. Files that are there are not fetched again; what
+    arrives is checked against the checksums that FITS files carry, and its SHA-256 is kept. Several processes
+    may do this at a time.
 
     Parameters
     ----------
@@ -325,22 +328,12 @@ def fetch(
     """
     names = [purposes] if isinstance(purposes, str) else list(PURPOSES if purposes is None else purposes)
     made, failed = [], []
-    down: set[str] | None = set() if len(names) > 1 else None
+    settings = {"caldb": caldb, "cache": cache, "limits": limits or _PATIENT, **boundary}
+    ask_again()
     for name in names:
         purpose_named(name)
         try:
-            made.append(
-                find(
-                    name,
-                    time,
-                    caldb=caldb,
-                    cache=cache,
-                    download=True,
-                    limits=limits or _PATIENT,
-                    down=down,
-                    **boundary,
-                )
-            )
+            made.append(find(name, time, download=True, **settings))
         except CalibrationError as error:
             if purposes is not None:
                 raise
@@ -367,7 +360,7 @@ def listing(time: Any = None, **options: Any) -> Iterator[tuple[str, str, Calibr
     >>> next(listing(caldb=empty, cache=empty))
     ('aperture', 'coded mask, for fluxes', None)
     """
-    settings = {"download": False, "down": set(), **options}
+    settings = {"download": False, **options}
     for purpose in PURPOSES.values():
         try:
             file = find(purpose.name, time, **settings)
@@ -384,7 +377,9 @@ def unindexed(instrument: str = "BAT") -> Path | None:
     instrument
         INSTRUME of CALDB.
     """
-    for database in databases(download=False)[:-1]:
+    for database in databases(download=False):
+        if not database.label.startswith("$CALDB"):
+            continue
         branch = database.branch("SWIFT", instrument)
         folder = database.folder / branch.folder
         if folder.is_dir() and not (database.folder / branch.index).is_file():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from batx.caldb import silence
 from batx.caldb.index import CONFIG, Branch, Entry, default_branch, read_config, read_index
 from batx.errors import (
     BatxError,
@@ -21,6 +23,7 @@ from batx.errors import (
     MissingFileError,
     UnreachableError,
     ValueRangeError,
+    WriteError,
 )
 from batx.transfer import Limits, download
 from batx.transfer.limits import scheme, shown
@@ -42,16 +45,26 @@ def cache_directory(path: str | os.PathLike[str] | None = None) -> Path:
     The first of these that is given: `path`; the environment variable ``BATX_CACHE``; ``batx`` in the user's
     folder for such files (``$XDG_CACHE_HOME`` or ``~/.cache``, ``~/Library/Caches``, ``%LOCALAPPDATA%``).
 
+    Raises
+    ------
+    CalibrationError
+        If that cannot be told because the user has no home.
+
     Examples
     --------
     >>> cache_directory("here").name
     'here'
     """
-    if path is not None:
-        return Path(path).expanduser()
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named).expanduser()
+    given = path if path is not None else os.environ.get(VARIABLE)
+    try:
+        return Path(given).expanduser() if given else _usual_cache()
+    except RuntimeError as error:
+        raise CalibrationError(
+            f"the folder for fetched calibration is not known: {error}; name one with ${VARIABLE}"
+        ) from error
+
+
+def _usual_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "batx" / "cache"
     if sys.platform == "darwin":
@@ -86,16 +99,12 @@ class Database:
         What it is called in messages.
     limits
         Of the transfers.
-    down
-        Servers that could not be connected to, which are not asked again; those that cannot are added, with
-        a warning. Without it every file is asked for.
     """
 
     folder: Path
     servers: tuple[str, ...]
     label: str
     limits: Limits = _QUICK
-    down: set[str] | None = None
 
     def branch(self, telescope: str, instrument: str) -> Branch:
         """Return where the index of an instrument is; that of a server's copy is where it always was."""
@@ -109,7 +118,7 @@ class Database:
 
     def _config(self) -> Path:
         named = os.environ.get("CALDBCONFIG")
-        if named and not self.servers and Path(named).is_file():
+        if named and not self.servers and os.path.isfile(named):
             return Path(named)
         return self.folder / CONFIG
 
@@ -131,11 +140,11 @@ class Database:
             try:
                 self._fetch(name, overwrite=True)
             except (DownloadError, MissingFileError):
-                if not path.is_file():
+                if not os.path.isfile(path):
                     raise
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise CalibrationError(f"{self.label}: found no index {path}")
-        return read_index(path.read_bytes(), str(path))
+        return read_index(_content(path), str(path))
 
     def file(self, entry: Entry) -> Path:
         """Return the file of an entry, fetched if it is on a server and not here.
@@ -151,7 +160,7 @@ class Database:
         """
         for name in (entry.name, f"{entry.name}.gz"):
             path = self.folder / name
-            if path.is_file():
+            if os.path.isfile(path):
                 return self._checked(path, name)
         if not self.servers:
             raise CalibrationError(f"{self.label}: the index names {entry.name}, which is not there")
@@ -160,7 +169,7 @@ class Database:
     def _checked(self, path: Path, name: str) -> Path:
         """Return a file that is as it was fetched; fetch it again if it is not."""
         note = _note(path)
-        if not note.is_file() or note.read_text(encoding="ascii").split()[:1] == [_sum(path)]:
+        if not os.path.isfile(note) or _content(note).split()[:1] == [_sum(path).encode()]:
             return path
         if self.servers:
             return self._fetch(name, overwrite=True)
@@ -174,22 +183,30 @@ class Database:
         urls = [f"{server.rstrip('/')}/{name}" for server in self.servers]
         kind = "fits" if name.endswith("caldb.indx") else None
         server = ", ".join(shown(one) for one in self.servers)
-        if self.down is not None and server in self.down:
-            raise UnreachableError(f"{server}: no connection, as before")
+        for place in (server, f"{server}/{name}"):
+            silence.check(place)
         try:
-            path = download(urls, path, overwrite=overwrite, kind=kind, limits=self.limits)
+            path = download(
+                urls, path, overwrite=overwrite, kind=kind, check=_check_for(name), limits=self.limits
+            )
         except UnreachableError:
-            if self.down is not None:
-                self.down.add(server)
-                text = f"no connection to the calibration database {server}"
-                warnings.warn(f"{text}; what was fetched before is used", BatxWarning, stacklevel=2)
+            silence.note(server, "no connection")
+            text = f"no connection to the calibration database {server}"
+            warnings.warn(f"{text}; what was fetched before is used", BatxWarning, stacklevel=2)
             raise
-        _verify(path)
-        note = _note(path)
-        temporary = note.with_name(f"{note.name}.{os.getpid()}")
-        temporary.write_text(f"{_sum(path)}  {path.name}\n", encoding="ascii")
-        temporary.replace(note)
+        except DownloadError:
+            silence.note(f"{server}/{name}", "not given by the server")
+            raise
+        _write_note(path)
         return path
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file; raise `CalibrationError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _fresh(path: Path) -> bool:
@@ -205,22 +222,41 @@ def _note(path: Path) -> Path:
 
 
 def _sum(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CalibrationError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _verify(path: Path) -> None:
-    """Compare a FITS file that was fetched with the checksums it carries; take it away if they differ.
+def _write_note(path: Path) -> None:
+    """Keep the checksum of a file that was fetched.
 
     Raises
     ------
-    FileFormatError
-        If they differ.
+    WriteError
+        If it cannot be written.
     """
+    note = _note(path)
+    temporary = note.with_name(f"{note.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(f"{_sum(path)}  {path.name}\n", encoding="ascii")
+        temporary.replace(note)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WriteError(f"cannot write {note}: {error.strerror or error}") from error
+
+
+def _check_for(name: str) -> Callable[[Path], str] | None:
+    """Return how a file of this name is looked at once it is there: FITS files carry checksums."""
+    fits_like = {".fits", ".indx", ".img", ".gti", ".teldef"} & set(Path(name).suffixes)
+    return _damage if fits_like else None
+
+
+def _damage(path: Path) -> str:
+    """Return in what a FITS file differs from the checksums it carries, empty if in nothing."""
     from astropy.io import fits
 
-    if not any(part in (".fits", ".indx", ".img", ".gti", ".teldef") for part in path.suffixes):
-        return
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -230,9 +266,7 @@ def _verify(path: Path) -> None:
         reasons = [str(item.message) for item in caught if "verification failed" in str(item.message)]
     except (OSError, ValueError, TypeError, EOFError) as error:
         reasons = [str(error)]
-    if reasons:
-        path.unlink(missing_ok=True)
-        raise FileFormatError(f"{path}: what was fetched is damaged and was deleted: {reasons[0]}")
+    return " ".join(reasons[0].split()) if reasons else ""
 
 
 def databases(
@@ -241,7 +275,6 @@ def databases(
     download: bool | None = None,
     limits: Limits | None = None,
     environment: Mapping[str, str] | None = None,
-    down: set[str] | None = None,
 ) -> list[Database]:
     """Return where calibration is looked for, in order: the database named, ``$CALDB``, the cache.
 
@@ -258,14 +291,18 @@ def databases(
         Of the transfers.
     environment
         In place of the environment variables.
-    down
-        As for `Database`.
+
+    Raises
+    ------
+    CalibrationError
+        If there is no place for a cache, and nothing else is named.
+    ValueRangeError
+        If `caldb` is no place.
     """
     place = caldb if caldb is not None else (os.environ if environment is None else environment).get("CALDB")
     if place is not None and not isinstance(place, (str, os.PathLike)):
         raise ValueRangeError(f"caldb: found {place!r}, expected a folder or a URL")
     place = os.fspath(place).strip().removeprefix("file://") if place else None
-    kept = cache_directory(cache) / "caldb"
     made: list[Database] = []
     servers: tuple[str, ...] = ()
     if place:
@@ -273,11 +310,17 @@ def databases(
             servers = (place,)
         else:
             name = "caldb" if caldb is not None else "$CALDB"
-            made.append(Database(Path(place).expanduser(), (), f"{name} ({place})"))
+            made.append(Database(Path(os.path.expanduser(place)), (), f"{name} ({place})"))
     if download and not servers:
         servers = MIRRORS
     if download is False:
         servers = ()
+    try:
+        kept = cache_directory(cache) / "caldb"
+    except CalibrationError:
+        if made and not servers:
+            return made
+        raise
     label = f"{shown(servers[0])} (cache {kept})" if servers else f"cache ({kept})"
-    made.append(Database(kept, servers, label, limits or _QUICK, down))
+    made.append(Database(kept, servers, label, limits or _QUICK))
     return made

@@ -272,7 +272,7 @@ def _private(call: Call, system_pfiles: str) -> dict[str, str]:
 
 def _place(given: str | os.PathLike[str] | None, variable: str) -> Path | None:
     text = os.fspath(given) if given is not None else os.environ.get(variable, "")
-    return Path(text).expanduser().absolute() if text else None
+    return Path(os.path.expanduser(text)).absolute() if text else None
 
 
 class Sas(Subprocess):

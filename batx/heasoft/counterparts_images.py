@@ -17,10 +17,11 @@ from batx.units import to_value
 if TYPE_CHECKING:
     from batx.heasoft.engine import Engine
 
-__all__ = ["background_maps", "clean", "detect", "hot_pixels", "photometry", "sky_image"]
+__all__ = ["background_maps", "balance", "clean", "detect", "hot_pixels", "photometry", "sky_image"]
 
 _VERSIONS = ("cleaned", "bkgcleaned", "srccleaned", "fit", "bkgfit", "srcfit")
-_BALANCE = {"short_edges": "ShortEdges", "long_edges": "LongEdges", "in_out": "InOut"}
+_BALANCES = {"all": "All", "module": "Module", "inout": "InOut"}
+_BALANCES |= {"shortedges": "ShortEdges", "longedges": "LongEdges"}
 
 
 def _plane(bench: Bench, plane: xr.Dataset, name: str = "plane.dpi") -> Path:
@@ -95,7 +96,6 @@ def clean(
         raise KindError("clean: the engine heasoft needs a catalogue with imx and imy")
     with engine.bench("clean") as bench:
         bench.refuse(options)
-        names = [balance] if isinstance(balance, str) else list(balance or ())
         result = bench.run(
             "batclean",
             infile=_plane(bench, plane),
@@ -107,10 +107,47 @@ def clean(
             cleansnr=min_snr,
             ignore=None if ignore is None else joined(list(ignore)) or "NONE",
             leadedge=yes(lead_edge),
-            balance=joined([_BALANCE.get(name, name) for name in names]) if names else None,
+            balance=_balances(balance),
             balfirst=yes(balance_first),
             outversion=None if version == "cleaned" else version,
             maskfit=yes(mask_fit),
+        )
+        return squeezed(bench.done(bench.read(result["outfile"], "detector_plane")), plane, "time", "energy")
+
+
+def _balances(names: Any) -> str | None:
+    """Return groups of detectors as batclean names them; `None` for none."""
+    from batx.cleaning import balances
+
+    return ",".join(_BALANCES[name] for name in balances(names)) or None
+
+
+def balance(
+    engine: Engine,
+    plane: xr.Dataset,
+    groups: str | Iterable[str] = "flight",
+    *,
+    detector_mask: Any = None,
+) -> xr.Dataset:
+    """Return the detector images that batclean balances without a fit; arguments as for `batx.balance`.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.balance(batx.schema.build("events", {"time": [0.0]}), engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.KindError...
+    """
+    with engine.bench("balance") as bench:
+        result = bench.run(
+            "batclean",
+            infile=_plane(bench, plane),
+            outfile=bench.path("balanced.dpi"),
+            incatalog="NONE",
+            detmask=bench.write_mask(detector_mask),
+            bkgmodel="none",
+            srcclean="NO",
+            balance=_balances(groups),
         )
         return squeezed(bench.done(bench.read(result["outfile"], "detector_plane")), plane, "time", "energy")
 

@@ -1,4 +1,4 @@
-"""What the tools make of orbit and housekeeping: when a source can be seen, what was hidden, good time."""
+"""What the tools make of orbit and housekeeping: what can be seen, good time, times at the barycentre."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import KindError, ValueRangeError
+from batx.errors import KindError, OrbitError, ToolError, ValueRangeError
 from batx.heasoft.engine import Bench, number
-from batx.schema import require_kind
+from batx.schema import build, require_kind
 
 if TYPE_CHECKING:
     from batx.heasoft.engine import Engine
 
-__all__ = ["gti_from_housekeeping", "occultation", "visibility_gti"]
+__all__ = ["barycenter", "gti_from_housekeeping", "occultation", "visibility_gti"]
 
 _SYMBOLS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "==", "!=": "!="}
 
@@ -89,9 +89,10 @@ def occultation(
     method: str = "time",
     tolerance: Any = None,
     always: bool = False,
+    algorithm: str = "image",
     compat: str | None = None,
 ) -> xr.DataArray:
-    """Return the map that batoccultmap makes (algorithm IMAGE); arguments as for `batx.occultation`.
+    """Return the map that batoccultmap makes; arguments as for `batx.occultation`.
 
     Examples
     --------
@@ -103,6 +104,8 @@ def occultation(
     require_kind(image, "sky_image", operation="occultation by the engine heasoft")
     if method not in ("time", "position"):
         raise ValueRangeError(f'method: found {method!r}, expected "time" or "position"')
+    if algorithm not in ("image", "contour"):
+        raise ValueRangeError(f'algorithm: found {algorithm!r}, expected "image" or "contour"')
     with engine.bench("occultation") as bench:
         result = bench.run(
             "batoccultmap",
@@ -115,7 +118,7 @@ def occultation(
             method=method.upper(),
             timesegtol=number(tolerance, "s" if method == "time" else "arcmin", "tolerance"),
             occultation="any" if always else "fraction",
-            algorithm="IMAGE",
+            algorithm=algorithm.upper(),
         )
         values = _image(result["outfile"])
         history = "\n".join(f"batx.occultation: {step}" for step in bench.steps)
@@ -179,3 +182,74 @@ def gti_from_housekeeping(
             postfr=postfr,
         )
         return bench.done(bench.read(result["outfile"], "gti"))
+
+
+#: no correction is larger: 8 minutes of light, and a minute of the clock
+_LARGEST = 700.0
+
+
+def barycenter(
+    engine: Engine, ds: xr.Dataset, ra: Any, dec: Any = None, *, orbit: Any, utcf: Any = None
+) -> xr.Dataset:
+    """Return data with the times that barycorr finds; arguments as for `batx.barycenter`.
+
+    `utcf` is the path of a clock file; the tool looks for its own in the CALDB otherwise. The tool is given
+    all times as one list of events, so that edges of bins and good time are turned like times of events.
+
+    Examples
+    --------
+    >>> import batx
+    >>> batx.barycenter(batx.simulate.aperture(), 83.6, 22.0, orbit="a.sao", engine="heasoft")
+    Traceback (most recent call last):
+    batx.errors.MissingVariableError...
+    """
+    from batx.barycentring import one_direction, orbit_rows, time_names, times_to_turn, with_times
+
+    names = time_names(ds)
+    direction = one_direction(ra, dec)
+    if not isinstance(utcf, (str, os.PathLike, type(None))):
+        raise ValueRangeError(
+            f"barycenter: the engine heasoft takes the path of a clock file for utcf, found "
+            f"{type(utcf).__name__}"
+        )
+    rows = orbit_rows(orbit)
+    if rows is None:
+        raise OrbitError("barycenter: the engine heasoft needs the orbit, the prefilter file (sw*sao.fits)")
+    times, extra = times_to_turn(ds, names, rows)
+    unique, place = np.unique(times, return_inverse=True)
+    attrs = {name: ds.attrs[name] for name in _CLOCK if name in ds.attrs}
+    attrs |= {"telescope": "SWIFT", "instrument": "BAT", "tstart": unique[0], "tstop": unique[-1]}
+    with engine.bench("barycenter") as bench:
+        result = bench.run(
+            "barycorr",
+            infile=bench.write(build("events", {"time": unique}, attrs), "times.fits"),
+            outfile=bench.path("turned.fits"),
+            orbitfiles=_orbit(bench, orbit),
+            clockfile=utcf or "CALDB",
+            ra=direction[0],
+            dec=direction[1],
+            refframe="ICRS",
+            barytime="yes",
+        )
+        turned = _column(result["outfile"], "BARYTIME")
+        history = [f"batx.barycenter: {step}" for step in bench.steps]
+    if turned.shape != unique.shape or not (np.abs(turned - unique) < _LARGEST).all():
+        raise ToolError(
+            f"barycenter: barycorr gave {turned.size} times for {unique.size}, or some that are more than "
+            f"{_LARGEST:g} s off"
+        )
+    made = with_times(ds, names, extra, turned[place], direction, {"plephem": "JPL-DE405"})
+    return made.assign_attrs(history="\n".join([made.attrs["history"], *history]))
+
+
+_CLOCK = ("utcf", "mjdref_int", "mjdref_frac")
+
+
+def _column(path: Path, name: str) -> np.ndarray:
+    """Return a column of the first table that has it."""
+    from batx.io.fits import read_hdus
+
+    for hdu in read_hdus(path):
+        if hdu.type == "table" and name in hdu.columns:
+            return np.asarray(hdu.values(name), np.float64)
+    raise ToolError(f"barycenter: barycorr made no column {name}")

@@ -145,11 +145,14 @@ def group(
     min_snr: float | None = None,
     size: int | None = None,
     optimal: bool = False,
-    response: xr.Dataset | None = None,
-    background: xr.Dataset | None = None,
+    energy: Any = None,
+    response: Any = None,
+    background: Any = None,
     **options: Any,
 ) -> xr.Dataset:
     """Return a spectrum with the groups of grppha or ftgrouppha; arguments as for `batx.group`.
+
+    `min_counts` and `size` are done by grppha, `size` also for channels of an `energy`.
 
     Examples
     --------
@@ -171,8 +174,13 @@ def group(
                 raise ValueRangeError("group: the engine heasoft has nothing for optimal groups of a size")
             kind = f"opt{kind}"
         files = {"infile": path, "outfile": bench.path("grouped.pha")}
+        if energy is not None and kind != "constant":
+            raise ValueRangeError("group: the engine heasoft takes energy with size only")
         if kind == "min":
             result = bench.run("grppha", **files, comm=f"group min {scale:g} & exit")
+        elif kind == "constant":
+            first, last = _channels(spectrum, energy)
+            result = bench.run("grppha", **files, comm=f"group {first} {last} {scale:g} & exit")
         else:
             result = bench.run(
                 "ftgrouppha",
@@ -189,3 +197,13 @@ def group(
         if name in made
     }
     return spectrum.assign(columns).assign_attrs(history=made.attrs["history"])
+
+
+def _channels(spectrum: xr.Dataset, energy: Any) -> tuple[int, int]:
+    """Return the first and the last channel whose middle is in a range of energy; of all without one."""
+    from batx.channel_groups import channels_inside
+
+    channels = spectrum["channel"].values[channels_inside(spectrum, energy)]
+    if not channels.size:
+        raise ValueRangeError(f"group: no channel has its middle in {energy} keV")
+    return int(channels[0]), int(channels[-1])

@@ -38,6 +38,7 @@ _VERBS = {
     "duration": "counterparts_events",
     "hot_pixels": "counterparts_images",
     "clean": "counterparts_images",
+    "balance": "counterparts_images",
     "sky_image": "counterparts_images",
     "detect": "counterparts_images",
     "photometry": "counterparts_images",
@@ -49,6 +50,7 @@ _VERBS = {
     "visibility_gti": "counterparts_orbit",
     "occultation": "counterparts_orbit",
     "gti_from_housekeeping": "counterparts_orbit",
+    "barycenter": "counterparts_orbit",
 }
 
 
@@ -155,8 +157,10 @@ class Bench:
 
         return self.write(build("detector_mask", {"good": mask_array(mask)}), name)
 
-    def write_optional(self, ds: xr.Dataset | None, name: str) -> Path | None:
-        """Write a Dataset if there is one."""
+    def write_optional(self, ds: Any, name: str) -> Path | None:
+        """Write a Dataset if there is one; a path is that of the file."""
+        if isinstance(ds, (str, os.PathLike)):
+            return Path(ds)
         return None if ds is None else self.write(ds, name)
 
     def run(self, tool: str, **parameters: Any) -> Result:

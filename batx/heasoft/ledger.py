@@ -55,8 +55,10 @@ class Ledger:
 
     def _key_of_call(self) -> str:
         """Return the name of the call: what was asked, of which content, from which tool."""
+        made = self.plan.targets.values()
         sources = {
-            name: [self.checksums.of(path) for path in paths] for name, paths in self.plan.sources.items()
+            name: [self.checksums.of(path, made) for path in paths]
+            for name, paths in self.plan.sources.items()
         }
         suffixes = {name: [suffix for _, suffix in files] for name, files in self.plan.inputs.items()}
         targets = {

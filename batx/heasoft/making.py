@@ -19,6 +19,7 @@ from batx.heasoft.backends import Backend, Call, Request
 from batx.heasoft.checks import fault_of, matching
 from batx.heasoft.ledger import Ledger
 from batx.heasoft.locks import FileLock, sweep
+from batx.heasoft.naming import restore_names
 from batx.heasoft.parfiles import ParFile, read_par
 from batx.heasoft.processes import Ending
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
@@ -69,14 +70,14 @@ class Making:
             work = self.home / "work"
             _make_private(work)
             sweep(work)
-            with _workshop(work) as folder:
+            with _workshop(work, short=bool(self.task.named)) as folder:
                 return self._make(folder, ledger, replaceable)
 
     def _make(self, folder: Path, ledger: Ledger | None, replaceable: set[Path]) -> Result:
-        before = state_of(self._files())
+        before = self._state()
         parameters, outputs, originals = stage(self.task, self.plan, folder)
-        copies = {folder / place: path for place, path in originals.items()}
-        copies = {place: path for place, path in copies.items() if not place.is_symlink()}
+        # what a tool does to the copy of a folder is its own affair: some unpack or sort what they read
+        copies = {folder / place: path for place, path in originals.items() if not path.is_dir()}
         staged = state_of(copies)
         if self.par is not None:
             parameters = {one: parameters[one] for one in self.par.parameters if one in parameters}
@@ -96,15 +97,29 @@ class Making:
         )
         ending = self.backend.execute(call)
         result = self._told(call, ending)
-        fault = _changed(before, state_of(self._files())) or _changed(staged, state_of(copies), copies)
+        fault = _changed(before, self._state()) or _changed(staged, state_of(copies), copies)
         fault = fault or self._fault(call, ending)
         if fault:
             raise self._failure(fault, result, ledger)
         moves = self._moves(call)
+        if names := self._names(call):
+            restore_names([made for _, (made, _) in _flat(moves)], names)
         return result if ledger is None else self._finish(result, moves, ledger, replaceable)
 
-    def _files(self) -> list[Path]:
-        return [path for paths in self.plan.sources.values() for path in paths]
+    def _state(self) -> _State:
+        """Return the state of everything that is read; outputs are left out where they lie in its folders."""
+        sources = [path for paths in self.plan.sources.values() for path in paths]
+        return state_of(sources, self.plan.targets.values())
+
+    def _names(self, call: Call) -> dict[str, Path]:
+        """Return what the tool calls the files whose names it writes into what it makes."""
+        return {
+            one: path
+            for place, path in call.originals.items()
+            for name in self.task.named
+            if path in self.plan.sources.get(name, ())
+            for one in (str(call.folder / place), str(call.folder.resolve() / place), place)
+        }
 
     def _told(self, call: Call, ending: Ending) -> Result:
         """Return what is known of a run before its outputs are looked at."""
@@ -219,7 +234,7 @@ class Making:
             "values": result.values,
             "environment": sorted(self.call.environment),
             "inputs": {
-                one: [described(path, self.checksums, ledger.home) for path in paths]
+                one: [described(path, self.checksums, home, self.plan.targets.values()) for path in paths]
                 for one, paths in self.plan.sources.items()
             },
             "outputs": entries,
@@ -308,19 +323,22 @@ def _make_private(folder: Path) -> None:
 
 
 @contextmanager
-def _workshop(home: Path) -> Iterator[Path]:
-    """Make a private working folder that is removed at the end, or by a later call if this one is killed."""
+def _workshop(home: Path, short: bool = False) -> Iterator[Path]:
+    """Make a private working folder that is removed at the end, or by a later call if this one is killed.
+
+    With `short` it is given under a name that leaves room for files in a keyword of FITS (68 letters).
+    """
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
     with FileLock(home / f"{name}.lock"):
         _make_private(folder)
         try:
-            if is_plain(folder):
+            if is_plain(folder) and not short:
                 yield folder
                 return
             # tools separate lists of folders by blanks and colons, and cut long names
-            with tempfile.TemporaryDirectory(prefix="batx-") as short:
-                seen = Path(short) / "work"
+            with tempfile.TemporaryDirectory(prefix="batx-") as place:
+                seen = Path(place) / "w"
                 seen.symlink_to(folder)
                 yield seen
         finally:

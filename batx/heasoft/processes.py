@@ -15,7 +15,7 @@ from batx.errors import ToolError
 
 __all__ = ["Ending", "supervise"]
 
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR = Path(__file__).parents[1] / "sessions" / "scripts" / "supervisor.py"
 #: how much longer than the time limit the supervisor itself may take
 _SLACK = 30.0
 _POLL = 0.5
@@ -122,7 +122,7 @@ def _ask(request: bytes, folder: str, timeout: float, stop: Event | None) -> str
         raise ToolError("cannot run a tool: this Python does not know its own interpreter (sys.executable)")
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_SUPERVISOR)],
+            [sys.executable, "-E", "-s", "-S", "-B", str(_SUPERVISOR)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ class Checksums:
     def __init__(self) -> None:
         self._known: dict[tuple[str, tuple[int, ...]], str] = {}
 
-    def of(self, path: Path) -> str:
-        """Return the checksum of a file, or of everything below a folder with the names."""
+    def of(self, path: Path, without: Collection[Path] = ()) -> str:
+        """Return the checksum of a file, or of everything below a folder with the names but for some."""
         try:
             if path.is_dir():
-                return self._folder(path)
+                return self._folder(path, without)
             place = (str(path), _state(path))
             if place not in self._known:
                 self._known[place] = _digest(path)
@@ -48,17 +48,22 @@ class Checksums:
         except OSError as error:
             raise FileFormatError(f"cannot read {path}: {error.strerror or error}") from error
 
-    def _folder(self, path: Path) -> str:
+    def _folder(self, path: Path, without: Collection[Path]) -> str:
         total = hashlib.sha256()
-        for file in files_below(path):
+        for file in files_below(path, without):
             total.update(f"{file.relative_to(path)}\0{self.of(file)}\0".encode())
         return total.hexdigest()
 
 
-def files_below(path: Path) -> list[Path]:
-    """Return every file below a folder, sorted; what batx itself keeps there is left out."""
+def files_below(path: Path, without: Collection[Path] = ()) -> list[Path]:
+    """Return every file below a folder, sorted; some, and what batx itself keeps there, are left out."""
+    outside = set(without)
     return sorted(
-        file for file in path.rglob("*") if file.is_file() and ".batx" not in file.relative_to(path).parts
+        file
+        for file in path.rglob("*")
+        if file.is_file()
+        and ".batx" not in file.relative_to(path).parts
+        and not (outside and outside & {file, *file.parents})
     )
 
 
@@ -67,15 +72,17 @@ def _state(path: Path) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def state_of(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+def state_of(paths: Iterable[Path], without: Collection[Path] = ()) -> dict[Path, tuple[int, ...]]:
     """Return size, time of change and number of every file that is there; folders are looked into.
+
+    `without` is left out.
 
     Examples
     --------
     >>> state_of([])
     {}
     """
-    files = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (files_below(path, without) if path.is_dir() else [path])]
     found = {}
     for file in files:
         with suppress(FileNotFoundError):
@@ -102,7 +109,7 @@ def key_of(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def described(path: Path, checksums: Checksums, base: Path) -> dict[str, Any]:
+def described(path: Path, checksums: Checksums, base: Path, without: Collection[Path] = ()) -> dict[str, Any]:
     """Return what a record says of a file or folder; its name is relative to the folder of records.
 
     Examples
@@ -113,7 +120,7 @@ def described(path: Path, checksums: Checksums, base: Path) -> dict[str, Any]:
     >>> described(path, Checksums(), path.parent)["path"]
     'a'
     """
-    entry: dict[str, Any] = {"path": os.path.relpath(path, base), "sha256": checksums.of(path)}
+    entry: dict[str, Any] = {"path": os.path.relpath(path, base), "sha256": checksums.of(path, without)}
     if path.is_file():
         entry["bytes"] = path.stat().st_size
     return entry

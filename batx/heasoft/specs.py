@@ -42,11 +42,10 @@ class Task:
         Files that are promised under names that the tool chooses: a name for `Result.outputs`, and patterns
         below the working folder (or below an output folder: ``"outdir/*.img"``), any of which may be there.
     absolute
-        Whether files are given by full names, for scripts that change their folder: those of their copies,
-        and of folders, which are not copied, their own if these have no letters that tools stumble over.
+        Whether files and folders are given by full names, for scripts that change their folder.
     named
-        Inputs whose own full names the tool writes into what it makes (the response of a spectrum): it is
-        given the file itself in place of a copy.
+        Inputs whose names the tool writes into what it makes (the response of a spectrum): there, those of
+        the private copies are replaced by their own.
     optional
         Parameters without default that the tool does not ask for in every case; ``"*"`` stands for all.
     special

@@ -1,4 +1,4 @@
-"""The private folder of a call: copies of its input files, links to folders, names for its outputs."""
+"""The private folder of a call: copies of its inputs, names for its outputs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 import re
 import secrets
 import shutil
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batx.errors import FileFormatError, MissingFileError, ParameterError, ToolError, WriteError
+from batx.heasoft.copies import copy_file, copy_folder
 from batx.heasoft.specs import Task
 
 __all__ = ["Plan", "is_plain", "plan_files", "publish", "stage"]
@@ -23,7 +22,9 @@ __all__ = ["Plan", "is_plain", "plan_files", "publish", "stage"]
 _WORD = re.compile(r"\s*(none|-|infile|default|indef|auto|caldb.*|remote.*|append.*|https?://.*|)\s*", re.I)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 #: a full name that every tool can read
-_PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,200}")
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]{1,150}")
+#: letters of a name in the private folder: the whole of it fits into a keyword of FITS, or nearly so
+_LONGEST = 40
 _SUFFIX = re.compile(r"(\+\d+)?(\[.*\])?|:[A-Za-z_]\w*(:\w+)?", re.DOTALL)
 
 
@@ -269,13 +270,15 @@ def stage(task: Task, plan: Plan, folder: Path) -> tuple[dict[str, str], dict[st
     -------
     parameters, outputs, originals
         All parameters as the tool will see them; output to its name in the folder; and name of an input in
-        the folder to the file itself. Files are copied (cloned where the file system can), so that a tool
-        that changes one does not change the file itself; folders are links.
+        the folder to the file or folder itself. The tool sees copies (clones where the file system can), so
+        that it cannot change the files themselves.
 
     Raises
     ------
+    FileFormatError
+        If a folder cannot be copied whole.
     ToolError
-        If a link or copy cannot be made.
+        If a copy cannot be made.
     """
     parameters = dict(plan.texts)
     originals: dict[str, Path] = {}
@@ -285,10 +288,11 @@ def stage(task: Task, plan: Plan, folder: Path) -> tuple[dict[str, str], dict[st
         for name, files in plan.inputs.items():
             names = []
             for path, suffix in files:
-                own = is_plain(path) and (name in task.named or (task.absolute and path.is_dir()))
-                brought = _brought(path, folder, len(originals), link=own or path.is_dir())
-                originals[brought] = path
-                names.append((str(path) if own else _seen(task, folder, brought)) + suffix)
+                place = f"in/{len(originals)}/{_safe_name(path.name) or 'input'}"
+                (folder / place).parent.mkdir(parents=True)
+                _copy(path, folder / place, plan)
+                originals[place] = path
+                names.append(_seen(task, folder, place) + suffix)
             parameters[name] = names[0] if name not in plan.lists else _list_of(task, folder, name, names)
         outputs: dict[str, str] = {}
         for name, target in plan.targets.items():
@@ -296,15 +300,14 @@ def stage(task: Task, plan: Plan, folder: Path) -> tuple[dict[str, str], dict[st
         for name, (path, suffix) in plan.edits.items():
             # what is not kept has a name in the folder all the same
             shown = outputs.get(name) or _free_name(path.name, set(outputs.values()))
-            place = folder / shown
-            if path.is_dir():
-                shutil.copytree(path, place)
-            else:
-                _copy(path, place)
+            _copy(path, folder / shown, plan)
             parameters[name] = _seen(task, folder, shown) + suffix
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise ToolError(
-            f"cannot prepare a folder for {task.name} in {folder}: {error.strerror or error}"
+            f"cannot prepare a folder for {task.name} in {folder}: {error.strerror or error} "
+            f"({error.filename2 or error.filename or folder})"
+            + ("; give records= a folder where there is room for copies of the inputs" if full else "")
         ) from error
     for name in plan.targets:
         parameters.setdefault(name, _seen(task, folder, outputs[name]))
@@ -315,35 +318,26 @@ def _seen(task: Task, folder: Path, name: str) -> str:
     return str(folder / name) if task.absolute else name
 
 
-def _brought(path: Path, folder: Path, number: int, link: bool) -> str:
-    """Copy or link an input under a name that every tool can read: no blanks, brackets, commas or signs."""
-    place = Path("in") / str(number) / (_UNSAFE.sub("_", path.name) or "input")
-    (folder / place.parent).mkdir(parents=True)
-    if link:
-        (folder / place).symlink_to(path)
+def _copy(path: Path, place: Path, plan: Plan) -> None:
+    if path.is_dir():
+        copy_folder(path, place, plan.targets.values())
     else:
-        _copy(path, folder / place)
-    return str(place)
+        copy_file(path, place)
 
 
-#: the request FICLONE of Linux (linux/fs.h): a copy that shares its blocks until one of the two is written
-_CLONE = 0x40049409
-
-
-def _copy(path: Path, place: Path) -> None:
-    """Copy the content of a file; as a clone, which takes neither time nor room, where that is possible."""
-    if sys.platform == "linux":
-        from fcntl import ioctl
-
-        with open(path, "rb") as source, open(place, "wb") as copy, suppress(OSError):
-            ioctl(copy.fileno(), _CLONE, source.fileno())
-            return
-    shutil.copyfile(path, place)
+def _safe_name(name: str) -> str:
+    """Return a name that every tool can read: no blanks, brackets, commas or signs, and not too long."""
+    safe = _UNSAFE.sub("_", name).lstrip("-.")
+    if len(safe) <= _LONGEST:
+        return safe
+    end = re.search(r"(\.\w{1,8}){0,2}$", safe)
+    kept = end.group() if end else ""
+    return safe[: _LONGEST - len(kept)] + kept
 
 
 def _free_name(name: str, taken: set[str]) -> str:
     """Return a name that every tool can write and that nothing else in the folder has."""
-    safe = _UNSAFE.sub("_", name).lstrip("-.") or "output"
+    safe = _safe_name(name) or "output"
     place, number = safe, 0
     while place in taken | {"in", "pfiles", "tmp", "log"}:
         number += 1

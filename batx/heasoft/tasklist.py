@@ -199,6 +199,15 @@ _SURVEY = (
 _TABLES = (
     Task("swifttime", "times in other systems; the answer is in Result.values", inputs=("swcofile",)),
     Task(
+        "barycorr",
+        "times as at the barycentre of the Solar System",
+        inputs=("infile", "orbitfiles", "clockfile"),
+        lists=("orbitfiles",),
+        outputs=_FITS,
+        absolute=True,
+        optional=("*",),
+    ),
+    Task(
         "aspect",
         "mean attitude",
         inputs=("attfile", "alignfile", "gtis"),

@@ -33,6 +33,7 @@ SAS_TASKS = (
         "odfingest",
         "summary of the observation data files",
         inputs=("odfdir",),
+        named=("odfdir",),
         products={"summary": ("*SUM.SAS",)},
         optional=("*",),
     ),

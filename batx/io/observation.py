@@ -275,10 +275,9 @@ def _given(calibration: Any) -> list[Path]:
 
 def _database(purposes: Iterable[str], day: str) -> Iterator[_Found]:
     """Yield what the calibration database has for these purposes."""
-    down: set[str] = set()
     for purpose in purposes:
         try:
-            file = find(purpose, day or None, down=down)
+            file = find(purpose, day or None)
         except CalibrationError:
             continue
         for item in _identified(file.path, "caldb"):

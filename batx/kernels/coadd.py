@@ -7,7 +7,8 @@ the place of a cell costs nine products and no angle. Pixels count from 0 at the
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = [
     "add_exposure",

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-from numba import njit
 
+from batx.compiling import njit
 from batx.instrument.detector import NX, NY
 from batx.instrument.mask import FAR, MaskGeometry, weight_normalisation
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = ["Fold", "fold", "group_channels", "packed"]
 

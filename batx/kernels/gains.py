@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = ["METHODS", "NULL_PI", "Maps", "energies", "polynomials"]
 

@@ -8,8 +8,8 @@ holds nothing.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.errors import GtiError
 
 __all__ = [

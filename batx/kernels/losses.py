@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = ["live", "within_capacity"]
 

@@ -1,13 +1,19 @@
-"""Which directions the Earth, the Moon and the Sun hide, on plain arrays (algorithms, section 9)."""
+"""Which directions the Earth, the Moon and the Sun hide, on plain arrays (algorithms, section 10)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from scipy import ndimage
 
 __all__ = [
     "ATMOSPHERE",
     "RADII",
+    "drawn_lines",
     "earth_radius",
+    "filled_outline",
+    "limb",
     "nearest_rows",
     "pointing_matrix",
     "sample_weights",
@@ -130,8 +136,96 @@ def sample_weights(times: np.ndarray, start: float, stop: float) -> np.ndarray:
     return np.diff(edges)
 
 
+def limb(body: np.ndarray, radius: float, points: int) -> np.ndarray:
+    """Return directions along the limb of a body, shape ``(points, 3)``.
+
+    They begin and end at its southernmost point, and go round by way of the east.
+
+    Examples
+    --------
+    >>> limb(np.array([1.0, 0.0, 0.0]), 90.0, 5).round(6).tolist()[1]
+    [0.0, 1.0, 0.0]
+    """
+    longitude = np.arctan2(body[1], body[0])
+    east = np.array([-np.sin(longitude), np.cos(longitude), 0.0])
+    north = np.cross(body, east)
+    angle = np.linspace(np.pi, -np.pi, points)[:, None]
+    rim = np.cos(angle) * north + np.sin(angle) * east
+    return np.cos(np.deg2rad(radius)) * body + np.sin(np.deg2rad(radius)) * rim
+
+
+def drawn_lines(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return which pixels are on straight lines from point to point, drawn as by Bresenham.
+
+    Parameters
+    ----------
+    x, y
+        Columns and rows of the points, with fractions; the lines go between the nearest pixels. Lines to
+        points that are not finite are not drawn.
+    shape
+        Of the image: rows, columns.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, of the shape.
+
+    Examples
+    --------
+    >>> drawn_lines(np.array([0.0, 3.2]), np.array([0.0, 0.9]), (2, 4)).astype(int)
+    array([[1, 1, 0, 0],
+           [0, 0, 1, 1]])
+    """
+    rows, columns = shape
+    drawn = np.zeros(shape, bool)
+    ends = np.floor(np.stack([x, y]) + 0.5)
+    low, high = np.minimum(ends[:, 1:], ends[:, :-1]), np.maximum(ends[:, 1:], ends[:, :-1])
+    # comparisons with NaN are false
+    seen = (low[0] < columns) & (high[0] >= 0) & (low[1] < rows) & (high[1] >= 0)
+    for first, last in zip(ends.T[:-1][seen].astype(int), ends.T[1:][seen].astype(int), strict=True):
+        steps = max(int(np.abs(last - first).max()), 1)
+        k = np.arange(steps + 1)[:, None]
+        column, row = (
+            first + np.sign(last - first) * ((2 * k * np.abs(last - first) + steps) // (2 * steps))
+        ).T
+        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+        drawn[row[inside], column[inside]] = True
+    return drawn
+
+
+def filled_outline(drawn: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return an outline with what it encloses: all that is reached from its middle without crossing it.
+
+    Parameters
+    ----------
+    drawn
+        Pixels of the outline, bool, shape ``(rows, columns)``.
+    inside
+        Pixels within, which close the outline along the border of the image.
+
+    Examples
+    --------
+    >>> drawn = np.array([[0, 1, 1, 1, 0], [1, 0, 0, 0, 1], [0, 1, 1, 1, 0]], bool)
+    >>> filled_outline(drawn, np.zeros((3, 5), bool)).sum(axis=1).tolist()
+    [3, 5, 3]
+    """
+    closed = drawn.copy()
+    for side in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        closed[side] |= inside[side]
+    if not closed.any():
+        return closed
+    row, column = (round(float(places.mean())) for places in np.nonzero(closed))
+    if closed[row, column]:
+        return closed
+    labels, _ = ndimage.label(~closed)
+    return closed | (labels == labels[row, column])
+
+
 def unocculted_fraction(
-    directions: np.ndarray, bodies: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray
+    directions: np.ndarray,
+    bodies: list[tuple[np.ndarray, np.ndarray]],
+    weights: np.ndarray,
+    redrawn: Callable[[np.ndarray, np.ndarray, float], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return the part of the time for which directions are free.
 
@@ -143,6 +237,9 @@ def unocculted_fraction(
         For each body its unit vectors (sample, 3) and apparent radii (sample,) in degrees.
     weights
         (sample,): fraction of the time that each sample stands for.
+    redrawn
+        Returns which pixels (pixel,) are to count as hidden in place of those that are, from these, the
+        direction and the radius of a body.
 
     Returns
     -------
@@ -153,6 +250,9 @@ def unocculted_fraction(
     for sample, weight in enumerate(weights):
         blocked = np.zeros(len(directions), bool)
         for vectors, radius in bodies:
-            blocked |= directions @ vectors[sample] >= np.cos(np.deg2rad(radius[sample]))
+            behind = directions @ vectors[sample] >= np.cos(np.deg2rad(radius[sample]))
+            if redrawn is not None:
+                behind = redrawn(behind, vectors[sample], float(radius[sample]))
+            blocked |= behind
         hidden[blocked] += weight
     return np.clip(1 - hidden, 0.0, 1.0)

@@ -19,7 +19,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = [
     "above_noise",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.kernels.pulse_posterior import MOST, Data, Priors, inside, sample_sums
 from batx.kernels.pulses import pulse_sum
 

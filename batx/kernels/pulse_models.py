@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.kernels.pulses import LIMIT, ODDS_LIMIT
 
 __all__ = ["FITTED", "binned_shape", "described", "first_guess", "limits", "propagated"]

@@ -12,8 +12,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.kernels.pulses import N_PARAMETERS, shape_of
 
 __all__ = ["Data", "Priors", "inside", "sample_sums"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.kernels.peaks import tangent_axes
 from batx.kernels.psf import Profile
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.kernels import gti
 from batx.kernels.fourier import Frequencies, Terms, transform
 

@@ -7,7 +7,8 @@ is longer than `width`; the mode *high snr* when S² > snr² V and it is longer 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = ["snr_edges", "snr_groups", "tool_snr_bins"]
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = ["look_up", "next_trace", "place_at", "trace_runs"]
 

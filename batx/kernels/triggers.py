@@ -11,7 +11,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = ["Scale", "cluster_rate", "excesses", "expected_clusters", "noise_factor", "significance"]
 

@@ -7,8 +7,8 @@ relative error below 1e-6, far below that of the images.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from batx.compiling import njit
 from batx.kernels.coadd import pixel_of
 
 __all__ = ["expose", "judge", "sample", "significances"]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def probe(
         The interpreter to ask, and no other; by default the one that the environment variable names, else
         this one, those of ``$HEADAS``, and ``python3`` and ``python`` on the path, one after the other.
     timeout
-        Seconds that each of them may take to answer.
+        Seconds that all of them together may take to answer; each is given half of what is left.
     module, variable
         What to look for, and the environment variable that names the interpreter.
     environment
@@ -82,8 +83,10 @@ def probe(
     settings = dict(os.environ if environment is None else environment)
     given = python or settings.get(variable)
     problems = []
+    until = time.monotonic() + timeout
     for candidate in [os.fspath(given)] if given else _candidates(settings):
-        found = _asked(candidate, module, environment_of(settings), timeout)
+        left = until - time.monotonic()
+        found = _asked(candidate, module, environment_of(settings), left if given else left / 2)
         if found.python is not None:
             return found
         problems.append(found.problem)
@@ -110,7 +113,7 @@ def _asked(python: str, module: str, environment: Mapping[str, str], timeout: fl
     try:
         code, printed = _answer([python, "-c", _QUESTION.format(module=module)], environment, timeout)
     except subprocess.TimeoutExpired:
-        return Found(None, problem=f"{python}: no answer in {timeout:g} s")
+        return Found(None, problem=f"{python}: no answer in {timeout:.1f} s")
     except FileNotFoundError:
         return Found(None, problem=f"{python}: not found")
     except OSError as error:

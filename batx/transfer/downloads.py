@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +35,7 @@ def download(
     checksum: str | None = None,
     overwrite: bool = False,
     kind: str | None = None,
+    check: Callable[[Path], str] | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -60,6 +61,9 @@ def download(
     kind
         ``"fits"``, ``"gzip"``, ``"tar"``, ``"zip"``, ``"any"`` (but no web page), ``"unchecked"``; by default
         judged from the name.
+    check
+        Called with the whole file before it gets its name, as in `Item`; a mirror whose file is bad counts as
+        one that does not have it.
     limits
         What the transfer may take.
     progress
@@ -92,7 +96,7 @@ def download(
     """
     target = Path(path).expanduser()
     many = [urls] if isinstance(urls, (str, os.PathLike)) else list(urls)
-    item = Item(target.name, [address(url) for url in many], size, checksum, kind)
+    item = Item(target.name, [address(url) for url in many], size, checksum, kind, check)
     with Job(limits) as job, _no_empty_folders([target]):
         return _fetched(job, item, target, overwrite, progress)
 

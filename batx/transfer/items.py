@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["Item", "Progress"]
 
@@ -27,6 +28,9 @@ class Item:
         ``"sha256:..."``, ``"md5:..."`` and so on, if known.
     kind
         What it must be; judged from its name if not given, ``"unchecked"`` for no check.
+    check
+        Called with the file once all of it is there, under another name yet; returns what is wrong with it,
+        empty if nothing is.
     """
 
     name: str
@@ -34,3 +38,4 @@ class Item:
     size: int | None = None
     checksum: str | None = None
     kind: str | None = None
+    check: Callable[[Path], str] | None = None

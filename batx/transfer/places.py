@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from batx.errors import FileFormatError
+from batx.errors import FileFormatError, MissingFileError
 
 __all__ = ["VARIABLE", "config_file", "data_directory"]
 
@@ -24,6 +24,8 @@ def data_directory(path: str | os.PathLike[str] | None = None) -> Path:
     ------
     FileFormatError
         If the configuration file cannot be understood.
+    MissingFileError
+        If it cannot be told because the user has no home.
 
     Examples
     --------
@@ -31,17 +33,17 @@ def data_directory(path: str | os.PathLike[str] | None = None) -> Path:
     'data'
     """
     if path is not None:
-        return Path(path).expanduser()
+        return _expanded(path)
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return _expanded(named)
     configured = _configured()
     if configured:
-        return Path(configured).expanduser()
+        return _expanded(configured)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "batx"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "batx"
+        return _home() / "Library" / "Application Support" / "batx"
     return _absolute("XDG_DATA_HOME", Path(".local") / "share") / "batx"
 
 
@@ -59,7 +61,27 @@ def config_file() -> Path:
 def _absolute(variable: str, below_home: Path) -> Path:
     """Return the folder of an environment variable if it is absolute, as the XDG rules demand."""
     named = os.environ.get(variable, "")
-    return Path(named) if os.path.isabs(named) else Path.home() / below_home
+    return Path(named) if os.path.isabs(named) else _home() / below_home
+
+
+def _home() -> Path:
+    return _expanded("~")
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` replaced.
+
+    Raises
+    ------
+    MissingFileError
+        If the user meant has no home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise MissingFileError(
+            f"{os.fspath(path)}: {error}; set $HOME, or name a folder with ${VARIABLE}"
+        ) from error
 
 
 def _configured() -> str | None:

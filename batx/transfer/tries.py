@@ -64,7 +64,7 @@ class Try:
                 total = self._accepted(answer, state)
                 done = self._receive(answer, total)
             self._check_end(answer, done, total)
-        self._check_sum()
+        self._check_contents()
 
     def _begin(self) -> int:
         """Return how many of the bytes that are there can be used."""
@@ -133,13 +133,17 @@ class Try:
             self.part.file.seek(0)
             check_whole(self.part.file, self.kind, self.job.limits.max_bytes)
 
-    def _check_sum(self) -> None:
-        if self.item.checksum is None:
-            return
-        kind, digits = check_sum_text(self.item.checksum)
-        found = file_sum(self.part.file, kind)
-        if found != digits:
-            raise AttemptError(f"damaged: its {kind} is {found}, expected {digits}", restart=True)
+    def _check_contents(self) -> None:
+        """Compare the whole file with its checksum, and see whether it is good otherwise."""
+        if self.item.checksum is not None:
+            kind, digits = check_sum_text(self.item.checksum)
+            found = file_sum(self.part.file, kind)
+            if found != digits:
+                raise AttemptError(f"damaged: its {kind} is {found}, expected {digits}", restart=True)
+        if self.item.check is not None:
+            self.part.file.flush()
+            if reason := self.item.check(self.part.path):
+                raise AttemptError(f"damaged: {reason}", restart=True)
 
 
 def _other_size(found: int, expected: int | None) -> AttemptError:

@@ -27,9 +27,10 @@ import traceback
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from family import adopt_orphans, descendants
+
 #: how often the watcher looks whether its parent is still there, in seconds
 _PATIENCE = 1.0
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(arguments: list[str]) -> None:
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
     name = arguments[0]
     requests, replies, life = map(int, arguments[1:4])
     parent = os.getppid()
-    _adopt()
+    adopt_orphans()
     ended, alive = os.pipe()
     worker = os.fork()
     if worker:
@@ -91,22 +92,10 @@ def _kill(worker: int) -> None:
             continue
 
 
-def _adopt() -> None:
-    """Become, on Linux, the parent of whatever the worker starts and leaves, also outside its group."""
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        return
-
-
 def _kill_descendants() -> None:
     """End what is left below this process."""
     for _ in range(100):
-        left = _descendants()
+        left = descendants()
         for process in left:
             try:
                 os.kill(process, signal.SIGKILL)
@@ -118,28 +107,6 @@ def _kill_descendants() -> None:
         except ChildProcessError:
             return
         time.sleep(0.01)
-
-
-def _descendants() -> list[int]:
-    """Return the numbers of all processes below this one, as far as the system says."""
-    children: dict = {}
-    try:
-        entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    for process in entries:
-        try:
-            with open(f"/proc/{process}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(process)
-    found, todo = [], [os.getpid()]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
 
 
 def serve(name: str, requests: BinaryIO, replies: BinaryIO) -> None:

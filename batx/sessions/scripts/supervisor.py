@@ -1,4 +1,4 @@
-"""Run one program under supervision: `python -I -S supervisor.py`; started by `batx.heasoft.processes`.
+"""Run one program under supervision: `python -E -s -S supervisor.py`; started by `batx.heasoft.processes`.
 
 The request comes on standard input, which then stays open: when it closes, or the parent is another process
 than at the start, whoever asked is gone, and the program is ended with everything it started. It imports
@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import time
-from collections.abc import Callable
+
+from family import adopt_orphans, descendants, die_with_parent
 
 __all__: list[str] = []
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _POLL = 0.2
 _GRACE = 2.0
 _PATIENCE = 10.0
@@ -39,20 +37,7 @@ def _read_request() -> dict[str, str]:
             raise SystemExit(70)
         data += part
     words = os.fsdecode(data).split("\0")
-    return dict(zip(words[0::2], words[1::2], strict=False))
-
-
-def _prctl() -> Callable[[int, int], None]:
-    """Return the Linux call of that name; elsewhere something that does nothing."""
-    if not sys.platform.startswith("linux"):
-        return lambda option, value: None
-    try:
-        import ctypes
-
-        call = ctypes.CDLL(None).prctl
-    except (ImportError, OSError, AttributeError):
-        return lambda option, value: None
-    return lambda option, value: call(option, value, 0, 0, 0)
+    return {words[place]: words[place + 1] for place in range(0, len(words) - 1, 2)}
 
 
 def _limit(name: str, value: int) -> None:
@@ -64,11 +49,11 @@ def _limit(name: str, value: int) -> None:
     resource.setrlimit(number, (soft, hard))
 
 
-def _become(request: dict[str, str], output: int, prctl: Callable[[int, int], None], parent: int) -> None:
+def _become(request: dict[str, str], output: int, parent: int) -> None:
     """Turn this forked process into the program; never returns."""
     try:
         os.setsid()
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(75)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
@@ -130,31 +115,9 @@ class _Log:
             self.dropped += len(data)
 
 
-def _descendants() -> list[int]:
-    """Every process that comes from this one, by the table of processes (Linux)."""
-    children: dict[int, list[int]] = {}
-    try:
-        entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
-    for process in entries:
-        try:
-            with open(f"/proc/{process}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        children.setdefault(parent, []).append(process)
-    found, todo = [], [os.getpid()]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
 def _signal_all(group: int, number: int) -> None:
     """Signal the process group of the program, and what left the group."""
-    for target in [-group, *_descendants()]:
+    for target in [-group, *descendants()]:
         try:  # noqa: SIM105  (contextlib would cost start-up time)
             os.kill(target, number)
         except (ProcessLookupError, PermissionError):
@@ -238,8 +201,7 @@ def _drain(pipe: int, log: _Log) -> None:
 def main() -> None:
     """Run the program of the request and write ``code signal reason seconds dropped`` to standard output."""
     request = _read_request()
-    prctl = _prctl()
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     watch = _Watch(float(request["timeout"]))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, watch.stop)
@@ -249,7 +211,7 @@ def main() -> None:
     supervisor = os.getpid()
     group = os.fork()
     if group == 0:
-        _become(request, output, prctl, supervisor)
+        _become(request, output, supervisor)
     os.close(output)
     status, reason = None, "abandoned"
     try:

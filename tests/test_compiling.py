@@ -1,0 +1,36 @@
+"""Compiled functions where their code can and cannot be kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numba.core import caching
+
+from batx.compiling import njit
+from batx.errors import BatxWarning
+
+#: named with an underscore in older versions
+CACHE = getattr(caching, "CacheImpl", None) or caching._CacheImpl
+
+
+def total(values: np.ndarray) -> float:
+    made = 0.0
+    for value in values:
+        made += value
+    return made
+
+
+def test_a_function_runs_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CACHE, "_locator_classes", [])
+    with pytest.warns(BatxWarning, match=r"cannot be kept.*\$NUMBA_CACHE_DIR"):
+        compiled = njit(cache=True, nogil=True)(total)
+    assert compiled(np.arange(4.0)) == 6.0
+
+
+def test_other_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(CACHE, "__init__", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        njit(cache=True)(total)

@@ -25,6 +25,7 @@ from batx.errors import (
     QueryError,
     ValueRangeError,
 )
+from batx.instrument.outline import flight_coding
 from batx.transfer import Limits
 
 pytest.importorskip("requests")
@@ -159,6 +160,27 @@ def test_coding_is_that_of_the_instrument():
         x, y, _ = field_position(ra, dec, *([value] for value in pointing))
         assert (x[0], y[0]) == pytest.approx((float(imx), float(imy)), abs=1e-9)
     assert pointing_coding(0.0, 0.0, np.array([180.0, 0.0]), np.zeros(2), np.zeros(2)).tolist() == [0.0, 1.0]
+
+
+def test_coded_fractions_are_those_of_a_real_map():
+    """Places of the map of an observation of 2015, plain fractions; all of it where the data are."""
+    places = np.array([(0.754, -0.008, 0.726), (-0.003, 0.497, 0.573), (-0.003, -0.495, 0.481),
+                       (-0.995, 0.244, 0.515), (1.006, -0.495, 0.160), (1.258, 0.497, 0.251)])  # fmt: skip
+    np.testing.assert_allclose(flight_coding(*places.T[:2]), places[:, 2], atol=0.03)
+    assert np.isnan(flight_coding(np.nan, np.nan))
+
+
+def test_coded_fractions_are_those_of_a_whole_real_map(shared: Path):
+    real = batx.open_dataset(shared / "data" / "imaging" / "pcode_map.img.gz").squeeze()
+    real = real.isel(imx=slice(None, None, 10), imy=slice(None, None, 10))
+    imx, imy = np.meshgrid(real["imx"], real["imy"])
+    # the written map has the factor of the flat field, and nothing below 0.05
+    sides = [np.minimum(0.15, 0.05 / np.abs(one)) * np.abs(one) for one in (imx, imy)]
+    plain = real["pcode"].values / ((1 + sides[0] + sides[1]) / np.sqrt(1 + imx**2 + imy**2))
+    seen = plain > 0.06
+    off = flight_coding(imx, imy) - plain
+    assert np.sqrt((off[seen] ** 2).mean()) < 0.017 and np.abs(off[seen]).max() < 0.065
+    assert flight_coding(imx, imy)[real["pcode"].values == 0].max() < 0.065
 
 
 def test_other_missions(site: Site):

@@ -183,8 +183,9 @@ def observations(
     pandas.DataFrame
         The columns of the archive, and ``start`` (and ``stop``, where the table has it) as UTC. With a
         position also ``separation`` (degrees); with `coded` also ``coded_fraction`` and ``coded_exposure``
-        (s, exposure of BAT times coded fraction). The fraction is that of rectangles with all detectors on
-        for the pointing of the table, without misalignment. ``attrs["units"]`` has the units.
+        (s, exposure of BAT times coded fraction). The fraction is that of the outline of the flight mask with
+        all detectors on, within 0.06, for the pointing of the table, without misalignment.
+        ``attrs["units"]`` has the units.
 
     Raises
     ------

@@ -14,7 +14,8 @@ import numpy as np
 
 from batx.archive.coding import FIELD_RADIUS, field_position, pointing_coding
 from batx.archive.layouts import mission_of, obs_id_text
-from batx.errors import DownloadError, PositionError, QueryError, ValueRangeError
+from batx.archive.targets import target
+from batx.errors import DownloadError, QueryError, ValueRangeError
 from batx.transfer import Limits, read_bytes
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def observations(
     Parameters
     ----------
     position
-        Right ascension and declination in degrees (ICRS), a ``SkyCoord``, or a name that CDS resolves.
+        Right ascension and declination (ICRS; degrees or quantities), a ``SkyCoord``, or a text: two numbers,
+        hours and degrees, or a name that CDS resolves.
     mission
         ``"swift"``, ``"nustar"`` or ``"xmm"``.
     radius
@@ -207,7 +209,7 @@ def observations(
         raise ValueRangeError(
             f"coded: found {coded!r}; expected a fraction from 0 to 1, a position, and Swift"
         )
-    place = None if position is None else _position(position)
+    place = None if position is None else target(position)
     conditions = []
     if place is not None:
         conditions.append(_circle(*place, FIELD_RADIUS if coded is not None else radius))
@@ -279,32 +281,6 @@ def _circle(ra: float, dec: float, radius: float) -> str:
     if not 0 < radius <= 180:
         raise ValueRangeError(f"radius: found {radius!r}, expected degrees from 0 to 180")
     return f"CONTAINS(POINT('ICRS', cat.ra, cat.dec), CIRCLE('ICRS', {ra!r}, {dec!r}, {float(radius)!r})) = 1"
-
-
-def _position(position: Any) -> tuple[float, float]:
-    """Return right ascension and declination of a pair, a SkyCoord, or a name."""
-    from astropy.coordinates import SkyCoord
-    from astropy.coordinates.name_resolve import NameResolveError
-
-    try:
-        if isinstance(position, str):
-            position = SkyCoord.from_name(position)
-        if isinstance(position, SkyCoord):
-            position = position.icrs.ra.deg, position.icrs.dec.deg
-        ra, dec = (float(value) for value in position)
-    except NameResolveError:
-        raise PositionError(
-            f"position: the name {position!r} is not known to CDS, or CDS cannot be reached; give degrees"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise PositionError(
-            f"position: found {position!r}, expected right ascension and declination in degrees"
-        ) from error
-    if not (np.isfinite(ra) and -90 <= dec <= 90):
-        raise PositionError(
-            f"position: found {ra}, {dec}, expected degrees with a declination from -90 to 90"
-        )
-    return ra % 360, dec
 
 
 def time_conditions(column: str, time: Sequence[Any]) -> list[str]:

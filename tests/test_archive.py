@@ -20,6 +20,7 @@ from batx.archive.layouts import MISSIONS, mirror_list
 from batx.errors import (
     BatxWarning,
     DownloadError,
+    FileFormatError,
     MissingFileError,
     PositionError,
     QueryError,
@@ -521,6 +522,12 @@ def test_xmm_from_esa(site: Site, tmp_path: Path):
     ]
     archive.fetch_xmm("0123700101", offline=True, **options)
     assert len(site.asked) == 1
+    damaged = packed[:-20]
+    site.handlers["/aio"] = lambda request, server: server.send_file(request, damaged)
+    with pytest.raises(FileFormatError, match="damaged"):
+        archive.fetch_xmm("0123700103", **options)
+    site.handlers["/aio"] = lambda request, server: server.send_file(request, packed)
+    assert len(below(archive.fetch_xmm("0123700103", **options))) == 3, "what was damaged is fetched anew"
     site.handlers["/aio"] = lambda request, server: server.answer(200, b"<html>No data</html>")
     with pytest.raises(DownloadError, match="web page"):
         archive.fetch_xmm("0123700102", **options)

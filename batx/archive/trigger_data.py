@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from batx.archive.assembly import assemble, support_gaps
+from batx.archive.assembly import RECORD, assemble, support_gaps
 from batx.archive.finding import Search
 from batx.archive.layouts import mirror_list
 from batx.archive.months import month_names
@@ -20,7 +20,7 @@ from batx.archive.planned import Planned, files_in_archive, files_on_disk
 from batx.archive.plans import Plan, plan
 from batx.archive.swift_tools import trigger_id, triggers
 from batx.archive.tables import ask
-from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError
+from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError, WriteError
 from batx.transfer import Limits, Progress, data_directory
 from batx.transfer.listings import joined
 
@@ -167,7 +167,12 @@ def fetch_trigger(
     folder = made.fetch(progress)[0]
     if support is None:
         support = [] if offline else _around(float(table["time"].iloc[0]), folder, options, progress)
-    return assemble(folder, target, support=support, overwrite=overwrite)
+    try:
+        return assemble(folder, target, support=support, overwrite=overwrite)
+    except WriteError:
+        if (target / RECORD).is_file() and not overwrite:  # another process was faster
+            return target
+        raise
 
 
 def _around(time: float, messages: Path, options: dict[str, Any], progress: Progress | None) -> list[Path]:

@@ -341,5 +341,5 @@ def visibility_gti(
     lon, _ = sky_position(ra, dec)
     if lon.ndim:
         raise ValueRangeError(f"visibility_gti: found {lon.size} positions, expected one")
-    seen = visibility(ra, dec, times, orbit=orbit, **options)
+    seen = visibility(ra, dec, times, orbit=orbit, **options).sortby("time")
     return gti_from_housekeeping(seen, seen["visible"])

@@ -350,6 +350,18 @@ def test_what_are_no_times(times) -> None:
         batx.visibility(15.0, 25.0, times=times, constraints="sun", utcf=-22.5)
 
 
+def test_the_order_of_times_does_not_matter() -> None:
+    times = T0 + 60.0 * np.arange(10)
+    options = {"constraints": "field", "attitude": (10.0, 20.0, 30.0), "utcf": -22.5}
+    for order in (times, times[::-1], np.roll(times, 3)):
+        free = batx.visibility_gti(15.0, 25.0, times=order, **options)
+        assert (free["start"].item(), free["stop"].item()) == (times[0], times[-1])
+    with pytest.raises(ValueRangeError, match="one dimension"):
+        batx.field_position(
+            simulate.attitude(T0, 60.0), 15.0, 25.0, [[T0 + 1]], alignment=simulate.alignment()
+        )
+
+
 def test_dates_are_those_of_the_given_clock() -> None:
     """Without a file that tells the clock, the UTCF given is that of the dates, too; and none is missed."""
     with warnings.catch_warnings():

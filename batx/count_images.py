@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, ValueRangeError
-from batx.grids import good_time
-from batx.imaging_telescopes import channels_of, in_band, require_imaging, sky_of
+from batx.grids import energy_bounds, good_time
+from batx.imaging_telescopes import channels_of, in_band, live_fraction, require_imaging, sky_of
 from batx.kernels.gti import membership
 from batx.regions import as_regions, circle, in_pixels, inside
 from batx.schema import build
@@ -91,7 +91,8 @@ def count_image(
     Returns
     -------
     xarray.Dataset
-        Kind ``image``: ``image(y, x)`` in counts, ``wcs``, ``attrs["exposure"]`` (good time, s).
+        Kind ``image``: ``image(y, x)`` in counts, ``wcs``, ``attrs["exposure"]`` (live time, s),
+        ``attrs["e_min"]`` and ``["e_max"]`` (keV) of a band.
 
     Raises
     ------
@@ -106,7 +107,8 @@ def count_image(
 
     Notes
     -----
-    Nothing is corrected: no exposure map, no dead time.
+    Live time is good time times the mean fraction that the header states (``DEADC``). Counts are not
+    corrected for anything.
 
     Examples
     --------
@@ -133,7 +135,10 @@ def count_image(
     held = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
     image = np.bincount(row[held] * shape[1] + column[held], minlength=shape[0] * shape[1])
     exposure = float(np.sum(good[1] - good[0]))
-    attrs = _attrs(events, good) | {"exposure": exposure * float(events.attrs.get("deadc", 1.0) or 1.0)}
+    attrs = _attrs(events, good) | {"exposure": exposure * live_fraction(events)}
+    if energy is not None:
+        low, high = energy_bounds(energy)
+        attrs |= {"e_min": float(low[0]), "e_max": float(high[0])}
     variables = {
         "image": (("y", "x"), image.reshape(shape).astype(np.int32), {"units": "count"}),
         "wcs": ((), _cards(sky, first, bin)),

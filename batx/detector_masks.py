@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.caldb.finding import load
 from batx.engines import by_engine
 from batx.errors import ValueRangeError
 from batx.instrument.detector import DETECTOR, SHAPE
 from batx.kernels.hotpix import count_limits
+from batx.met import to_met
+from batx.provenance import file_record, with_calibration
 from batx.reduction import mask_array
 from batx.schema import build, require_bat
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
@@ -21,14 +24,18 @@ __all__ = ["COLD", "GAP", "HOT", "MASKED", "combine_masks", "hot_pixels"]
 GOOD, COLD, HOT, MASKED, GAP = range(5)
 
 
-def combine_masks(*masks: Any) -> xr.Dataset:
+def combine_masks(*masks: Any, time: Any = None) -> xr.Dataset:
     """Return the detector mask that is good where all of these are: global, enabled/disabled, hot detectors.
 
     Parameters
     ----------
     *masks
         Datasets of kind ``detector_mask``, of kind ``detector_table`` with the variable ``enabled``, or
-        bool arrays (173, 286), true = good.
+        bool arrays (173, 286), true = good; or ``"caldb"``, the detectors that the calibration database
+        lists as bad (BADPIX).
+    time
+        For ``"caldb"``: when, MET, Quantity or Time; the start (`tstart`) of the first mask that says it if
+        not given.
 
     Returns
     -------
@@ -39,6 +46,8 @@ def combine_masks(*masks: Any) -> xr.Dataset:
     ------
     KindError, ValueRangeError
         If there are no masks, or one is something else.
+    CalibrationError
+        If the calibration database has no list of bad detectors.
 
     Examples
     --------
@@ -49,11 +58,25 @@ def combine_masks(*masks: Any) -> xr.Dataset:
     """
     if not masks:
         raise ValueRangeError("combine_masks: found no masks, expected at least one")
+    said = [mask.attrs for mask in masks if isinstance(mask, xr.Dataset)]
+    listed: xr.Dataset | None = None
     good = DETECTOR.copy()
     for number, mask in enumerate(masks):
+        if isinstance(mask, str):
+            mask = listed = _listed_as_bad(mask, time, said)
         good &= mask_array(mask, f"mask {number}")
-    attrs = next((mask.attrs for mask in masks if isinstance(mask, xr.Dataset)), {})
-    return build("detector_mask", {"good": good}, _mask_attrs(attrs, f"combine_masks: {len(masks)} mask(s)"))
+    attrs = _mask_attrs(said[0] if said else {}, f"combine_masks: {len(masks)} mask(s)")
+    record = {} if listed is None else {"bad_pixels": file_record(listed)}
+    return build("detector_mask", {"good": good}, with_calibration(attrs, record))
+
+
+def _listed_as_bad(name: str, time: Any, said: list[dict[str, Any]]) -> xr.Dataset:
+    """Return the mask of the calibration database at a time."""
+    if name.lower() != "caldb":
+        raise ValueRangeError(f"combine_masks: found {name!r}, expected masks, or 'caldb'")
+    if time is None:
+        time = next((attrs["tstart"] for attrs in said if "tstart" in attrs), None)
+    return load("bad_pixels", None if time is None else to_met(time, said[0] if said else {}, name="time"))
 
 
 @by_engine

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from batx.errors import ValueRangeError
 
-__all__ = ["by_engine", "call_engine", "engine_names"]
+__all__ = ["by_engine", "call_engine", "engine_names", "where_possible"]
 
 #: engines that batx has, and their modules: functions there have the names of those that they stand for
 _ENGINES = {"heasoft": "batx.heasoft.engine", "xspec": "batx.xspec.engine"}
@@ -99,6 +99,36 @@ def call_engine(engine: Any, verb: str, /, *arguments: Any, **keywords: Any) -> 
     if not callable(function):
         raise ValueRangeError(f"{verb}: the engine {engine!r} does not do this; use engine='native'")
     return function(*arguments, **keywords)
+
+
+def where_possible(engine: Any, function: Callable[..., _R]) -> Callable[..., _R]:
+    """Return a function that an engine does if it can, and batx itself if not; for steps of many functions.
+
+    Parameters
+    ----------
+    engine
+        A name or an object, as for `call_engine`.
+    function
+        Has the keyword ``engine``.
+
+    Raises
+    ------
+    ValueRangeError
+        If there is no such engine.
+
+    Examples
+    --------
+    >>> import batx
+    >>> where_possible("xspec", batx.lightcurve) is batx.lightcurve
+    True
+    >>> where_possible("heasoft", batx.lightcurve).keywords
+    {'engine': 'heasoft'}
+    """
+    verb = function.__name__
+    if isinstance(engine, str) and engine == "native":
+        return function
+    found = _found(engine, verb) if isinstance(engine, str) else engine
+    return partial(function, engine=engine) if callable(getattr(found, verb, None)) else function
 
 
 def _found(name: str, verb: str) -> Any:

@@ -13,7 +13,15 @@ from batx.errors import KindError, MissingVariableError, ValueRangeError
 from batx.grids import energy_bounds
 from batx.schema import require_kind
 
-__all__ = ["Telescope", "channels_of", "in_band", "require_imaging", "sky_of", "telescope_of"]
+__all__ = [
+    "Telescope",
+    "channels_of",
+    "in_band",
+    "live_fraction",
+    "require_imaging",
+    "sky_of",
+    "telescope_of",
+]
 
 
 @dataclass(frozen=True)
@@ -26,17 +34,22 @@ class Telescope:
         Energy of a PI channel in keV: ``zero + step * PI`` is its lower edge.
     pixel
         Size of the pixels of X and Y in seconds of arc, as files have them.
+    psf
+        Core radius in seconds of arc and slope of the King profile that a point source has; `None` if it has
+        another form.
     """
 
     step: float
     zero: float
     pixel: float
+    psf: tuple[float, float] | None = None
 
 
-#: by TELESCOP and INSTRUME. XRT: 10 eV a channel (EBOUNDS of its responses); NuSTAR: 40 eV from 1.6 keV
-#: (NuSTAR Data Analysis Guide); EPIC: PI in eV (XMM-Newton SAS)
+#: by TELESCOP and INSTRUME. XRT: 10 eV a channel (EBOUNDS of its responses), profile at 1.5 keV of Moretti et
+#: al. 2005 (Proc. SPIE 5898, 360); NuSTAR: 40 eV from 1.6 keV (NuSTAR Data Analysis Guide); EPIC: PI in eV
+#: (XMM-Newton SAS)
 _TELESCOPES = {
-    ("SWIFT", "XRT"): Telescope(0.01, 0.0, 2.357),
+    ("SWIFT", "XRT"): Telescope(0.01, 0.0, 2.357, (5.8, 1.55)),
     ("NUSTAR", "FPMA"): Telescope(0.04, 1.6, 2.458),
     ("NUSTAR", "FPMB"): Telescope(0.04, 1.6, 2.458),
     ("XMM", "EPN"): Telescope(0.001, 0.0, 0.05),
@@ -79,6 +92,30 @@ def require_imaging(events: xr.Dataset, operation: str) -> None:
             f"{operation}: the events have no places on the sky (columns X and Y), as event lists of imaging "
             "telescopes do after their pipeline"
         )
+
+
+def live_fraction(events: xr.Dataset) -> float:
+    """Return the mean fraction of good time in which events were counted (``DEADC``); 1 if it is not stated.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is no number above 0 and up to 1.
+
+    Examples
+    --------
+    >>> from batx.schema import build
+    >>> live_fraction(build("events", {"time": [0.0]}, {"deadc": 0.765}))
+    0.765
+    """
+    stated = events.attrs.get("deadc", 1.0)
+    fraction = float(stated) if isinstance(stated, (int, float, np.number)) else np.nan
+    if not 0.0 < fraction <= 1.0:
+        raise ValueRangeError(
+            f"events: found DEADC = {stated!r}, expected a fraction above 0 and up to 1; set the attribute "
+            "'deadc' to what is right"
+        )
+    return fraction
 
 
 def sky_of(ds: xr.Dataset) -> Any:

@@ -51,6 +51,8 @@ class SourcePositions:
         BAT_Z of the sources, cm, shape ``(n,)``.
     several
         Whether they were given as arrays; a single position has no dimension `source` in results.
+    origin
+        BAT_Z of the point that directions are measured from, cm.
     """
 
     frame: str
@@ -58,6 +60,7 @@ class SourcePositions:
     second: np.ndarray
     height: np.ndarray
     several: bool
+    origin: float = 0.0
 
     def __len__(self) -> int:
         return len(self.first)
@@ -66,6 +69,11 @@ class SourcePositions:
     def moving(self) -> bool:
         """Whether the place in the field depends on the attitude."""
         return self.frame == "sky"
+
+    @property
+    def parallax(self) -> np.ndarray:
+        """BAT_X/BAT_Z over the tangent of the direction, 1 where it is measured from BAT_Z = 0, ``(n,)``."""
+        return (self.height - self.origin) / self.height
 
     def directions(self) -> np.ndarray:
         """Return unit vectors on the sky (frame sky) or ``(imx, imy, 1)`` (others), shape ``(n, 3)``."""
@@ -132,7 +140,9 @@ def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
     return lon, lat
 
 
-def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any = None) -> SourcePositions:
+def source_positions(
+    ra: Any, dec: Any = None, frame: str = "sky", distance: Any = None, origin: Any = 0.0
+) -> SourcePositions:
     """Return checked positions.
 
     Parameters
@@ -145,12 +155,15 @@ def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any
         ``"sky"``, ``"tangent"``, ``"thetaphi"`` or ``"cartesian"``.
     distance
         BAT_Z of the source, cm or Quantity; far away if not given. Needed in the frame cartesian.
+    origin
+        BAT_Z of the point that directions are measured from, cm or Quantity: a source at the tangents (a, b)
+        is at BAT_X = a (distance - origin), BAT_Y = b (distance - origin). Not for the frame cartesian.
 
     Raises
     ------
     PositionError
-        If the frame is unknown, a coordinate is missing, not finite or out of range, or arrays have more
-        than one dimension.
+        If the frame is unknown, a coordinate is missing, not finite or out of range, arrays have more than
+        one dimension, or the origin is not below the source.
 
     Examples
     --------
@@ -180,7 +193,19 @@ def source_positions(ra: Any, dec: Any = None, frame: str = "sky", distance: Any
     if frame == "thetaphi" and not ((second >= 0) & (second < 90)).all():
         raise PositionError(f"position: found theta={second.tolist()} deg, expected 0 to less than 90")
     one, two, z = (np.atleast_1d(array).astype(np.float64) for array in (first, second, height))
-    return SourcePositions(frame, one, two, z, several=first.ndim == 1)
+    return SourcePositions(frame, one, two, z, first.ndim == 1, _origin(origin, frame, float(z.min())))
+
+
+def _origin(origin: Any, frame: str, lowest: float) -> float:
+    """Return BAT_Z of what directions are measured from; raise `PositionError` if it makes no sense."""
+    value = to_value(origin, "cm", "origin")
+    if value.size != 1 or not value < lowest:
+        raise PositionError(f"origin: found {origin!r} cm, expected a number below BAT_Z of the source")
+    if value != 0 and frame == "cartesian":
+        raise PositionError(
+            f"origin: found {origin!r} cm, but BAT_X and BAT_Y are no directions; leave it out"
+        )
+    return float(value.reshape(()))
 
 
 def with_source_attrs(ds: xr.Dataset) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,16 @@ import xarray as xr
 from batx.count_images import in_region
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import TimeBins, bounds_of, energy_bounds, explicit_bins, good_time, uniform_bins
-from batx.imaging_telescopes import channels_of, require_imaging, sky_of, telescope_of
+from batx.image_regions import exposed_area, seen_fraction
+from batx.imaging_telescopes import channels_of, live_fraction, require_imaging, sky_of, telescope_of
+from batx.kernels.gti import membership
+from batx.kernels.limits import credible_limit
+from batx.positions import sky_position
 from batx.products import product_attrs, time_variables
 from batx.regions import as_regions, in_pixels, pixel_area
 from batx.schema import build
 
-__all__ = ["region_lightcurve"]
+__all__ = ["count_limit", "region_lightcurve"]
 
 
 def region_lightcurve(
@@ -28,6 +33,8 @@ def region_lightcurve(
     energy: Any = None,
     channels: Any = None,
     scale: float | None = None,
+    exposure_map: xr.Dataset | None = None,
+    center: Any = None,
     tstart: Any = None,
     tstop: Any = None,
     t0: Any = None,
@@ -51,7 +58,15 @@ def region_lightcurve(
         Edges of bands in PI channels instead: each the first of its band, at last the one behind (those of
         ``channel_bins(..., axis="channel")``).
     scale
-        Area of `region` over that of `background`; by default that of their shapes.
+        Area of `region` over that of `background`; by default that of their shapes, or of what `exposure_map`
+        has of them.
+    exposure_map
+        Exposure map of the events (kind ``image``, s; that of ``xrtexpomap``), for a background that is
+        partly outside of the field or over bad columns.
+    center
+        (ra, dec) of a point source in degrees: the rate is divided by the share of its light and exposure
+        that `region` has in `exposure_map` (`batx.image_regions.seen_fraction`), and so is that of the whole
+        source on axis, as far as the map tells.
     tstart, tstop, t0, gti
         As for `batx.lightcurve`.
     min_fracexp
@@ -70,13 +85,15 @@ def region_lightcurve(
         As `batx.in_region` and `batx.lightcurve`; if both or none of `dt` and `time` are given, or both
         `energy` and `channels`.
     GtiError, EmptySelectionError
-        If good time is unknown, or no bin has any.
+        If good time is unknown, or no bin has any; if the map has nothing of a region.
 
     Notes
     -----
-    Rate = (C - s B) / exposure with the error √(C + s² B) / exposure, s the ratio of the areas. It is not
-    corrected for vignetting, the wings of the point-spread function, bad pixels or dead time within frames:
-    that of ``epiclccorr`` and ``xrtlccorr`` is.
+    Rate = (C - s B) / exposure with the error √(C + s² B) / exposure, s the ratio of the areas. Exposure and
+    ``fracexp`` are live time: good time times the mean fraction of it that the header of the events states
+    (``DEADC``; of NuSTAR down to 0.5 for bright sources). Without `center` the rate is not corrected for
+    vignetting, the wings of the point-spread function and bad pixels; with it by one number for all bins,
+    where ``xrtlccorr`` follows the attitude.
 
     Examples
     --------
@@ -102,6 +119,8 @@ def region_lightcurve(
     if not bins.lower.size:
         raise EmptySelectionError(f"region_lightcurve: no bin has a good fraction above {min_fracexp}")
     counts = _counts(events, in_region(events, region).values, bins, ranges, good)
+    live, on_time = live_fraction(events), float(bins.exposure.sum())
+    bins = replace(bins, exposure=live * bins.exposure, fracexp=live * bins.fracexp)
     variables: dict[str, Any] = {
         **time_variables(bins, good),
         "energy": bounds.mean(axis=1),
@@ -109,20 +128,96 @@ def region_lightcurve(
         "fracexp": bins.fracexp,
     }
     attrs = product_attrs(events, "region_lightcurve", bins, weighted=False)
+    attrs |= {"ontime": on_time, "exposure": live * on_time, "livetime": live * on_time}
+    attrs |= {"deadc": live, "deadapp": 1}
     if background is None:
         variables["counts"] = (("time", "energy"), counts, {"units": "count"})
         return build("lightcurve", variables, attrs)
     if scale is None:
-        areas = [pixel_area(in_pixels(as_regions(one), sky_of(events))) for one in (region, background)]
-        scale = areas[0] / areas[1]
+        scale = _area_ratio(events, region, background, exposure_map)
     if not (np.isfinite(scale) and scale > 0):
         raise ValueRangeError(f"scale: found {scale}, expected a ratio of areas above 0")
     behind = _counts(events, in_region(events, background).values, bins, ranges, good)
-    exposure = np.where(bins.exposure > 0, bins.exposure, np.nan)[:, np.newaxis]
+    seen = _seen(exposure_map, region, center)
+    exposure = seen * np.where(bins.exposure > 0, bins.exposure, np.nan)[:, np.newaxis]
     variables["rate"] = (("time", "energy"), (counts - scale * behind) / exposure, {"units": "count/s"})
     error = np.sqrt(counts + scale**2 * behind) / exposure
     variables["rate_err"] = (("time", "energy"), error, {"units": "count/s"})
-    return build("lightcurve", variables, attrs | {"statistic": "gaussian", "background_scale": float(scale)})
+    attrs |= {"statistic": "gaussian", "background_scale": float(scale), "seen_fraction": seen}
+    return build("lightcurve", variables, attrs)
+
+
+def _area_ratio(events: xr.Dataset, region: Any, background: Any, exposure_map: xr.Dataset | None) -> float:
+    """Return the area of a region over that of the background, as exposed if there is an exposure map."""
+    if exposure_map is None:
+        source, behind = (
+            pixel_area(in_pixels(as_regions(one), sky_of(events))) for one in (region, background)
+        )
+        return source / behind
+    source, behind = (exposed_area(exposure_map, one) for one in (region, background))
+    for name, area in (("source", source), ("background", behind)):
+        if not area > 0:
+            raise EmptySelectionError(
+                f"region_lightcurve: the region of the {name} has no exposure; it is outside of the field"
+            )
+    return source / behind
+
+
+def _seen(exposure_map: xr.Dataset | None, region: Any, center: Any) -> float:
+    """Return by what rates are divided: 1 without a place of the source."""
+    if center is None:
+        return 1.0
+    if exposure_map is None:
+        raise ValueRangeError("region_lightcurve: center needs exposure_map")
+    ra, dec = sky_position(*((center, None) if hasattr(center, "icrs") else center))
+    seen = seen_fraction(exposure_map, region, float(ra.squeeze()), float(dec.squeeze()))
+    if not seen > 0:
+        raise EmptySelectionError("region_lightcurve: nothing of the source was seen in this region")
+    return seen
+
+
+def count_limit(counts: float, background: float, sigma: float = 3.0) -> float:
+    """Return the greatest number of counts that a source may have had, over a background that is known.
+
+    Parameters
+    ----------
+    counts
+        All counts in the region.
+    background
+        Those expected from the background.
+    sigma
+        Confidence as that of a Gaussian, one-sided: 3 means 99.865 %.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueRangeError
+        If a number is negative.
+
+    Notes
+    -----
+    Posterior of a Poisson mean, flat from 0 on: Kraft, Burrows & Nousek 1991, ApJ 374, 344.
+
+    Examples
+    --------
+    >>> round(count_limit(0, 2.0), 2)  # -ln(1 - 0.99865)
+    6.61
+    """
+    from scipy.special import ndtr
+
+    if not (counts >= 0 and background >= 0 and sigma > 0):
+        raise ValueRangeError(f"count_limit: found {counts}, {background}, {sigma}, expected none below 0")
+
+    def statistic(amplitude: float) -> float:
+        mean = amplitude + background
+        if mean <= 0:
+            return 0.0 if counts == 0 and mean == 0 else 1e30
+        return 2.0 * (mean - counts * float(np.log(mean)))
+
+    return credible_limit(statistic, max(counts - background, 0.0), (counts + 1.0) ** 0.5, float(ndtr(sigma)))
 
 
 def _bands(events: xr.Dataset, energy: Any, channels: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -150,8 +245,6 @@ def _counts(
     good: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """Return the counts of the chosen events in bins (time) of good time and bands."""
-    from batx.kernels.gti import membership
-
     when, pi = events["time"].values[held], events["pi"].values[held]
     inside = membership(when, *good)
     when, pi = when[inside], pi[inside]

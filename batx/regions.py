@@ -29,6 +29,7 @@ __all__ = [
     "annulus",
     "as_regions",
     "circle",
+    "in_fk5",
     "in_pixels",
     "inside",
     "parse_regions",
@@ -222,7 +223,7 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     try:
         if path.stat().st_size > _LARGEST:
             raise FileFormatError(f"{path}: is larger than any region file ({path.stat().st_size} bytes)")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise MissingFileError(f"there is no region file {path}") from None
     except (IsADirectoryError, UnicodeDecodeError):
@@ -243,6 +244,11 @@ def parse_regions(text: str, name: str = "regions") -> list[Region]:
                 frame = "fk5" if word == "j2000" else word
             elif word.startswith("global"):
                 continue
+            elif word.isalnum():
+                raise FileFormatError(
+                    f"{name}, line {number}: found the coordinates {part!r}, expected one of "
+                    f"{', '.join(FRAMES)}; ds9 saves regions in the coordinates that it is told"
+                )
             else:
                 try:
                     found += _shapes(part, frame, next(filter(None, label.groups()), "") if label else "")
@@ -373,6 +379,31 @@ def as_regions(regions: Any) -> list[Region]:
     if not any(one.include for one in several):
         raise ValueRangeError("region: found nothing that is included")
     return list(several)
+
+
+def in_fk5(regions: Iterable[Region]) -> list[Region]:
+    """Return regions with galactic coordinates turned to those of fk5; others as they are.
+
+    Examples
+    --------
+    >>> turned = in_fk5(circle(184.5575, -5.7843, 0.01, frame="galactic"))
+    >>> turned[0].frame, [round(value, 3) for value in turned[0].values]
+    ('fk5', [83.633, 22.014, 0.01])
+    """
+    return [_to_fk5(one) if one.frame == "galactic" else one for one in regions]
+
+
+def _to_fk5(region: Region) -> Region:
+    codes = _NUMBERS.get(region.shape, "p" * len(region.values))
+    values = np.array(region.values, np.float64)
+    is_position = np.array([code == "p" for code in codes])
+    places = values[is_position].reshape(-1, 2)
+    turned = _coordinates(places, "galactic").fk5
+    values[is_position] = np.stack([turned.ra.deg, turned.dec.deg], axis=-1).ravel()
+    if "a" in codes:
+        north = _coordinates(places[:1] + [0.0, 1.0 / 3600], "galactic").fk5
+        values[-1] += float(turned[:1].position_angle(north).deg[0])
+    return replace(region, values=tuple(values.tolist()), frame="fk5")
 
 
 def in_pixels(

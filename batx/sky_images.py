@@ -49,6 +49,7 @@ def sky_image(
     corrections: str | Iterable[str] = "default",
     background: xr.Dataset | None = None,
     distance: Any = None,
+    origin: Any = 0.0,
     pcode_min: float = 0.01,
     handedness: str = "left",
     gain: float = deconvolve.IMAGE_GAIN,
@@ -88,6 +89,8 @@ def sky_image(
         added unless its attribute ``hduclas2`` is ``PREDICTED`` (a model).
     distance
         BAT_Z in cm of sources that are near; Quantity or number.
+    origin
+        BAT_Z of the point that directions are measured from where sources are near, cm or Quantity.
     pcode_min
         Least partial coding; images are NaN below it.
     handedness
@@ -162,6 +165,7 @@ def sky_image(
         rebalance=bool(rebalance),
         corrections=image_corrections(corrections),
         distance=_distance(distance, geometry),
+        origin=_origin(origin, distance),
         threshold=_fraction(pcode_min),
         left_handed=_left(handedness),
         gain=_gain(gain),
@@ -221,6 +225,7 @@ class _Recipe:
     rebalance: bool
     corrections: frozenset[str]
     distance: float | None
+    origin: float
     threshold: float
     left_handed: bool
     gain: float
@@ -246,6 +251,7 @@ class _Recipe:
             self.distance,
             self.left_handed,
             "autocollim" in self.corrections,
+            self.origin,
         )
 
 
@@ -426,7 +432,7 @@ def _attrs(plane: xr.Dataset, recipe: _Recipe, background: xr.Dataset | None) ->
     line = (
         f"batx.sky_image: oversampling={recipe.oversampling} rebalance={int(recipe.rebalance)} "
         f"corrections={names} pcode_min={recipe.threshold:g}"
-        + ("" if recipe.distance is None else f" distance={recipe.distance:g}")
+        + ("" if recipe.distance is None else f" distance={recipe.distance:g} origin={recipe.origin:g}")
     )
     applied = {
         keyword: int(name in recipe.corrections)
@@ -497,3 +503,12 @@ def _distance(distance: Any, geometry: MaskGeometry) -> float | None:
             f"distance: found BAT_Z = {value} cm, expected more than that of the mask, {geometry.mask_top} cm"
         )
     return value
+
+
+def _origin(origin: Any, distance: Any) -> float:
+    """Return BAT_Z of what directions are measured from; 0 where sources are far away."""
+    value = float(to_value(origin, "cm", "origin"))
+    far = np.inf if distance is None else float(to_value(distance, "cm", "distance"))
+    if not value < far:
+        raise ValueRangeError(f"origin: found BAT_Z = {value} cm, expected less than the distance {far}")
+    return value if np.isfinite(far) else 0.0

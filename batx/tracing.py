@@ -123,6 +123,8 @@ class Weigher:
         Per source: movement outside this circle needs no trace; infinite to switch that off.
     requested
         Times of the traces in place of the rule of the tolerance.
+    parallax
+        What tangents of the directions are multiplied by to be BAT_X/BAT_Z, ``(n,)``; 1 if not given.
     """
 
     tracer: Tracer
@@ -132,17 +134,26 @@ class Weigher:
     tolerance: float
     field_radii: np.ndarray
     requested: np.ndarray | None = None
+    parallax: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.directions)
 
     def place(self, source: int, time: float) -> Place:
-        """Return where a source is at a time."""
+        """Return the direction of a source at a time, as tangents."""
         return place_at(float(time), *self.motion, self.directions[source])
 
+    def seen(self, source: int, place: Place) -> Place:
+        """Return where a source in a direction is: BAT_X/BAT_Z, BAT_Y/BAT_Z, and whether it is in front."""
+        if self.parallax is None:
+            return place
+        imx, imy, front = place
+        factor = float(self.parallax[source])
+        return factor * imx, factor * imy, front
+
     def trace(self, source: int, place: Place) -> tuple[np.ndarray, Trace]:
-        """Return weights and trace of a source at a place, as `Tracer.trace`."""
-        return self.tracer.trace(place, float(self.heights[source]))
+        """Return weights and trace of a source in a direction, as `Tracer.trace`."""
+        return self.tracer.trace(self.seen(source, place), float(self.heights[source]))
 
     def advance(
         self, places: list[Place] | None, times: np.ndarray

@@ -247,6 +247,7 @@ def make_weigher(
         tolerance=float(tolerance),
         field_radii=np.full(len(positions), np.inf) if compat else radii,
         requested=requested,
+        parallax=positions.parallax if positions.origin else None,
     )
     return weigher, path
 

@@ -55,6 +55,7 @@ def mask_weight(
     alignment: Any = None,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
     rebalance: bool = True,
     tolerance: float = TOLERANCE,
@@ -101,6 +102,9 @@ def mask_weight(
     distance
         BAT_Z of a near source, cm or Quantity; also use the correction ``nearfield`` in place of
         ``flatfield`` then.
+    origin
+        BAT_Z of the point that the direction of a near source is measured from, cm or Quantity; 0 is the
+        origin of the instrument. The source is at BAT_X = tangent × (distance - origin).
     corrections
         Names, or one text separated by commas: flatfield, pcode, ndets, maskwt (together ``"default"``),
         nearfield, forward, unbalanced, cosine, rsquare; ``"none"``.
@@ -170,7 +174,7 @@ def mask_weight(
     events = inputs.target
     require_bat(events, "events", operation="mask_weight")
     check_compat(compat)
-    positions = source_positions(ra, dec, frame, distance)
+    positions = source_positions(ra, dec, frame, distance, origin)
     inputs = inputs.completed(positions.moving)
     distorted = named_distortion(distortion, inputs.attrs.get("tstart"))
     inputs.require_all(positions.moving)
@@ -186,7 +190,7 @@ def mask_weight(
     else:
         data, traces, last_time = _weigh_now(weigher, path, columns, extrapolate)
     _require_coded(traces, positions, pcode_min)
-    ends = [weigher.place(source, last_time) for source in range(len(weigher))]
+    ends = [weigher.seen(source, weigher.place(source, last_time)) for source in range(len(weigher))]
     step = _step("mask_weight", positions, chosen, rebalance, normalisation)
     result = events.drop_dims("source", errors="ignore")
     attrs = {"units": "1", "long_name": "mask weight", "fits_name": "MASK_WEIGHT"}
@@ -209,6 +213,7 @@ def mask_weight_image(
     alignment: Any = None,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     time: Any = None,
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
     rebalance: bool = True,
@@ -231,8 +236,8 @@ def mask_weight_image(
     time
         MET, Quantity or Time at which the attitude is taken (frame sky); the middle of `tstart` and `tstop`
         if not given.
-    ra, dec, attitude, aperture, detector_mask, alignment, frame, distance, corrections, rebalance, gain,
-    normalisation, distortion
+    ra, dec, attitude, aperture, detector_mask, alignment, frame, distance, origin, corrections, rebalance,
+    gain, normalisation, distortion
         As for `mask_weight`. ``corrections="forward,unbalanced"`` with ``rebalance=False`` gives the lit
         fraction.
     extrapolate, compat
@@ -262,7 +267,7 @@ def mask_weight_image(
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
     inputs.require_origin("mask_weight_image")
     check_compat(compat)
-    positions = source_positions(ra, dec, frame, distance)
+    positions = source_positions(ra, dec, frame, distance, origin)
     inputs = inputs.completed(positions.moving)
     distorted = named_distortion(distortion, inputs.attrs.get("tstart"))
     inputs.require_all(positions.moving)
@@ -301,6 +306,7 @@ def ray_trace(
     alignment: Any = None,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     corrections: str | Iterable[str] = DEFAULT_CORRECTIONS,
     rebalance: bool = True,
     tolerance: float = TOLERANCE,
@@ -324,9 +330,9 @@ def ray_trace(
         `mask_weight`. Of events only the times are read, in blocks (computed if they are dask arrays).
     times
         MET (s), Quantity or Time, 1-D.
-    ra, dec, attitude, aperture, detector_mask, alignment, frame, distance, corrections, tolerance, gain
-        As for `mask_weight`; `corrections` change the normalisation only.
-    normalisation, rebalance
+    ra, dec, attitude, aperture, detector_mask, alignment, frame, distance, origin, tolerance, gain
+        As for `mask_weight`.
+    corrections, normalisation, rebalance
         As for `mask_weight`. They change `mask_weight_norm` where it holds the factor maskwt (`rebalance`
         only with ``normalisation="geometry"``).
     distortion, extrapolate, compat
@@ -360,7 +366,7 @@ def ray_trace(
     inputs = WeightInputs.gather(obj, attitude, aperture, detector_mask, alignment)
     inputs.require_origin("ray_trace")
     check_compat(compat)
-    positions = source_positions(ra, dec, frame, distance)
+    positions = source_positions(ra, dec, frame, distance, origin)
     inputs = inputs.completed(positions.moving)
     distorted = named_distortion(distortion, inputs.attrs.get("tstart"))
     inputs.require_all(positions.moving)

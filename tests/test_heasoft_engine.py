@@ -11,6 +11,7 @@ import pytest
 import test_barycentre as barycentre
 import xarray as xr
 from astropy.io import fits
+from native_tools import NativeTools
 from reference_events import (
     BANDS,
     MET0,
@@ -119,6 +120,25 @@ def test_what_the_tools_cannot_do_is_refused(verb: str, options: dict, words: st
 def test_nothing_recorded():
     with pytest.raises(ToolError, match="no recording of batbinevt"):
         batx.lightcurve(full(), dt=1.0, weighting="none", engine=Engine(Replay([])))
+
+
+def test_sources_near_the_instrument():
+    events = full()
+    options = {
+        "frame": "tangent",
+        "aperture": batx.simulate.aperture(),
+        "distance": 1100.0,
+        "origin": 100.0,
+        "corrections": "nearfield,pcode,ndets,maskwt",
+    }
+    tools = NativeTools()
+    made = batx.mask_weight(events, 0.1, 0.05, **options, engine=Engine(tools))
+    ((_, asked),) = tools.calls
+    assert (float(asked["bat_z"]), float(asked["origin_z"])) == (1100.0, 100.0)
+    native = batx.mask_weight(events, 0.1, 0.05, **options)
+    assert made.attrs["bat_xobj"] == pytest.approx(native.attrs["bat_xobj"]) == pytest.approx(100.0)
+    trace = batx.ray_trace(events, 0.1, 0.05, **options, engine=Engine(tools))
+    same(trace, batx.ray_trace(events, 0.1, 0.05, **options), "x", "imx", "pcode")
 
 
 def test_light_curves(engine: Engine, events: xr.Dataset, mask: np.ndarray, tmp_path: Path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from matplotlib.figure import Figure
 from mission_inputs import DEC, RA, event_list
 
@@ -92,7 +93,7 @@ def test_negative_declination_and_hours():
         ('fk5\nannulus(1,2,3",2")', "holds nothing"),
         ("fk5\ncircle(nan,2,3)", "expected"),
         ("fk5\ncircle(1,2,3) and more", "expected for example"),
-        ("fk4\ncircle(1,2,3)", "expected for example"),
+        ("fk4\ncircle(1,2,3)", "expected one of icrs, fk5"),
         ("", "holds no region"),
         ("\x00\x01", "expected for example"),
     ],
@@ -235,6 +236,27 @@ def test_curve_counts_what_is_in_the_region(events):
     np.testing.assert_array_equal(by_channel.counts, curve.counts)
     gap = curve.time.values[curve.exposure.values == 0]
     assert gap.size == 2 and np.isfinite(curve.counts).all()
+
+
+def test_rates_are_of_live_time(events, tmp_path):
+    """NuSTAR counts in three quarters of the time at 300 count/s; files say so and come back the same."""
+    source, back = circle(RA, DEC, 40 / 3600), annulus(RA, DEC, 100 / 3600, 300 / 3600)
+    how = {"time": [[3e8, 3e8 + 2000.0]], "energy": (0.3, 10)}
+    whole, part = (
+        batx.region_lightcurve(events.assign_attrs(deadc=live), source, back, **how) for live in (1.0, 0.765)
+    )
+    assert part.exposure.item() == pytest.approx(0.765 * 1800.0)
+    assert part.rate.item() == pytest.approx(whole.rate.item() / 0.765)
+    assert part.rate_err.item() == pytest.approx(whole.rate_err.item() / 0.765)
+    again = batx.open_dataset(batx.to_fits(part, tmp_path / "a.lc"))
+    assert again.exposure.item() == pytest.approx(part.exposure.item())
+    assert again.attrs["deadc"] == 0.765 and again.attrs["ontime"] == pytest.approx(1800.0)
+    assert fits.getheader(tmp_path / "a.lc", 1)["DEADAPP"] in (True, 1)
+    image = batx.count_image(events.assign_attrs(deadc=0.765), center=(RA, DEC), size=50)
+    assert image.attrs["exposure"] == pytest.approx(0.765 * 1800.0)
+    for wrong in (0.0, 1.7, "T"):
+        with pytest.raises(ValueRangeError, match="DEADC"):
+            batx.region_lightcurve(events.assign_attrs(deadc=wrong), source, **how)
 
 
 def test_curves_that_cannot_be(events):
@@ -414,10 +436,24 @@ def test_grid_of_epochs(events):
         assert (x, y) == pytest.approx((99.5, 99.5), abs=0.6)
         assert patch.radius == pytest.approx(47 / 4.714, rel=1e-3)
         assert left < x < right
+    assert "SWIFT XRT, days since MJD" in page.get_suptitle() and "(UTC)" in page.get_suptitle()
     later = batx.plot_epochs(
         images[:1], Figure(), t0=float(batx.met.met_to_mjd(3e8 - 86400.0, attrs=XRT_TIME))
     )
     assert later[0].get_title(loc="left").startswith("day 1.0")
+
+
+def test_grid_says_target_and_band_and_tells_near_epochs_apart(tmp_path):
+    """The band of an image is kept in its file; epochs of minutes have days with more decimals."""
+    images = []
+    for number in range(2):
+        events = event_list(XRT | {"object": "X-1"}, 1, start=3e8 + number * 3000.0)
+        image = batx.count_image(events, bin=2, energy=(0.3, 2.5), center=(RA, DEC), size=60)
+        images.append(batx.open_dataset(batx.to_fits(image, tmp_path / f"{number}.img")))
+    page = Figure()
+    panels = batx.plot_epochs(images, page)
+    assert page.get_suptitle().startswith("X-1, SWIFT XRT, 0.3-2.5 keV, days since MJD 5")
+    assert panels[1].get_title(loc="left") == f"day {3000 / 86400:.4f}, 1.8 ks"
 
 
 XRT_TIME = {"mjdref_int": 51910, "mjdref_frac": 0.00074287037, "utcf": -6.0, "telescope": "SWIFT"}
@@ -447,6 +483,14 @@ def test_selection(events):
         stop_mjd=table.start_mjd + 1, rate=[1.0, 2.0, 3.0], rate_err=0.1, name=["A", "B", "A"]
     )
     assert len(batx.plot_rates(rates, Figure()).containers) == 2
+    faint = rates.drop(columns="name").assign(upper_limit=[np.nan, 7.0, np.nan], object="X-1")
+    panel = batx.plot_rates(faint, Figure())
+    assert panel.get_title(loc="left") == "X-1"
+    drawn = {tuple(line.get_ydata()) for line in panel.lines if line.get_marker() in ("o", 11)}
+    assert drawn == {(1.0,), (7.0,)} and panel.get_yscale() == "linear"
+    decay = rates[:2].assign(rate=[40.0, 1.0])
+    assert batx.plot_rates(decay, Figure()).get_yscale() == "log"
+    assert batx.plot_rates(decay.assign(rate=[40.0, -1.0]), Figure()).get_yscale() == "linear"
     with pytest.raises(ValueRangeError, match="exposure"):
         batx.plot_selection(table.drop(columns="exposure"), Figure())
     with pytest.raises(EmptySelectionError):

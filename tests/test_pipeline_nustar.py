@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from astropy.io import fits
 from mission_inputs import DEC, RA, event_list, parameters, small_response, spectrum_files, split_response
 from stand_ins import add_tool, make_headas
 
@@ -19,7 +21,7 @@ from batx.pipelines.nustar_pipeline import nustar
 OBS = "30501003002"
 MODEL = "constant*tbabs*powerlaw"
 TRUTH = {"factor": 1.0, "nh": 5.0, "index": 1.8, "pivot": 1.0, "norm": 0.05}
-PIPELINE = parameters("indir f", "outdir f", "steminputs s", "stemout s DEFAULT")
+PIPELINE = parameters("indir f", "outdir f", "steminputs s", "instrument s ALL", "saamode s NONE")
 PRODUCTS = parameters(
     "indir f",
     "infile f DEFAULT",
@@ -31,6 +33,7 @@ PRODUCTS = parameters(
     "binsize r 10",
     "pilow i -1",
     "pihigh i -1",
+    "bkgextract b no",
     "usrgtifile f NONE",
 )
 
@@ -42,6 +45,7 @@ def add_nustar_tools(headas: Path, data: Path) -> None:
         "nupipeline",
         PIPELINE,
         f"""[ -d "$indir/event_uf" ] || exit 1
+echo "${{saamode:-NONE}} $instrument" >> "{data}/instruments"
 mkdir -p "$outdir" && cp "{data}/"*_cl.evt "$outdir/"
 """,
     )
@@ -132,6 +136,67 @@ def test_one_telescope_fails(observed, tmp_path):
     assert found["products"].state == "done"
     assert "no calibration for FPMB" in found["products"].notes[0]
     assert list(found["group"].facts["spectra"]) == [f"{OBS}A"]
+    two = tmp_path / "two.reg"
+    batx.to_region([*batx.regions.circle(RA, DEC, 0.01), *batx.regions.circle(RA, DEC + 0.02, 0.01)], two)
+    how = {"backend": backend, "energy": (3, 40), "region": two}
+    status = nustar(archive, RA, DEC, output=tmp_path / "two", **how).run("products")[-1]
+    assert "circle, circle, expected one of circle, ellipse, annulus" in status.notes[0]
+
+
+def test_one_telescope_is_missing(observed, tmp_path):
+    """Only events of FPMA in the archive: nupipeline is called for that, and what follows is done with it."""
+    archive, data, backend = observed
+    raw, cleaned = archive / OBS / f"event_uf/nu{OBS}B_uf.evt", data / f"nu{OBS}B01_cl.evt"
+    hidden = [path.rename(path.with_suffix(".not")) for path in (raw, cleaned)]
+    try:
+        pipeline = nustar(archive, RA, DEC, output=tmp_path / "out", backend=backend, energy=(3, 40))
+        found = {status.name: status for status in pipeline.run("group", "curves")}
+    finally:
+        for path, name in zip(hidden, (raw, cleaned), strict=True):
+            path.rename(name)
+    assert found["curves"].state == "done" and list(found["group"].facts["spectra"]) == [f"{OBS}A"]
+    notes = " ".join(found["pipeline"].notes)
+    assert "only events of FPMA" in notes and "FPMB is left out" in notes
+    assert (data / "instruments").read_text().split()[-1] == "FPMA"
+
+
+def test_archived_events_and_a_damaged_list(observed, tmp_path, monkeypatch):
+    monkeypatch.delenv("HEADAS", raising=False)
+    archive, data, _ = observed
+    place = tmp_path / OBS
+    shutil.copytree(archive / OBS, place)
+    (place / "event_cl").mkdir()
+    shutil.copyfile(data / f"nu{OBS}A01_cl.evt", place / f"event_cl/nu{OBS}A01_cl.evt")
+    cut = (data / f"nu{OBS}B01_cl.evt").read_bytes()[:4000]
+    (place / f"event_cl/nu{OBS}B01_cl.evt").write_bytes(cut)
+    pipeline = nustar(place, RA, DEC, output=tmp_path / "out", reprocess=False, energy=(3, 40))
+    found = {status.name: status for status in pipeline.run()}
+    assert found["curves"].state == "done" and found["figures"].state == "done"
+    assert "FPMB is left out" in found["pipeline"].notes[0] and "cut short" in found["pipeline"].notes[0]
+    assert "BACKSCAL" in found["curves"].notes[0] and "HEASoft" in found["products"].reason
+
+
+def test_rates_are_of_live_time_with_the_scale_of_the_spectra(observed, tmp_path):
+    archive, data, backend = observed
+    path = data / f"nu{OBS}A01_cl.evt"
+    held = path.read_bytes()
+    made = {}
+    try:
+        for live in (1.0, 0.75):
+            with fits.open(path, mode="update") as hdus:
+                hdus["EVENTS"].header["DEADC"] = live
+            out = tmp_path / str(live)
+            settings = {"nupipeline": {"saamode": "optimized"}}
+            how = {"backend": backend, "energy": (3, 40), "settings": settings}
+            found = nustar(archive, RA, DEC, output=out, **how).run("curves")
+            assert found[-1].state == "done" and not found[-1].notes
+            made[live] = pd.read_csv(out / "rates.csv").query("name == 'FPMA'")
+    finally:
+        path.write_bytes(held)
+    np.testing.assert_allclose(made[0.75].rate, made[1.0].rate / 0.75)
+    assert (data / "instruments").read_text().split()[-2:] == ["optimized", "ALL"]
+    curve = batx.open_dataset(tmp_path / f"1.0/lightcurves/{OBS}A.lc")
+    assert curve.attrs["background_scale"] == pytest.approx(0.1)  # BACKSCAL 1 and 10 of the spectra
 
 
 def test_nothing_there(tmp_path):

@@ -19,13 +19,15 @@ import xarray as xr
 from astropy.io import fits
 from astropy.time import Time
 from click.testing import CliRunner
+from native_tools import NativeTools
 
 import batx
 from batx import simulate
 from batx.cli import main
-from batx.errors import MissingFileError, UnitsError, ValueRangeError
+from batx.errors import CalibrationError, MissingFileError, UnitsError, ValueRangeError
+from batx.heasoft import Engine
 from batx.pipelines import Pipeline, Status, Work, events, glitches
-from batx.pipelines.bursts import figures, report
+from batx.pipelines.bursts import figures, images, light, report, spectra, times
 from batx.provenance import calibration_of
 
 RA, DEC, START, TRIGGER = 165.0, 24.0, 6e8, 40.0
@@ -174,7 +176,11 @@ def gti(pipeline: Pipeline, file: str, name: str) -> Any:
 
 
 def test_detectors_and_weights_are_those_of_the_functions(pipeline: Pipeline, direct: dict[str, Any]):
-    assert np.array_equal(product(pipeline, f"auxil/{NAME}_qmap.fits").good, direct["mask"].good)
+    mask = product(pipeline, f"auxil/{NAME}_qmap.fits")
+    assert np.array_equal(mask.good, direct["mask"].good)
+    facts = {status.name: status.facts for status in pipeline.status()}["quality"]
+    found = {name: int((mask.quality == value).sum()) for name, value in (("cold", 1), ("hot", 2))}
+    assert {name: facts[name] for name in found} == found and found["hot"] > 0
     weighted = product(pipeline, f"events/{NAME}_all.evt")
     assert np.array_equal(weighted.mask_weight, direct["events"].mask_weight)
     assert np.array_equal(weighted.time, direct["events"].time)
@@ -331,6 +337,46 @@ def test_the_result_is_readable(pipeline: Pipeline):
         with xr.open_dataset(pipeline.folder / f"{NAME}.nc", engine="h5netcdf", group=group) as node:
             assert node.bat.kind == kind
             assert str(pipeline.folder) not in json.dumps({k: str(v) for k, v in node.attrs.items()})
+
+
+def test_the_tools_may_do_it(
+    observed: Path, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    said = {status.name: status.facts for status in pipeline.status()}
+    width = said["durations"]["bin"]
+    # a few of the products, for speed
+    monkeypatch.setattr(light, "_CURVES", {"4chan_64ms": light._CURVES["4chan_64ms"]})
+    monkeypatch.setattr(light, "_RAW", {})
+    monkeypatch.setattr(times, "_BINS", (width,))
+    monkeypatch.setattr(spectra, "_RATES", {"preslew": spectra._RATES["preslew"]})
+    monkeypatch.setattr(images, "_TIMES", {name: images._TIMES[name] for name in ("preburst", "preslew")})
+    tools = NativeTools()
+    made = events(observed, tmp_path / "out", engine=Engine(tools), figures=False)
+    found = {status.name: status for status in made.run("lightcurves", "spectra", "detection")}
+    assert {name: one.reason for name, one in found.items() if one.state != "done"} == {}
+    assert found["quality"].facts == said["quality"]
+    assert found["durations"].facts["t90"] == pytest.approx(said["durations"]["t90"], abs=1e-6)
+    names = {
+        "events/{}_all.evt": "mask_weight",
+        "lc/{}_4chan_64ms.lc": "rate",
+        "lc/{}_1chan_bb.lc": "rate",
+        "pha/{}_preslew.pha": "sys_err",
+        "pha/{}_preslew.rsp": "matrix",
+        "pha/{}_totflu.pha": "counts",
+        "dpi/{}_preslew_4chan.dpi": "counts",
+        "img/{}_preslew_1chan.img": "rate",
+    }
+    for name, variable in names.items():
+        ours, theirs = (product(one, name.format(NAME))[variable].squeeze() for one in (made, pipeline))
+        # the response of the tool is for the mean place, that of batx for the way along the settling
+        near = (1e-3 if name.endswith("rsp") else 1e-5) * float(np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=near, err_msg=name)
+    refined, other = found["detection"].facts["refined"], said["detection"]["refined"]
+    assert refined["ra"] == pytest.approx(other["ra"], abs=1e-3) and refined["snr"] > 6
+    assert {name for name, _ in tools.calls} == {
+        *("bathotpix", "batmaskwtevt", "batbinevt", "battblocks", "batfftimage", "batcelldetect"),
+        *("batupdatephakw", "batphasyserr", "batdrmgen"),
+    }
 
 
 def test_figures_are_drawn_and_shown(
@@ -495,7 +541,7 @@ def no_events(folder: Path) -> None:
         (lambda f: remove(f, "auxil/*"), {}, "weights", "weights", "failed", "no attitude"),
         (lambda f: remove(f, "caldb/aper*"), {}, "weights", "weights", "failed", "no coded mask"),
         (lambda f: header(f, RA_OBJ=None), {}, "weights", "weights", "skipped", "no position"),
-        (lambda _: None, {"blind": True}, "spectra", "spectra", "skipped", "no position"),
+        (lambda _: None, {"position": "blind"}, "spectra", "spectra", "skipped", "no position"),
         (lambda f: header(f, TRIGTIME=None), {}, "intervals", "intervals", "skipped", "no trigger time"),
         (lambda _: None, {"ra": 345.0, "dec": -22.0}, "weights", "weights", "failed", "outside the coded"),
         (lambda _: None, {"trigger": START + 9e4}, "calibrate", "calibrate", "failed", "within 2000 s"),
@@ -535,7 +581,14 @@ def test_without_events_there_still_is_a_result(copied: Path):
     remove(copied, "bat/event/*")
     made = events(copied, copied.parent / "out")
     made.run()
-    assert "no event file" in (made.folder / "result.txt").read_text()
+    assert (made.folder / "result.txt").read_text().count("no event file") == 1
+
+
+def test_events_that_are_cut_short_are_told_from_none(copied: Path):
+    (path,) = (copied / "bat" / "event").iterdir()
+    path.write_bytes(path.read_bytes()[:100000])
+    (found,) = events(copied, copied.parent / "out").run("fetch")
+    assert "no event file" in found.reason and f"{path.name} HDU 1 (EVENTS)" in found.reason
 
 
 def test_no_burst_gives_the_given_interval_and_limits(copied: Path):
@@ -653,9 +706,12 @@ def test_of_several_enable_maps_the_last_before_the_trigger_counts(copied: Path)
         ({"ra": 10.0}, "both or neither"),
         ({"ra": 10.0, "dec": 95.0}, "expected degrees"),
         ({"trigger": "yesterday"}, "date"),
+        ({"position": "uvot"}, "bat, xrt, header, blind"),
+        ({"position": "blind", "ra": 10.0, "dec": 5.0}, "expected one of them"),
         ({"foreground": (5, 1)}, "start and stop"),
         ({"snr": float("nan")}, "positive"),
         ({"compat": "x"}, "heasoft"),
+        ({"engine": "heasofd"}, "native, heasoft"),
         ({"trigger": [1.0, 2.0]}, "one time"),
         ({"foreground": 5}, "start and stop"),
         ({"ra": [1.0, 2.0], "dec": 3.0}, "expected one"),
@@ -709,6 +765,8 @@ def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monk
             rows.append(caldb_tree.row(path.name, name, *limits))
     bad = np.ones((173, 286), bool)
     bad[:5] = False
+    with pytest.raises(CalibrationError):
+        batx.combine_masks(bad, "caldb", time=START)
     batx.combine_masks(bad).bat.to_fits(folder / "bad.fits", overwrite=True)
     caldb_tree.write_index(database / caldb_tree.BAT / "caldb.indx", rows)
     monkeypatch.setenv("CALDB", str(database))
@@ -719,6 +777,10 @@ def test_calibration_that_comes_later_is_used(copied: Path, tmp_path: Path, monk
     assert not mask.good[:5].any() and quality.facts["enabled"] > quality.facts["good"] > 0
     record = calibration_of(mask)["bad_pixels"]
     assert record["file"] == "bad.fits" and record["codename"] == "BADPIX"
+    listed = batx.combine_masks(mask, "caldb")
+    assert not listed.good[:5].any() and calibration_of(listed)["bad_pixels"] == record
+    with pytest.raises(ValueRangeError, match="'caldb'"):
+        batx.combine_masks(mask, "database")
 
 
 def test_numbers_may_be_quantities_and_texts_are_refused(observed: Path, tmp_path: Path):
@@ -797,4 +859,5 @@ def test_command(observed: Path, pipeline: Pipeline, tmp_path: Path):
     single = str(next((observed / "bat" / "event").iterdir()))
     failed = call(main, ["run", single, "-o", str(tmp_path / "single"), "--no-figures"])
     assert failed.exit_code == 1 and "not done: intervals, weights, images" in failed.output
+    assert "blocked: needs weights\n" in failed.output and f"observation       {NAME[2:13]}" in failed.output
     assert "found no attitude" in (tmp_path / "single" / "result.txt").read_text()

@@ -328,3 +328,38 @@ def test_benchmark_file_has_an_exact_number_of_events(
         flagged = ~np.isin(made["event_flags"].values, (0, 16))
         assert not flagged.any()
         assert np.allclose(made["mask_weight"].values, stored["mask_weight"].values, rtol=1e-4, atol=1e-9)
+
+
+def test_messages_are_written_and_say_what_was_asked_for(tmp_path: Path) -> None:
+    import batx
+
+    messages = simulate.Messages(
+        bat=(151.0, 30.5),
+        xrt=(151.01, 30.51),
+        foreground=(-0.1, 0.4),
+        background=(-8.0, -2.0),
+        criterion=10003,
+    )
+    made = make(tmp_path, messages=messages, near=(0.1, 1.0), survey=None)
+    assert sorted(path.name for path in (made / "tdrss").iterdir()) == [
+        f"sw{OBS}{name}_rw.fits" for name in ("msbal", "msbce", "msbsm", "msxce")
+    ]
+    centroid = fits.getheader(made / "tdrss" / f"sw{OBS}msbce_rw.fits")
+    assert (centroid["BRA_OBJ"], centroid["TRIGSATF"], centroid["FOREEXPO"]) == (151.0, 10003, 0.5)
+    assert centroid["TRIGTIME"] == T0 + 10.0 and "TRIGSTOP" not in centroid
+    image = batx.scaled_map(made / "tdrss" / f"sw{OBS}msbsm_rw.fits")
+    assert image["time_bnds"].values.tolist() == pytest.approx([T0 + 9.9, T0 + 10.4], abs=2e-5)
+    assert image["energy_bnds"].values.tolist() == [15.0, 50.0]
+    # the burst is in it, the background is not
+    assert 2000 < float(image["counts"].sum()) < 30000
+    with fits.open(made / "bat" / "hk" / f"sw{OBS}ben.hk") as hdus:
+        assert hdus["hk161x001"].data["INVDIST"].tolist() == [0.0, 0.1]
+    again = make(tmp_path / "again", messages=messages, near=(0.1, 1.0), survey=None)
+    for path in sorted((made / "tdrss").iterdir()):
+        assert path.read_bytes() == (again / "tdrss" / path.name).read_bytes()
+    with pytest.raises(ValueRangeError, match="no trigger"):
+        make(tmp_path / "none", messages=messages, trigger=None)
+    with pytest.raises(ValueRangeError, match="RA and Dec"):
+        simulate.Messages(bat=(1.0, 95.0))
+    with pytest.raises(ValueRangeError, match="start and stop"):
+        simulate.Messages(foreground=(2.0, 1.0))

@@ -520,10 +520,25 @@ def test_refusals(planes):
         ("corrections", "flat", "flatfield"),
         ("dtype", "int32", "float32"),
         ("distance", 50.0, "mask"),
+        ("origin", float("nan"), "expected"),
         ("gain", float("nan"), "above -1"),
         ("compat", "idl", "heasoft"),
     ):
         refused(one, text, **{name: value})
+
+
+def test_directions_to_near_sources_may_start_elsewhere(planes):
+    options = {"aperture": APERTURE, "noise": False, "distance": 1100.0}
+    image = batx.sky_image(planes[0], **options)
+    shifted = batx.sky_image(planes[0], **options, origin=100.0)
+    # the tangent of a pixel at BAT_X: from the origin of the instrument X/1100, from above X/1000; the shift
+    # between mask and detectors is not scaled by the tool
+    np.testing.assert_allclose(np.diff(shifted["imx"]), 1.1 * np.diff(image["imx"]), rtol=1e-9)
+    np.testing.assert_allclose(shifted["imx"], 1.1 * image["imx"], atol=1e-4)
+    np.testing.assert_array_equal(
+        batx.sky_image(planes[0], aperture=APERTURE, noise=False, origin=100.0)["imx"],
+        batx.sky_image(planes[0], aperture=APERTURE, noise=False)["imx"],
+    )
 
 
 def test_refusals_of_attitudes(planes):

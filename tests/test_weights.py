@@ -595,6 +595,27 @@ class TestResult:
         tangent = slew_events().bat.mask_weight(0.1, 0.04, distance=500, **{**options, "frame": "tangent"})
         np.testing.assert_allclose(tangent["mask_weight"], weighted["mask_weight"], atol=1e-10)
 
+    def test_directions_to_a_near_source_may_start_elsewhere(self) -> None:
+        inputs = weight_inputs.inputs("attitude_slew")
+        events = slew_events(500)
+        near = {"distance": 1100.0, "origin": 100.0, "corrections": "nearfield,pcode,ndets,maskwt"}
+        weighted = events.bat.mask_weight(RA, DEC, **inputs, **near)
+        trace = events.bat.ray_trace(RA, DEC, times=events["time"].values[[0, -1]], **inputs, **near)
+        place = batx.field_position(
+            inputs["attitude"], RA, DEC, times=trace["time"].values, alignment=inputs["alignment"]
+        )
+        np.testing.assert_allclose(trace["x"], 1000.0 * place["imx"], rtol=1e-9)
+        assert weighted.attrs["bat_xobj"] == pytest.approx(float(trace["x"][-1]), rel=1e-9)
+        first = events.isel(event=slice(1))
+        cartesian = first.bat.mask_weight(
+            *(float(trace[axis][0]) for axis in "xy"),
+            **inputs,
+            frame="cartesian",
+            distance=1100.0,
+            corrections=near["corrections"],
+        )
+        np.testing.assert_allclose(cartesian["mask_weight"], weighted["mask_weight"][:1], atol=1e-10)
+
     def test_zero_events(self) -> None:
         events = slew_events().isel(event=slice(0))
         weighted = events.bat.mask_weight(RA, DEC, **weight_inputs.inputs("attitude_slew"))
@@ -702,6 +723,8 @@ class TestBadInput:
             ({"corrections": "flat"}, ValueRangeError, "flatfield"),
             ({"distance": 50.0}, PositionError, "mask"),
             ({"distance": -5.0}, PositionError, "positive"),
+            ({"distance": 500.0, "origin": 600.0}, PositionError, "below BAT_Z"),
+            ({"distance": 500.0, "origin": 1.0, "frame": "cartesian"}, PositionError, "no directions"),
             ({"frame": "galactic"}, PositionError, "frame"),
         ],
     )

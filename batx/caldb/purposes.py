@@ -64,6 +64,12 @@ PURPOSES: dict[str, Purpose] = {
         Purpose("alignment", "alignment of BAT (teldef)", "the nominal axes, off by arcminutes", "TELDEF"),
         Purpose("distortion", "distortion of positions", "positions are uncorrected", "DET_POSCOR"),
         Purpose("bad_pixels", "detectors known as bad", "the masks of the observation serve", "BADPIX"),
+        Purpose(
+            "good_time",
+            "times at which the instrument as a whole did well",
+            "survey_gti applies no global good time and says so",
+            "STDGTI",
+        ),
         Purpose("residual", "residuals of the energy scale", _LINEAR, "DET_GAIN"),
         Purpose("pulser", "pulser calibration on ground", _LINEAR, "PULSER_GAIN", {"SOURCE": "GROUND"}),
         Purpose(

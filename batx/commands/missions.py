@@ -34,6 +34,22 @@ class Threshold(click.ParamType):
             )
 
 
+class Setting(click.ParamType):
+    """A further parameter of a tool."""
+
+    name = "tool.parameter=value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str, str]:
+        """Return tool, parameter and value."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        tool, dot, parameter = key.partition(".")
+        if not (tool and dot and parameter and equals):
+            self.fail(f"found {value!r}, expected for example nupipeline.saamode=optimized", param, ctx)
+        return tool, parameter, text
+
+
 def _source(energy: tuple[float, float], dt: float, min_exposure: float, model: str) -> Callable[[Any], Any]:
     """Return the options that all of these pipelines have, with the defaults of one."""
     shown: dict[str, Any] = {"show_default": True}
@@ -60,6 +76,7 @@ def _source(energy: tuple[float, float], dt: float, min_exposure: float, model: 
         click.option(
             "--tie", "tied", multiple=True, help="Parameter that all spectra share.  [default: by the model]"
         ),
+        click.option("--t0", type=float, help="Day 0 of the figures, MJD (UTC).  [default: the first start]"),
         click.option(
             "--workers",
             type=click.IntRange(1),
@@ -86,10 +103,46 @@ def _run(
         click.echo(f"wrote {pipeline.folder}")
 
 
+_HEASOFT = together(
+    click.option(
+        "--min-counts",
+        type=click.FloatRange(0),
+        help="Least counts in a group of channels, 0 for no groups.  [default: 1, for NuSTAR 25]",
+    ),
+    click.option(
+        "--statistic",
+        type=click.Choice(["auto", "cstat", "chi2"]),
+        help="Of the fit.  [default: cstat, for NuSTAR auto]",
+    ),
+    click.option(
+        "--reprocess/--no-reprocess",
+        default=True,
+        show_default=True,
+        help="Whether events are cleaned anew, or those of the archive used.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        type=Setting(),
+        help="Further parameter of a tool, as nupipeline.saamode=optimized.  [default: none]",
+    ),
+)
+
+
+def _settings(given: tuple[tuple[str, str, str], ...]) -> dict[str, dict[str, str]]:
+    """Return further parameters by tool."""
+    found: dict[str, dict[str, str]] = {}
+    for tool, parameter, value in given:
+        found.setdefault(tool, {})[parameter] = value
+    return found
+
+
 @click.command(cls=Command)
 @click.argument("observations", type=EXISTING, nargs=-1, required=True)
 @_source((0.3, 10.0), 500.0, 100.0, "tbabs*(bbody+bremss)")
 @click.option("--response", type=EXISTING, help="Redistribution, or a folder of them.  [default: in $CALDB]")
+@_HEASOFT
 @run_options
 def xrt(observations: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """Swift-XRT: images, light curves, and spectra of many observations fitted jointly.
@@ -99,12 +152,14 @@ def xrt(observations: tuple[Path, ...], output: Path | None, **options: Any) -> 
     """
     from batx.pipelines import xrt as make
 
+    options["settings"] = _settings(options["settings"])
     _run(make, observations, output, options)
 
 
 @click.command(cls=Command)
 @click.argument("observations", type=EXISTING, nargs=-1, required=True)
 @_source((3.0, 79.0), 500.0, 0.0, "constant*tbabs*powerlaw")
+@_HEASOFT
 @run_options
 def nustar(observations: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """NuSTAR: images, light curves, and spectra of both telescopes fitted jointly.
@@ -114,6 +169,7 @@ def nustar(observations: tuple[Path, ...], output: Path | None, **options: Any) 
     """
     from batx.pipelines import nustar as make
 
+    options["settings"] = _settings(options["settings"])
     _run(make, observations, output, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "run_options", "run_pipeline"]
 
+#: of a step that are shown
+_NOTES = 8
 _STYLES = {"done": "green", "skipped": "yellow", "failed": "red", "blocked": "red", "to do": "cyan"}
 
 run_options = together(
@@ -31,7 +34,11 @@ run_options = together(
 @click.argument("source")
 @click.option("--ra", type=float, help="Right ascension of the burst, degrees (ICRS).")
 @click.option("--dec", type=float, help="Declination of the burst, degrees (ICRS).")
-@click.option("--blind", is_flag=True, help="Images only, for no position.")
+@click.option(
+    "--position",
+    type=click.Choice(["bat", "xrt", "header", "blind"]),
+    help="Whose position without --ra and --dec; blind: none, images only.  [default: the first there is]",
+)
 @click.option("--trigger", type=Number(), help="Trigger time: MET s or a UTC date.")
 @click.option("--foreground", type=(float, float), help="Start and stop of the burst, s from the trigger.")
 @click.option("--background", type=(float, float), help="Start and stop of the background before it.")
@@ -39,6 +46,12 @@ run_options = together(
     "--snr", type=float, default=5.0, show_default=True, help="Spectra below so many sigma get a limit."
 )
 @click.option("--compat", type=click.Choice(["heasoft"]), help="The numbers of the tools.")
+@click.option(
+    "--engine",
+    default="native",
+    show_default=True,
+    help="heasoft: by the tools of BAT where they have a counterpart; xspec: fits by XSPEC.",
+)
 @click.option("--figures/--no-figures", default=True, show_default=True, help="Whether to draw figures.")
 @click.option("--failed", is_flag=True, help="SOURCE is the number of a failed trigger, to be put together.")
 @click.option("--data", type=NEW, help="Directory of data, for an observation id.")
@@ -58,15 +71,33 @@ def run(source: str, output: Path | None, **options: Any) -> None:
     control = {name: options.pop(name) for name in ("since", "only", "listed")}
     options["mirrors"] = options["mirrors"] or None
     pipeline = events(source, output, **options)
-    run_pipeline(pipeline, **control)
-    report = pipeline.folder / "result.txt"
-    if not control["listed"] and report.is_file():
-        click.echo(report.read_text(encoding="utf-8"), nl=False)
-        click.echo(f"wrote {pipeline.folder}")
+
+    def result() -> None:
+        report = pipeline.folder / "result.txt"
+        if report.is_file():
+            click.echo(report.read_text(encoding="utf-8"), nl=False)
+            click.echo(f"wrote {pipeline.folder}")
+
+    run_pipeline(pipeline, **control, result=result)
 
 
-def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed: bool) -> None:
+def run_pipeline(
+    pipeline: Pipeline,
+    since: str | None,
+    only: str | None,
+    listed: bool,
+    result: Callable[[], None] = lambda: None,
+) -> None:
     """Run a pipeline with progress on the error stream, or list its steps.
+
+    Parameters
+    ----------
+    pipeline
+        To be run.
+    since, only, listed
+        The options of `run_options`.
+    result
+        Tells what came out, when the steps are done, also if one failed.
 
     Raises
     ------
@@ -94,21 +125,31 @@ def run_pipeline(pipeline: Pipeline, since: str | None, only: str | None, listed
                 return
             if one.name in running or one.state != "done":
                 described = _described(one)
-                if one.state in ("blocked", "skipped") and one.reason in told:
-                    described = f"{one.state}: {one.reason.split(':')[0]}"
-                told.add(one.reason)
+                cause, _, why = one.reason.partition(": ")
+                if one.state in ("blocked", "skipped") and why in told:
+                    described = f"{one.state}: {cause}"
+                told.update((one.reason, why))
                 text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
-                lines.append((text, _STYLES.get(one.state, "")))
-                if not live:
-                    say(*lines[-1])
+                new = [(text, _STYLES.get(one.state, "")), *((line, "yellow") for line in _notes(one))]
+                lines.extend(new)
+                for line in new if not live else []:
+                    say(*line)
             begin = perf_counter()
 
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)
     for line in lines if live else []:
         say(*line)
+    result()
     failed = [one.name for one in found if one.state == "failed"]
     if failed:
         raise BatxError(f"not done: {', '.join(failed)}; the reasons are above, and in the results")
+
+
+def _notes(one: Status) -> list[str]:
+    """Return the notes of a step, a line each; of many the first and how many more there are."""
+    shown = [f"{'':<14}{' '.join(note.split())}" for note in one.notes[:_NOTES]]
+    more = len(one.notes) - len(shown)
+    return shown + ([f"{'':<14}and {more} more notes"] if more else [])
 
 
 def _described(one: Status) -> str:

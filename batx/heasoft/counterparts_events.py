@@ -226,20 +226,21 @@ def detector_plane(
 # --- weights -----------------------------------------------------------------------------------------------
 
 
-def _place(ra: Any, dec: Any, frame: str, distance: Any) -> dict[str, Any]:
+def _place(ra: Any, dec: Any, frame: str, distance: Any, origin: Any) -> dict[str, Any]:
     """Return a position as the tools read it; only one at a time."""
     from batx.positions import source_positions
 
     if frame not in _FRAMES:
         raise PositionError(f"frame: found {frame!r}, expected one of {', '.join(_FRAMES)}")
-    positions = source_positions(ra, dec, frame, distance)
+    positions = source_positions(ra, dec, frame, distance, origin)
     if positions.several:
         raise PositionError("the engine heasoft weighs for one position at a time; give one")
     if hasattr(ra, "icrs"):
         ra, dec = ra.icrs.ra.deg, ra.icrs.dec.deg
     unit = {"tangent": "1", "cartesian": "cm"}.get(frame, "deg")
     values = {"ra": number(ra, unit, "ra"), "dec": number(dec, unit, "dec")}
-    return values | {"coord_type": _FRAMES[frame], "bat_z": number(distance, "cm", "distance")}
+    near = {"bat_z": number(distance, "cm", "distance"), "origin_z": positions.origin or None}
+    return values | {"coord_type": _FRAMES[frame]} | near
 
 
 def _geometry(bench: Bench, obj: Any, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -310,6 +311,7 @@ def mask_weight(
     *,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     **options: Any,
 ) -> xr.Dataset:
     """Return the events with weights made by batmaskwtevt; arguments as for `batx.mask_weight`.
@@ -322,7 +324,7 @@ def mask_weight(
     Traceback (most recent call last):
     batx.errors...
     """
-    place = _place(ra, dec, frame, distance)
+    place = _place(ra, dec, frame, distance, origin)
     events, made, trace = _weigh(engine, "mask_weight", obj, place, options)
     weights = made["mask_weight"].values.astype(np.float32)
     if weights.shape != (events.sizes["event"],):
@@ -358,6 +360,7 @@ def ray_trace(
     *,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     **options: Any,
 ) -> xr.Dataset:
     """Return the ray trace that batmaskwtevt makes for events; arguments as for `batx.ray_trace`.
@@ -370,7 +373,7 @@ def ray_trace(
     Traceback (most recent call last):
     batx.errors...
     """
-    return _weigh(engine, "ray_trace", obj, _place(ra, dec, frame, distance), options)[2]
+    return _weigh(engine, "ray_trace", obj, _place(ra, dec, frame, distance, origin), options)[2]
 
 
 def mask_weight_image(
@@ -381,6 +384,7 @@ def mask_weight_image(
     *,
     frame: str = "sky",
     distance: Any = None,
+    origin: Any = 0.0,
     time: Any = None,
     **options: Any,
 ) -> xr.Dataset:
@@ -393,7 +397,7 @@ def mask_weight_image(
     Traceback (most recent call last):
     batx.errors...
     """
-    place = _place(ra, dec, frame, distance)
+    place = _place(ra, dec, frame, distance, origin)
     with engine.bench("mask_weight_image") as bench:
         target, files = _geometry(bench, obj, options)
         technique = _technique(options)
@@ -420,7 +424,8 @@ def calibrate_energy(
 ) -> xr.Dataset:
     """Return the events with energies made by bateconvert; arguments as for `batx.calibrate_energy`.
 
-    What is not given is looked for by the tool in its own CALDB; the gain map must be given.
+    What is not given is looked for by the tool in its own CALDB; the gain map must be given, or be in the
+    tree of the observation.
 
     Examples
     --------
@@ -431,6 +436,8 @@ def calibrate_energy(
     batx.errors...
     """
     ev = events["events"].to_dataset() if isinstance(events, xr.DataTree) else events
+    if gain_offset is None and isinstance(events, xr.DataTree) and "gain_offset" in events:
+        gain_offset = events["gain_offset"].to_dataset()
     with engine.bench("calibrate_energy") as bench:
         options.pop("compat", None)
         bench.refuse(options)

@@ -165,6 +165,7 @@ def sky_image(
     corrections: str | Iterable[str] | None = None,
     background: xr.Dataset | None = None,
     distance: Any = None,
+    origin: Any = 0.0,
     pcode_min: float | None = None,
     handedness: str | None = None,
     gain: float | None = None,
@@ -198,6 +199,7 @@ def sky_image(
             "oversampy": oversampling,
             "corrections": joined(corrections),
             "bat_z": number(distance, "cm", "distance"),
+            "origin_z": number(origin, "cm", "origin") or None,
             "pcodethresh": pcode_min,
             "handedness": handedness,
             "keepbits": "ALL",
@@ -437,6 +439,8 @@ def _catalog(found: xr.Dataset, image: xr.Dataset) -> xr.Dataset:
             # the first pixel of FITS is 1
             pixels = found[by_column[column]].values - 1
             made = made.drop_vars(by_column[column]).assign({name: ("source", pixels, {"units": "1"})})
+    if "CATNUM" in by_column:
+        made = made.assign(known=("source", made[by_column["CATNUM"]].values > 0))
     bands = [name for name in ("energy", "energy_bnds") if "energy" in flux.dims and name in image.variables]
     return made.assign_coords({name: image[name].variable for name in bands})
 

@@ -51,6 +51,9 @@ _VERBS = {
     "occultation": "counterparts_orbit",
     "gti_from_housekeeping": "counterparts_orbit",
     "barycenter": "counterparts_orbit",
+    "survey_gti": "counterparts_survey",
+    "steady_attitude": "counterparts_survey",
+    "calibrate_histogram": "counterparts_survey",
 }
 
 

@@ -17,9 +17,12 @@ from batx.io.header import keyword
 from batx.io.identify import PLANE
 from batx.schema import build
 
-__all__ = ["scaled_map"]
+__all__ = ["map_intervals", "scaled_map"]
 
 _DETECTORS = 32768
+#: columns of the times of a map: seconds, and units of 20 microseconds in 16 bits without sign
+_TIMES = ("mStartFore", "mEndFore", "mStartBack", "mEndBack")
+_SUBSECOND, _SIXTEEN_BITS = 2e-5, 65536
 
 
 def scaled_map(
@@ -43,7 +46,8 @@ def scaled_map(
     scale
         Counts in a unit of the map: the map is sent with few bits a detector, after a division.
     time
-        Start and stop of the counts in any form (numbers are MET); by default TSTART and TSTOP of the header.
+        Start and stop of the counts in any form (numbers are MET); by default those of the foreground that
+        the file states (``mStartForeSec`` …), or TSTART and TSTOP of the header.
     energy
         Band in keV, if the file does not tell.
     detector_mask
@@ -68,7 +72,7 @@ def scaled_map(
 
     Notes
     -----
-    No description of the files was at hand: this recognises the forms in which a map of the detectors can be
+    Of the files only the columns of the times are known: this recognises the forms in which a map can be
     in a FITS file, whatever their names.
 
     Examples
@@ -112,6 +116,24 @@ def scaled_map(
     made = build("detector_plane", variables, attrs)
     made.encoding["source"] = os.fspath(path)
     return made
+
+
+def map_intervals(file: FitsFile) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Return start and stop (MET) of foreground and background of a scaled map; `None` if it does not say.
+
+    The first row of the table counts that has the columns ``mStartForeSec``, ``mStartForeSubsec`` and so on.
+    """
+    names = [f"{name}{part}".upper() for name in _TIMES for part in ("Sec", "Subsec")]
+    for hdu in file.hdus:
+        if hdu.type == "table" and hdu.rows and set(names) <= hdu.columns.keys():
+            values = [float(hdu.values(name)[0]) for name in names]
+            ends = [
+                whole + part % _SIXTEEN_BITS * _SUBSECOND
+                for whole, part in zip(values[::2], values[1::2], strict=True)
+            ]
+            if ends[0] < ends[1]:
+                return (ends[0], ends[1]), (ends[2], ends[3])
+    return None
 
 
 def _map_of(file: FitsFile) -> tuple[Hdu, np.ndarray]:
@@ -165,6 +187,9 @@ def _span(file: FitsFile, hdu: Hdu, time: Any, attrs: dict[str, Any]) -> tuple[f
         if ends.shape != (2,) or not ends[0] < ends[1]:
             raise ValueRangeError(f"time: found {time!r}, expected start and stop")
         return float(ends[0]), float(ends[1])
+    stated = map_intervals(file)
+    if stated is not None:
+        return stated[0]
     start, stop = (
         next(
             (value for one in (hdu, file.primary) if isinstance(value := keyword(one, key), (int, float))),

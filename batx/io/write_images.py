@@ -126,7 +126,8 @@ def plain_image_hdus(ds: xr.Dataset) -> list[Any]:
     stack = next((str(dim) for dim in ("energy", "band") if dim in array.dims), None)
     planes = array.values if stack is None else array.transpose(stack, ...).values
     bands, hdus = bands_of(ds), list[Any]()
-    cards = {name.upper(): ds.attrs[name] for name in ("tstart", "tstop", "exposure") if name in ds.attrs}
+    stated = ("tstart", "tstop", "exposure", "e_min", "e_max")
+    cards = {name.upper(): ds.attrs[name] for name in stated if name in ds.attrs}
     cards |= {"HDUCLASS": "OGIP", "HDUCLAS1": "IMAGE", "BUNIT": str(array.attrs.get("units", ""))}
     for level, values in enumerate(planes if stack else [planes]):
         own = level_cards(bands, level) if stack == "energy" else {}

@@ -179,6 +179,7 @@ def image_grid(
     distance: float | None = None,
     left_handed: bool = True,
     autocollimation: bool = True,
+    origin: float = 0.0,
 ) -> ImageGrid:
     """Return the pixels of images through a mask.
 
@@ -196,6 +197,8 @@ def image_grid(
         Whether columns run against X.
     autocollimation
         Correct the scale for the light that passes the edges of cells of finite thickness.
+    origin
+        BAT_Z of the point that directions to near sources are measured from, cm.
 
     Examples
     --------
@@ -214,7 +217,7 @@ def image_grid(
     shape = cells[0] * oversampling + _BORDER, cells[1] * oversampling + _BORDER
     stretch = 1.0 / (1.0 - 0.5 * geometry.mask_cell[2] / height) if autocollimation else 1.0
     if distance is not None:
-        stretch *= (distance - geometry.detector_top) / distance
+        stretch *= (distance - geometry.detector_top) / (distance - origin)
     step = [pitch / height / oversampling / magnify * stretch for pitch in geometry.detector_pitch]
     pixel = [
         oversampling * (n_det + n_cell * scale + 2) / 2 + 1 - (shift / height) / width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import numpy as np
 
 from batx.archive.layouts import mirror_list
 from batx.archive.swift_tools import trigger_id
+from batx.engines import engine_names
 from batx.errors import MissingFileError, ValueRangeError
 from batx.met import met_to_utc, to_met
 from batx.pipelines.bursts import figures, images, inputs, light, report, spectra, times
-from batx.pipelines.frame import Pipeline, Step
+from batx.pipelines.bursts.triggers import POSITIONS
+from batx.pipelines.frame import Pipeline, Step, Work
 from batx.reduction import compat_of
 from batx.transfer import data_directory
 from batx.units import to_value
@@ -27,8 +29,12 @@ __all__ = ["events"]
 _ID = 11
 
 
-def _steps(mirrors: list[str] | None) -> list[Step]:
+def _steps(mirrors: list[str] | None, engine: Any) -> list[Step]:
     """Return the steps, in order; mirrors may have logins in them, which records must not hold."""
+
+    def done_by(make: Callable[..., Any]) -> Callable[[Work], Any]:
+        return partial(make, engine=engine)
+
     return [
         Step(
             "fetch",
@@ -40,55 +46,77 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
         Step(
             "calibrate",
             "energies, and the events around the trigger",
-            light.calibrate,
+            done_by(light.calibrate),
             needs=["fetch"],
-            options=["calibration", "gain_offset"],
+            options=["calibration", "gain_offset", "engine"],
         ),
-        Step("quality", "enabled and hot detectors", light.quality, needs=["fetch", "calibrate"]),
+        Step(
+            "quality",
+            "enabled and hot detectors",
+            done_by(light.quality),
+            needs=["fetch", "calibrate"],
+            options=["engine"],
+        ),
         Step("intervals", "before, in and after the slew", times.intervals, needs=["fetch"]),
         Step(
             "weights",
             "mask weights",
-            light.weights,
+            done_by(light.weights),
             needs=["fetch", "calibrate", "quality"],
-            options=["compat"],
+            options=["compat", "engine"],
         ),
         Step(
-            "lightcurves", "light curves", light.lightcurves, needs=["fetch", "weights"], options=["compat"]
+            "lightcurves",
+            "light curves",
+            done_by(light.lightcurves),
+            needs=["fetch", "weights"],
+            options=["compat", "engine"],
         ),
         Step(
             "durations",
             "blocks and durations",
-            times.durations,
+            done_by(times.durations),
             needs=["fetch", "calibrate"],
             uses=["weights"],
-            options=["compat"],
+            options=["compat", "engine"],
         ),
         Step(
             "spectra",
             "spectra and responses",
-            spectra.spectra,
+            done_by(spectra.spectra),
             needs=["fetch", "quality", "weights", "durations"],
             uses=["intervals"],
-            options=["compat"],
+            options=["compat", "engine"],
         ),
-        Step("fits", "fits and limits", spectra.fits, needs=["fetch", "spectra"], options=["snr"]),
+        Step(
+            "fits",
+            "fits and limits",
+            done_by(spectra.fits),
+            needs=["fetch", "spectra"],
+            options=["snr", "engine"],
+        ),
         Step(
             "planes",
             "detector images",
-            images.planes,
+            done_by(images.planes),
             needs=["fetch", "calibrate", "quality", "durations"],
             uses=["intervals"],
-            options=["compat"],
+            options=["compat", "engine"],
         ),
         Step(
             "images",
             "sky images",
-            images.sky_images,
+            done_by(images.sky_images),
             needs=["fetch", "quality", "planes"],
-            options=["compat"],
+            options=["compat", "engine"],
         ),
-        Step("detection", "sources", images.detection, needs=["fetch", "images"], options=["compat"]),
+        Step(
+            "detection",
+            "sources",
+            done_by(images.detection),
+            needs=["fetch", "images"],
+            options=["compat", "engine"],
+        ),
         Step(
             "figures",
             "figures",
@@ -126,7 +154,7 @@ def events(
     *,
     ra: float | None = None,
     dec: float | None = None,
-    blind: bool = False,
+    position: str | None = None,
     trigger: Any = None,
     foreground: Sequence[Any] | None = None,
     background: Sequence[Any] | None = None,
@@ -138,6 +166,7 @@ def events(
     gain_offset: str | os.PathLike[str] | None = None,
     snr: float = 5.0,
     compat: str | None = None,
+    engine: Any = "native",
     figures: bool = True,
     data: str | os.PathLike[str] | None = None,
     mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
@@ -153,9 +182,11 @@ def events(
     output
         Folder for the results, by default ``<name of the source>-results`` in the current one.
     ra, dec
-        Position of the burst, degrees (ICRS). If not given: of the messages in ``tdrss``, or of the header.
-    blind
-        Make images only, for no position.
+        Position of the burst, degrees (ICRS).
+    position
+        Whose position if `ra` and `dec` are not given: ``"bat"`` or ``"xrt"``, of the last message in
+        ``tdrss`` in which this telescope states one; ``"header"``, of the events (RA_OBJ, DEC_OBJ);
+        ``"blind"``, none, for images only. By default the first of these that there is.
     trigger
         Trigger time: MET or a date. If not given: of the messages, or of the header.
     foreground, background
@@ -172,6 +203,11 @@ def events(
         Spectra below this significance (sigma) get a limit of as many sigma instead of fits.
     compat
         ``"heasoft"`` for the numbers of the tools.
+    engine
+        ``"heasoft"``, or a `batx.heasoft.Engine`, for the tools of BAT wherever a function has a counterpart
+        (energies, hot detectors, weights, light curves, blocks and durations, spectra and responses, images
+        and sources; intervals around slews, fits and figures are always made here); ``"xspec"`` for the
+        fits.
     figures
         Whether figures are drawn.
     data, mirrors, offline
@@ -214,7 +250,7 @@ def events(
     ['.batx', 'auxil', 'events']
     """
     ra, dec, snr = _number(ra, "deg", "ra"), _number(dec, "deg", "dec"), _number(snr, "", "snr")
-    _require(ra, dec, trigger, snr, compat)
+    _require(ra, dec, position, trigger, snr, compat, engine)
     place = Path(str(source)).expanduser()
     text = trigger_id(source) if failed else f"{source:011d}" if isinstance(source, int) else str(source)
     remote = (failed or not place.exists()) and len(text) == _ID and text.isdigit()
@@ -236,12 +272,13 @@ def events(
         "failed": bool(failed),
         "ra": ra,
         "dec": dec,
-        "blind": blind,
+        "position": position,
         "trigger": _plain_time(trigger, "trigger"),
         "foreground": _pair("foreground", foreground),
         "background": _pair("background", background),
         "snr": snr,
         "compat": compat,
+        "engine": engine if isinstance(engine, str) else type(engine).__qualname__,
         "figures": bool(figures),
     }
     options |= {
@@ -255,16 +292,24 @@ def events(
             "that results are not taken for data"
         )
     places = mirror_list(mirrors) if remote and mirrors is not None else None
-    return Pipeline("events", _steps(places), folder, options)
+    return Pipeline("events", _steps(places, engine), folder, options)
 
 
-def _require(ra: Any, dec: Any, trigger: Any, snr: Any, compat: Any) -> None:
+def _require(ra: Any, dec: Any, position: Any, trigger: Any, snr: Any, compat: Any, engine: Any) -> None:
     """Raise `ValueRangeError` if an argument makes no sense."""
     compat_of(compat)
+    if isinstance(engine, str) and engine not in engine_names():
+        raise ValueRangeError(f"engine: found {engine!r}, expected one of {', '.join(engine_names())}")
     if (ra is None) != (dec is None):
         raise ValueRangeError("position: found one of ra and dec, expected both or neither")
     if ra is not None and not (math.isfinite(ra) and -90.0 <= dec <= 90.0):
         raise ValueRangeError(f"position: found ra={ra}, dec={dec}, expected degrees")
+    if position is not None and position not in POSITIONS:
+        raise ValueRangeError(
+            f"position: found {position!r}, expected one of {', '.join(POSITIONS)}; numbers are ra= and dec="
+        )
+    if position is not None and ra is not None:
+        raise ValueRangeError(f"position: found {position!r} and ra={ra}, expected one of them")
     if not snr > 0:
         raise ValueRangeError(f"snr: found {snr}, expected a positive number")
     if trigger is not None and not math.isfinite(_met(trigger, "trigger")):

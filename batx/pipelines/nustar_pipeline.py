@@ -16,6 +16,7 @@ from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["nustar"]
 
+TOOLS = ("nupipeline", "nuproducts")
 _REGIONS = ("observations", "ra", "dec", "region", "background_region", "regions")
 
 
@@ -39,6 +40,8 @@ def nustar(
     statistic: str = "auto",
     errors: str = "covariance",
     t0: float | None = None,
+    reprocess: bool = True,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     backend: str | Backend | None = None,
     workers: int | None = None,
     timeout: float | None = None,
@@ -52,7 +55,7 @@ def nustar(
     ----------
     observations
         Folders of observations in the archive's layout (with ``event_uf``), or of many of these.
-    ra, dec, output, dt, least_counts, t0, backend, workers, timeout
+    ra, dec, output, dt, least_counts, t0, settings, backend, workers, timeout
         As for `batx.pipelines.xrt_pipeline.xrt`.
     region, background_region
         Region files of ds9, for all; by default a circle of 60″ and an annulus from 120″ to 200″.
@@ -67,6 +70,8 @@ def nustar(
     model, tied, parameters, statistic, errors
         Of the fit; see `batx.fit`. `tied` are the parameters that all spectra share: by default all but a
         constant, which is 1 for the first.
+    reprocess
+        Whether nupipeline is run; otherwise the cleaned events of the archive (``event_cl``) are used.
 
     Returns
     -------
@@ -88,7 +93,7 @@ def nustar(
     from batx.spectral_models import spectral_model
 
     shared = [name for name in spectral_model(model).names if name != "factor"]
-    options = settled("nustar", given)
+    options = settled("nustar", given, TOOLS)
     if tied is None:
         options["tied"] = shared
     return Pipeline("nustar", _steps(steps.Nustar(Toolbox(backend, workers, timeout))), Path(output), options)
@@ -108,7 +113,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             "pipeline",
             "cleaned events",
             tools.pipeline,
-            options=["observations", "min_exposure"],
+            options=["observations", "min_exposure", "reprocess", "nupipeline_settings"],
             outside=steps.event_lists,
         ),
         Step(
@@ -116,7 +121,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             "spectra, curves and responses",
             tools.products,
             needs=["regions", "pipeline"],
-            options=["energy", "dt"],
+            options=["energy", "dt", "nuproducts_settings"],
         ),
         Step("group", "group spectra", steps.group, needs=["products"], options=["energy", "min_counts"]),
         Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
@@ -126,6 +131,7 @@ def _steps(tools: steps.Nustar) -> list[Step]:
             "light curves and images",
             steps.curves,
             needs=["regions", "pipeline"],
+            uses=["products"],
             options=["energy", "dt", "ra", "dec"],
         ),
         Step("figures", "figures", steps.figures, needs=["regions", "curves"], options=["t0", "energy"]),

@@ -16,6 +16,7 @@ from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["xrt"]
 
+TOOLS = ("xrtpipeline", "xrtexpomap", "xrtproducts")
 _REGIONS = ("ra", "dec", "region", "background_region", "regions")
 
 
@@ -40,6 +41,8 @@ def xrt(
     statistic: str = "cstat",
     errors: str = "covariance",
     t0: float | None = None,
+    reprocess: bool = True,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     backend: str | Backend | None = None,
     workers: int | None = None,
     timeout: float | None = None,
@@ -48,7 +51,8 @@ def xrt(
 
     Steps: ``select`` observations by exposure; ``regions``; ``pipeline`` (xrtpipeline); ``exposure``
     (xrtexpomap); ``products`` (xrtproducts); ``group``; ``fit``, of all spectra together; ``curves``;
-    ``images``; ``figures``. The tools run in parallel; all but the third to fifth step need none.
+    ``images``; ``figures``. The tools run in parallel. Without tools, and with ``reprocess=False``, there are
+    curves, images and figures of what the archive has.
 
     Parameters
     ----------
@@ -82,6 +86,11 @@ def xrt(
         of absorption; all others each has for itself.
     t0
         Day 0 of the pictures, MJD (UTC); by default the start of the first observation.
+    reprocess
+        Whether xrtpipeline and xrtexpomap are run; otherwise the cleaned events and exposure maps of the
+        archive are used.
+    settings
+        Further parameters by tool, such as ``{"xrtpipeline": {"gtiexpr": "CCDTemp<-55"}}``.
     backend, workers, timeout
         Where tools run, how many at a time, and their time limit in s; see `batx.heasoft.run`.
 
@@ -101,7 +110,7 @@ def xrt(
     >>> [step.name for step in pipeline.steps][:3]
     ['select', 'regions', 'pipeline']
     """
-    options = settled("xrt", dict(locals()))
+    options = settled("xrt", dict(locals()), TOOLS)
     return Pipeline("xrt", _steps(steps.Xrt(Toolbox(backend, workers, timeout))), Path(output), options)
 
 
@@ -112,7 +121,7 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             "select",
             "choose observations",
             steps.select,
-            options=["observations", "min_exposure"],
+            options=["observations", "min_exposure", "reprocess", "ra", "dec"],
             outside=steps.event_lists,
         ),
         Step(
@@ -128,16 +137,22 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             "cleaned events",
             tools.pipeline,
             needs=["select"],
-            options=["observations", "ra", "dec"],
+            options=["observations", "ra", "dec", "reprocess", "xrtpipeline_settings"],
         ),
-        Step("exposure", "exposure maps", tools.exposure, needs=["pipeline"], options=["observations"]),
+        Step(
+            "exposure",
+            "exposure maps",
+            tools.exposure,
+            needs=["pipeline"],
+            options=["observations", "reprocess", "xrtexpomap_settings"],
+        ),
         Step(
             "products",
             "spectra, curves and effective areas",
             tools.products,
             needs=["pipeline", "regions"],
             uses=["exposure"],
-            options=["observations", "energy", "dt"],
+            options=["observations", "energy", "dt", "xrtproducts_settings"],
         ),
         Step(
             "group",
@@ -148,7 +163,14 @@ def _steps(tools: steps.Xrt) -> list[Step]:
             outside=steps.response_files,
         ),
         Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
-        Step("curves", "light curves", steps.curves, needs=["pipeline", "regions"], options=["energy", "dt"]),
+        Step(
+            "curves",
+            "light curves",
+            steps.curves,
+            needs=["pipeline", "regions"],
+            uses=["exposure"],
+            options=["energy", "dt", "ra", "dec"],
+        ),
         Step("images", "images", steps.images, needs=["pipeline"], options=["energy", "ra", "dec"]),
         Step(
             "figures",

@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.image_regions import on_image
 from batx.imaging_telescopes import sky_of
 from batx.met import met_to_mjd
 from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes
 from batx.plots.celestial import Box, SkyPlane, draw_graticule, zoom_centre
-from batx.regions import Region, as_regions, in_pixels
+from batx.regions import Region, as_regions
 from batx.schema import require_kind
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["plot_epochs", "plot_rates", "plot_selection"]
 
 _MOST = 36
+#: rates that differ by more than this factor are drawn on a logarithmic scale
+_DECADES = 30.0
+#: marker of matplotlib: a caret down from a line (CARETDOWNBASE)
+_DOWN = 11
 _COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
 
 
@@ -66,7 +71,7 @@ def plot_epochs(
     cmap
         Name of a matplotlib colour map.
     title
-        Title of the figure; by default the target.
+        Title of the figure; by default target, telescope, band and day 0.
 
     Returns
     -------
@@ -90,6 +95,7 @@ def plot_epochs(
         raise ValueRangeError(f"own_regions: found {len(own_regions)} lists for {len(several)} images")
     shapes = [[as_regions(one) for one in of_one] for of_one in own_regions or [regions] * len(several)]
     days = _days(several, t0)
+    decimals = _decimals(max(days) - min(days))
     names = [f", {image.attrs.get('instrument', '')}" for image in several]
     names = names if len(set(names)) > 1 else [""] * len(several)
     panels = _panels(ax, len(several), columns)
@@ -112,19 +118,47 @@ def plot_epochs(
         for place, region in enumerate(shapes[number]):
             _outline(panel, image, region, _COLOURS[place % len(_COLOURS)])
         panel.set_title(
-            f"day {days[number]:.1f}, {_exposure(image):.1f} ks{names[number]}",
+            f"day {days[number]:.{decimals}f}, {_exposure(image):.1f} ks{names[number]}",
             fontsize=LABEL_SIZE - 0.5,
             loc="left",
         )
         _inner(panel, number, len(several), min(columns, len(several)))
     figure = panels[0].figure
     figure.colorbar(drawn, ax=list(panels), label="count/ks/pixel", shrink=0.8, pad=0.01)
-    text = str(several[0].attrs.get("object", "")).strip() if title is None else title
+    text = _heading(several, _reference(several, t0), max(days) - min(days)) if title is None else title
     if text:
-        figure.suptitle(
-            f"{text}, days since MJD {_reference(several, t0):.2f}" if title is None else text, fontsize=10.5
-        )
+        figure.suptitle(text, fontsize=10.5)
     return panels
+
+
+def _heading(images: list[xr.Dataset], zero: float, span: float) -> str:
+    """Return what images show: target of the first, telescope and band (if they agree), and day 0."""
+
+    def shared(name: str) -> str:
+        found = {str(image.attrs.get(name, "")).strip() for image in images}
+        return found.pop() if len(found) == 1 else ""
+
+    camera = " ".join(filter(None, (shared("telescope"), shared("instrument"))))
+    band = f"{float(shared('e_min')):g}-{float(shared('e_max')):g} keV" if shared("e_min") else ""
+    target = str(images[0].attrs.get("object", "")).strip()
+    parts = (target, camera, band, f"days since {_day_zero(zero, span)}")
+    return ", ".join(filter(None, parts))
+
+
+def _day_zero(zero: float, span: float) -> str:
+    """Return day 0 as text, with one more decimal than the days."""
+    return f"MJD {zero:.{_decimals(span) + 1}f} (UTC)"
+
+
+def _decimals(span: float) -> int:
+    """Return with how many decimals days are told apart: a hundredth of their span; 1 for a single one."""
+    return int(np.clip(2 - np.floor(np.log10(span)), 1, 4)) if span > 1e-5 else 1
+
+
+def _targets(table: pd.DataFrame) -> str:
+    """Return the target that a table names, with a comma; empty if none or several."""
+    names = {str(name).strip() for name in table.get("object", ())} - {"", "nan"}
+    return f"{names.pop()}, " if len(names) == 1 else ""
 
 
 def _require(images: list[xr.Dataset], columns: int, radius: float, smooth: float) -> None:
@@ -194,38 +228,10 @@ def _middle(image: xr.Dataset, shapes: list[list[Region]], center: Any) -> tuple
     if center is not None:
         x, y = sky.world_to_pixel_values(*zoom_centre(center))
     elif shapes:
-        x, y = (value - 1.0 for value in _to_image(image, shapes[0])[0].values[:2])
+        x, y = (value - 1.0 for value in on_image(image, shapes[0])[0].values[:2])
     else:
         x, y = ((image.sizes[axis] - 1) / 2 for axis in ("x", "y"))
     return float(x), float(y)
-
-
-def _to_image(image: xr.Dataset, region: list[Region]) -> list[Region]:
-    """Return regions in the pixels of an image, from 1."""
-    slope, offset = _physical(image)
-    turned = [
-        Region(one.shape, tuple(_image_values(one, slope, offset)), "physical", one.include, one.text)
-        if one.frame == "physical"
-        else one
-        for one in region
-    ]
-    return in_pixels(turned, sky_of(image))
-
-
-def _image_values(region: Region, slope: float, offset: float) -> list[float]:
-    positions = range(len(region.values)) if region.shape == "polygon" else (0, 1)
-    angle = len(region.values) - 1 if region.shape in ("ellipse", "box") else None
-    return [
-        value * slope + offset if place in positions else value if place == angle else value * slope
-        for place, value in enumerate(region.values)
-    ]
-
-
-def _physical(image: xr.Dataset) -> tuple[float, float]:
-    from astropy.io.fits import Header
-
-    header = Header.fromstring(str(image["wcs"].values), sep="\n")
-    return float(header.get("LTM1_1", 1.0)), float(header.get("LTV1", 0.0))
 
 
 def _cut(
@@ -272,7 +278,7 @@ def _outline(panel: Axes, image: xr.Dataset, region: list[Region], colour: str) 
     from matplotlib.patches import Circle, Ellipse, Polygon, Rectangle
 
     made: list[Any]
-    for one in _to_image(image, region):
+    for one in on_image(image, region):
         style: dict[str, Any] = {
             "fill": False,
             "edgecolor": colour,
@@ -326,7 +332,7 @@ def plot_selection(
     min_exposure
         Cut in seconds, drawn as a line; without ``used``, observations below are not used.
     title
-        Title; by default how many are used, and their exposure.
+        Title; by default the target, how many are used, and their exposure.
 
     Returns
     -------
@@ -364,10 +370,12 @@ def plot_selection(
         panel.axhline(min_exposure / 1e3, color=PALETTE[2], linewidth=0.9, linestyle="--", zorder=2)
         note(panel, f"at least {min_exposure / 1e3:g} ks")
     panel.set_ylim(bottom=0.0, top=1.25 * max(float(seconds.max()), min_exposure) / 1e3)
-    panel.set_xlabel(f"Days since MJD {zero:.2f}")
+    panel.set_xlabel(f"Days since {_day_zero(zero, float(np.ptp(start)))}")
     panel.set_ylabel("Exposure (ks)")
     panel.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
-    text = f"{int(used.sum())} of {len(table)} observations, {seconds[used].sum() / 1e3:.1f} ks"
+    text = (
+        f"{_targets(table)}{int(used.sum())} of {len(table)} observations, {seconds[used].sum() / 1e3:.1f} ks"
+    )
     panel.set_title(text if title is None else title, loc="left", fontsize=10)
     return panel
 
@@ -382,11 +390,13 @@ def plot_rates(
 ) -> Axes:
     """Draw rates of observations against days, with the length of each and its error.
 
+    The scale is logarithmic if all are positive and they differ by more than a factor of 30.
+
     Parameters
     ----------
     table
         With ``start_mjd``, ``stop_mjd``, ``rate``, ``rate_err``, as of `batx.spectrum_table`; a column
-        ``name`` tells several series apart.
+        ``name`` tells several series apart; where ``upper_limit`` is a number, it is drawn as an arrow.
     ax
         `None` for a new figure, a Figure or Axes to draw in.
     t0
@@ -394,7 +404,7 @@ def plot_rates(
     label
         Of the y axis.
     title
-        Title; by default none.
+        Title; by default the target that the column ``object`` names.
 
     Returns
     -------
@@ -412,24 +422,34 @@ def plot_rates(
     panel = make_axes(ax, 1, size=(6.4, 3.6))[0, 0]
     series = table.groupby("name", sort=False) if "name" in table else [(None, table)]
     for number, (name, rows) in enumerate(series):
-        edges = rows[["start_mjd", "stop_mjd"]].to_numpy(float) - zero
-        middle = edges.mean(axis=1)
-        panel.errorbar(
-            middle,
-            rows["rate"],
-            yerr=rows["rate_err"],
-            xerr=np.abs(edges.T - middle),
-            fmt="o",
-            markersize=3.5,
-            color=PALETTE[1 + number % (len(PALETTE) - 1)],
-            elinewidth=0.9,
-            label=name,
-        )
-    panel.axhline(0.0, color="#222222", linewidth=0.6, zorder=1)
-    panel.set_xlabel(f"Days since MJD {zero:.2f}")
+        _rates_of(panel, rows, zero, PALETTE[1 + number % (len(PALETTE) - 1)], name)
+    shown = table["rate"].to_numpy(float)
+    if "upper_limit" in table:
+        shown = np.where(np.isfinite(table["upper_limit"]), table["upper_limit"], shown)
+    if shown.min() > 0 and shown.max() > _DECADES * shown.min():
+        panel.set_yscale("log")
+    else:
+        panel.axhline(0.0, color="#222222", linewidth=0.6, zorder=1)
+    span = float(table["stop_mjd"].max() - table["start_mjd"].min())
+    panel.set_xlabel(f"Days since {_day_zero(zero, span)}")
     panel.set_ylabel(label)
     if "name" in table:
         panel.legend(fontsize=8, frameon=False)
-    if title:
-        panel.set_title(title, loc="left", fontsize=10)
+    text = _targets(table).removesuffix(", ") if title is None else title
+    if text:
+        panel.set_title(text, loc="left", fontsize=10)
     return panel
+
+
+def _rates_of(panel: Axes, rows: pd.DataFrame, zero: float, colour: str, name: Any) -> None:
+    """Draw one series: rates with errors, and limits as arrows down."""
+    edges = rows[["start_mjd", "stop_mjd"]].to_numpy(float) - zero
+    middle, width = edges.mean(axis=1), np.abs(edges.T - edges.mean(axis=1))
+    limit = rows["upper_limit"].to_numpy(float) if "upper_limit" in rows else np.full(len(rows), np.nan)
+    faint = np.isfinite(limit)
+    style: dict[str, Any] = {"color": colour, "elinewidth": 0.9, "markersize": 3.5}
+    rate, error = (rows[column].to_numpy(float)[~faint] for column in ("rate", "rate_err"))
+    panel.errorbar(middle[~faint], rate, yerr=error, xerr=width[:, ~faint], fmt="o", label=name, **style)
+    if faint.any():
+        panel.errorbar(middle[faint], limit[faint], xerr=width[:, faint], fmt="_", **style)
+        panel.plot(middle[faint], limit[faint], linestyle="", marker=_DOWN, color=colour, markersize=6)

@@ -20,6 +20,8 @@ __all__ = ["plot_contour", "plot_fit", "plot_fit_series"]
 _ERG = 1.602176634e-9
 #: parameters that are written in a picture
 _LINES = 5
+#: spectra that have colours of their own; more are on a scale of colours
+_FEW = len(PALETTE) - 1
 #: points of a contour along each axis; between those of its grid by cubic splines
 _FINE = 301
 
@@ -59,9 +61,10 @@ def plot_fit(
     size = (6.2, 3.9) if unfolded else (6.2, 4.8)
     panels = make_axes(ax, 1 if unfolded else 2, size=size, height_ratios=None if unfolded else (3, 1))
     panel = panels[0, 0]
+    colours = _colours(len(names))
     for number, name in enumerate(names):
         part = fit.isel(bin=np.flatnonzero(labels == name))
-        colour = PALETTE[1 + number % (len(PALETTE) - 1)]
+        colour = colours[number]
         label = name if len(names) > 1 else None
         if unfolded:
             _energy_spectrum(panel, fit, part, number, colour, label)
@@ -147,8 +150,21 @@ def _dress(panels: np.ndarray, fit: xr.Dataset, names: list[str], unfolded: bool
         lowest.axhline(0.0, color="#222222", linewidth=0.8, zorder=1)
         reach = max(3.5, float(np.nanmax(np.abs(lowest.get_ylim()))))
         lowest.set_ylim(-reach, reach)
-    if len(names) > 1:
+    if len(names) > _FEW:
+        panel.legend(
+            fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3
+        )
+    elif len(names) > 1:
         panel.legend(fontsize=8, frameon=False, loc="lower left")
+
+
+def _colours(count: int) -> list[Any]:
+    """Return a colour for each spectrum: of the palette, or for many along a scale in their order."""
+    if count <= _FEW:
+        return list(PALETTE[1 : count + 1])
+    from matplotlib import colormaps
+
+    return list(colormaps["viridis"](np.linspace(0.0, 0.92, count)))
 
 
 def _plain_ticks(panel: Axes) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Gaussian",
     "Glitch",
     "Line",
+    "Messages",
     "Mixture",
     "PowerLaw",
     "Profile",
@@ -45,6 +46,7 @@ __all__ = [
 
 #: what writes FITS files is loaded on use
 _WRITERS = {
+    "Messages": "batx.simulate.messages",
     "event_file": "batx.simulate.benchmark",
     "observation": "batx.simulate.archive",
 }

@@ -24,6 +24,7 @@ from batx.simulate import photons, pointing
 from batx.simulate.background import Background
 from batx.simulate.checks import finite, positive
 from batx.simulate.detectors import detector_mask, detector_table
+from batx.simulate.messages import Messages, write_messages, write_near
 from batx.simulate.orbit import prefilter
 from batx.simulate.photons import UTCF
 from batx.simulate.sources import Source
@@ -52,6 +53,8 @@ def observation(
     misalignment: tuple[float, float, float] | None = None,
     detectors: xr.Dataset | None = None,
     survey: float | None = None,
+    messages: Messages | None = None,
+    near: tuple[float, float] | None = None,
     labels: bool = True,
     compress: bool = False,
     overwrite: bool = False,
@@ -77,6 +80,11 @@ def observation(
         From `detector_table`; made with `seed` if not given.
     survey
         Also write survey histograms (80 channels), each this many seconds long.
+    messages
+        `Messages` of the trigger: alert and positions of BAT and XRT, scaled map.
+    near
+        Also write that the source is near, as in tests on ground: INVDIST (1/m) and FLENGTH (m). The events
+        are those of sources far away all the same.
     labels
         Whether the event table has the column SIMLABEL, the origin of each event.
     compress
@@ -91,7 +99,7 @@ def observation(
     -------
     pathlib.Path
         The folder of the observation: ``bat/event``, ``bat/hk``, ``bat/rate``, ``bat/survey``, ``auxil``,
-        ``caldb``. What was put in is next to it, in ``<obs_id>_truth.json``.
+        ``caldb``, with `messages` ``tdrss``. What was put in is next to it, in ``<obs_id>_truth.json``.
 
     Raises
     ------
@@ -157,6 +165,10 @@ def observation(
     for file, product in products.items():
         _write(product, file, overwrite)
     _write(_enabled(table, header), bat / "hk" / f"{root}bdecb.hk", overwrite, form="flags")
+    if messages is not None:
+        write_messages(folder, messages, ev, header, overwrite)
+    if near is not None:
+        write_near(folder, *near, header, overwrite)
     if survey is not None:
         histograms = _survey(ev, header, positive(survey, "s", "survey"))
         _write(histograms, bat / "survey" / f"{root}bsvpb000g0000.dph{packed}", overwrite, form="dph")

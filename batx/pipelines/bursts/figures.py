@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from batx.errors import BatxError
@@ -18,7 +20,10 @@ __all__ = ["figures"]
 
 #: deg around the position that are shown
 _ZOOM = 2.0
-_SHOWN = (15.0, 195.0)
+#: T90 (s) below which the burst is drawn in these bins
+_WIDTHS = ((1.0, "4ms"), (20.0, "64ms"), (math.inf, "1s"))
+#: s that are shown on either side of a burst at least
+_AROUND = 1.0
 
 
 def figures(work: Work) -> dict[str, Any]:
@@ -49,6 +54,18 @@ def _save(ds: xr.Dataset, path: Path, **options: Any) -> None:
     save(ds, path, **options)
 
 
+def _burst(work: Work, path: Path) -> None:
+    """Draw the bands of the burst and as much again on either side; all of them if none was found."""
+    curve = one(work, "lightcurves", "*b_4chan_64ms.lc")
+    if work.before["durations"].state == "done":
+        start, stop = work.before["durations"].facts["spans"]["tot"]
+        around = max(stop - start, _AROUND)
+        time = curve["time"].values
+        shown = np.flatnonzero((time > start - around) & (time < stop + around))
+        curve = curve.isel(time=shown) if shown.size else curve
+    _save(curve, path)
+
+
 def _curve(name: str) -> Callable[[Work, Path], list[str] | None]:
     def draw(work: Work, path: Path) -> list[str] | None:
         _save(one(work, "lightcurves", f"*b_{name}.lc"), path)
@@ -64,12 +81,12 @@ def _duration(work: Work, path: Path) -> list[str] | None:
     if not found:
         return []
     spans = open_dataset(found[0]).load()
-    long = float(spans["t90"]) > 100.0
-    curve = one(work, "lightcurves", f"*b_1chan_{'1s' if long else '64ms'}.lc")
+    width = next(name for most, name in _WIDTHS if float(spans["t90"]) < most)
+    curve = one(work, "lightcurves", f"*b_1chan_{width}.lc")
     blocks = one(work, "durations", "*b_1chan_bb.lc")
 
     def picture(ds: xr.Dataset, page: Any) -> None:
-        plot_duration(ds, spans, blocks, page)
+        plot_duration(ds, spans, blocks, page, background=True)
 
     _save(curve, path, draw=picture)
     return None
@@ -138,7 +155,7 @@ def _sky(work: Work, path: Path) -> list[str]:
 #: name, step that must be done, function
 _PICTURES: tuple[tuple[str, str, Callable[[Work, Path], Any]], ...] = (
     ("duration", "durations", _duration),
-    ("lightcurve_64ms", "lightcurves", _curve("4chan_64ms")),
+    ("lightcurve_64ms", "lightcurves", _burst),
     ("lightcurve_1s", "lightcurves", _curve("4chan_1s")),
     ("fits", "fits", _fits),
     ("sky", "images", _sky),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from batx.detector_planes import detector_plane
+from batx.engines import where_possible
 from batx.errors import BatxError
 from batx.intervals import gti_intersection
 from batx.io.write import to_fits
@@ -21,7 +23,7 @@ from batx.sky_images import sky_image
 from batx.sources import detect
 from batx.summary import separation
 
-__all__ = ["detection", "planes", "sky_images"]
+__all__ = ["LEAST_SNR", "detection", "planes", "sky_images"]
 
 #: product -> intervals whose intersection is taken
 _TIMES = {"preburst": ("preslew", "bkg1"), "preslew": ("preslew", "tot"), "postslew": ("postslew",)}
@@ -31,10 +33,10 @@ _PCODE = 0.05
 #: pixels of a postage stamp to either side of the source
 _STAMP = 50
 #: deg within which a known position is fitted; least significance
-_ERR_RAD, _SNR = 4.0 / 60.0, 6.0
+_ERR_RAD, LEAST_SNR = 4.0 / 60.0, 6.0
 
 
-def planes(work: Work) -> dict[str, Any]:
+def planes(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write the counts of the detectors before the burst, in it before the slew, and after the slew."""
     names, compat = Files.of(work), work.options["compat"]
     events = one(work, "calibrate", "*_uf.evt")
@@ -54,13 +56,15 @@ def planes(work: Work) -> dict[str, Any]:
             work.notes.append(f"no image '{name}': {why}")
             continue
         for bands, edges in BANDS.items():
-            plane = detector_plane(events, gti=times, energy=edges, detector_mask=mask, compat=compat)
+            plane = where_possible(engine, detector_plane)(
+                events, gti=times, energy=edges, detector_mask=mask, compat=compat
+            )
             to_fits(plane, work.output(names.name("dpi", f"{name}_{bands}.dpi")))
         facts[name] = {"counts": int(plane["counts"].sum()), "exposure": float(plane["exposure"])}
     return facts
 
 
-def sky_images(work: Work) -> dict[str, Any]:
+def sky_images(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write images of the sky, their coding, and cut-outs around the position."""
     names, compat, parts = Files.of(work), work.options["compat"], sky_parts(work)
     position = work.before["fetch"].facts["position"]
@@ -74,7 +78,9 @@ def sky_images(work: Work) -> dict[str, Any]:
             work.notes.append(f"sky image '{name}': no image before the burst to subtract")
         work.progress(f"sky image {name}")
         try:
-            image = sky_image(plane, background=background, pcode_min=_PCODE, compat=compat, **parts)
+            image = where_possible(engine, sky_image)(
+                plane, background=background, pcode_min=_PCODE, compat=compat, **parts
+            )
         except BatxError as error:
             work.notes.append(f"no sky image '{name}': {error}")
             continue
@@ -109,7 +115,7 @@ def _at(work: Work, names: Files, name: str, image: xr.Dataset, position: dict[s
     return {"pcode": float(image["pcode"][int(y), int(x)])}
 
 
-def detection(work: Work) -> dict[str, Any]:
+def detection(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Look for sources in the images; refine the position in the image of the burst."""
     names, position = Files.of(work), work.before["fetch"].facts["position"]
     facts: dict[str, Any] = {}
@@ -118,15 +124,19 @@ def detection(work: Work) -> dict[str, Any]:
         work.progress(f"sources in {name}")
         image = one(work, "images", f"*b_{name}_1chan.img")
         known = _known(position) if position else None
+        search = partial(
+            where_possible(engine, detect),
+            image,
+            catalog=known,
+            snr=LEAST_SNR,
+            pcode_min=_PCODE,
+            compat=work.options["compat"],
+        )
         try:
-            found = detect(
-                image,
-                catalog=known,
-                snr=_SNR,
-                pcode_min=_PCODE,
-                fit_positions=known is not None,
-                compat=work.options["compat"],
-            )
+            found = search(fit_positions=known is not None)
+            if known is not None and not _seen(found):
+                # noise has no place to be fitted
+                found = search(fit_positions=False)
         except BatxError as error:
             work.notes.append(f"no search for sources in '{name}': {error}")
             continue
@@ -137,6 +147,11 @@ def detection(work: Work) -> dict[str, Any]:
         if name in ("preslew", "total") and position:
             facts["refined"] = _refined(work, found, position)
     return facts
+
+
+def _seen(found: xr.Dataset) -> bool:
+    """Return whether the known source is significant."""
+    return bool((found["snr"].values[found["known"].values] >= LEAST_SNR).any())
 
 
 def _known(position: dict[str, Any]) -> xr.Dataset:
@@ -157,8 +172,11 @@ def _refined(work: Work, found: xr.Dataset, position: dict[str, Any]) -> dict[st
     if not rows:
         work.notes.append("the position is not in the image of the burst")
         return {}
+    if not work.before["fetch"].facts["trigger"].get("point_source", True):
+        work.notes.append("the message says that it is no point source (POINTSRC): no refined position")
+        return {}
     row = _row(found, rows[0])
-    if not row["snr"] >= _SNR:
+    if not row["snr"] >= LEAST_SNR:
         work.notes.append(f"the burst is at {row['snr']:.1f} sigma in its image: no refined position")
         return {}
     return row | {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ import xarray as xr
 
 from batx.caldb.finding import find, unindexed
 from batx.detector_masks import combine_masks
-from batx.errors import BatxError, CalibrationError, MissingFileError, ValueRangeError
+from batx.errors import BatxError, CalibrationError, MissingFileError
 from batx.io.file import FitsFile
 from batx.io.header import keyword
 from batx.io.observation import open_calibration, open_observation
 from batx.io.open import open_dataset
-from batx.io.source import starts_like_fits
 from batx.io.write import to_fits
-from batx.met import to_met
+from batx.pipelines.bursts.messages import near_field, readable
 from batx.pipelines.bursts.names import Files
+from batx.pipelines.bursts.triggers import position_of, trigger_of
 from batx.pipelines.frame import Work
 from batx.pipelines.records import Checksums
 from batx.provenance import file_record, with_calibration
@@ -40,33 +40,18 @@ OPTIONS = (
     "gain_offset",
     "ra",
     "dec",
-    "blind",
+    "position",
     "trigger",
     "foreground",
     "background",
 )
 #: parts of an observation that are read
 _FOLDERS = ("bat/event", "bat/hk", "auxil", "tdrss", "caldb")
+#: housekeeping that tells of a source near the instrument
+_NEAR = "hk161x001"
 #: what the steps take from the calibration database
 _CALIBRATION = ("aperture", "alignment", "bad_pixels", "pulser", "flight_pulser", "residual")
-#: keywords of messages sent down at once, and what they are called here
-_MESSAGE = {
-    "BRA_OBJ": "ra",
-    "BDEC_OBJ": "dec",
-    "TRIGTIME": "time",
-    "TRIGSTOP": "stop",
-    "BACKSTRT": "background_start",
-    "BACKSTOP": "background_stop",
-    "FOREEXPO": "foreground_exposure",
-    "TRIGSATF": "criterion",
-    "POINTSRC": "point_source",
-    "UTCFINIT": "utcf",
-}
-#: criteria of short triggers, whose messages state no useful interval; s added to their length
-_SHORT, _SHORT_ADDED = range(10000, 11000), 0.320
-#: shortest background of a short trigger, s; greatest clock correction that can be, s
-_LEAST_BACKGROUND, _MOST_UTCF = 8.0, 65.0
-#: what the spacecraft's clock correction is called in headers
+#: observation id of events that do not say theirs
 _UNKNOWN = "00000000000"
 
 
@@ -139,12 +124,21 @@ def fetch(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     parts = _parts(source, options)
     events = parts.pop("events", None)
     if events is None:
-        raise MissingFileError(f"{source}: found no event file (bat/event/*.evt*); the pipeline needs one")
+        raise MissingFileError(
+            f"{source}: found no event file (bat/event/*.evt*) that can be read; the pipeline needs one"
+            + "".join(f"; {reason}" for reason in _unreadable(source / "bat" / "event"))
+        )
     obs_id = str(events.attrs.get("obs_id", "")) or _UNKNOWN
     if obs_id == _UNKNOWN:
         work.notes.append(f"the events do not name their observation (OBS_ID); products are named {_UNKNOWN}")
-    trigger = _trigger(work, source, events)
-    position = _position(work, events, trigger)
+    trigger = trigger_of(work, source, events)
+    position = position_of(work, events, trigger.pop("positions"))
+    near = near_field(source)
+    if near:
+        work.notes.append(
+            f"the source was near ({_NEAR}): {near['distance']:.2f} cm above the origin, directions are "
+            f"measured from {near['origin']:.2f} cm"
+        )
     names = Files(obs_id)
     _write_attitude(work, parts.get("attitude"), work.output(names.name("auxil", ".att")))
     enabled = _enabled(work, source, parts.get("detector_mask"), trigger.get("time"))
@@ -164,6 +158,7 @@ def fetch(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
         "events": _event_files(source),
         "trigger": trigger,
         "position": position,
+        "near": near,
     }
 
 
@@ -222,24 +217,28 @@ def _parts(source: Path, options: Mapping[str, Any]) -> dict[str, xr.Dataset]:
     return parts
 
 
+def _unreadable(folder: Path) -> list[str]:
+    """Return why files of a folder cannot be read."""
+    reasons = []
+    for path in sorted(folder.rglob("*")):
+        try:
+            if path.is_file():
+                FitsFile(path)
+        except BatxError as error:
+            reasons.append(str(error))
+    return reasons
+
+
 def _event_files(source: Path) -> list[str]:
     """Return the event files of an observation, or the one that was given."""
     if source.is_file():
         return [str(source.absolute())]
     found = []
     for path in sorted((source / "bat" / "event").rglob("*")):
-        if path.is_file() and starts_like_fits(path):
-            file = _readable(path)
-            if file is not None and "events" in file.kinds:
-                found.append(str(path.absolute()))
+        file = readable(path)
+        if file is not None and "events" in file.kinds:
+            found.append(str(path.absolute()))
     return found
-
-
-def _readable(path: Path) -> FitsFile | None:
-    try:
-        return FitsFile(path)
-    except BatxError:
-        return None  # open_observation has warned of it
 
 
 def _plain(ds: xr.Dataset) -> xr.Dataset:
@@ -298,7 +297,7 @@ def _enabled(work: Work, source: Path, mask: xr.Dataset | None, trigger: float |
 
 def _rows(path: Path) -> list[tuple[float, xr.Dataset]]:
     """Return the time and the mask of each row of a map of enabled detectors."""
-    file = _readable(path)
+    file = readable(path)
     if file is None:
         return []
     for hdu in file.hdus:
@@ -315,109 +314,3 @@ def _rows(path: Path) -> list[tuple[float, xr.Dataset]]:
             ]
     ds = _plain(open_dataset(path))
     return [(float(ds.attrs.get("tstart", 0.0)), ds)]
-
-
-def _messages(source: Path) -> Iterable[dict[str, Any]]:
-    """Yield what the messages of an observation say: first alerts, then positions, which come later."""
-    folder = source / "tdrss"
-    if not folder.is_dir():
-        return
-    for kind in ("bno", "bal", "bce"):
-        for path in sorted(folder.glob(f"*ms{kind}*")):
-            file = _readable(path) if path.is_file() and starts_like_fits(path) else None
-            if file is None:
-                continue
-            said: dict[str, Any] = {}
-            for key, name in _MESSAGE.items():
-                held = [keyword(hdu, key) for hdu in file.hdus if keyword(hdu, key) is not None]
-                if held:
-                    said[name] = held[0] if not isinstance(held[0], np.generic) else held[0].item()
-            yield {"message": path.name, **said}
-
-
-def _trigger(work: Work, source: Path, events: xr.Dataset) -> dict[str, Any]:
-    """Return what is known of the trigger; what the user says comes first."""
-    options = work.options
-    found: dict[str, Any] = {}
-    for message in _messages(source):
-        found |= message
-    if "time" not in found and events.attrs.get("trigger_time") is not None:
-        found["time"] = float(events.attrs["trigger_time"])
-    if abs(float(found.get("utcf", 0.0))) > _MOST_UTCF:
-        work.notes.append(f"the clock correction of the message, {found['utcf']} s, cannot be; 0 is taken")
-        found["utcf"] = 0.0
-    found.setdefault("utcf", float(events.attrs.get("utcf", 0.0)))
-    if options["trigger"] is not None:
-        found["time"] = float(to_met(options["trigger"], events.attrs, name="trigger"))
-    time = found.get("time")
-    if time is not None and not np.isfinite(time):
-        work.notes.append(f"the trigger time {time} is no number")
-        time = found["time"] = None
-    if time is None:
-        found.pop("time", None)
-        work.notes.append(
-            "found no trigger time (TRIGTIME): no intervals before and after a slew, and all good time where "
-            "no burst is found; give trigger="
-        )
-    else:
-        _repair(work, found)
-    for name, start, stop in (
-        ("foreground", "start", "stop"),
-        ("background", "background_start", "background_stop"),
-    ):
-        if options[name] is not None:
-            ends = np.atleast_1d(to_met(options[name], events.attrs, found.get("time"), name=name))
-            if ends.shape != (2,) or not ends[0] < ends[1]:
-                raise ValueRangeError(f"{name}: found {options[name]!r}, expected start and stop")
-            found[start], found[stop] = map(float, ends)
-    return found
-
-
-def _repair(work: Work, found: dict[str, Any]) -> None:
-    """Give short triggers the interval that their message does not state."""
-    criterion, length = found.get("criterion"), found.get("foreground_exposure")
-    found.setdefault("start", found["time"])
-    if criterion is None or int(criterion) not in _SHORT or length is None:
-        return
-    start = found["time"] - float(length)
-    found["start"], found["stop"] = start, found["time"] + _SHORT_ADDED + float(length)
-    if "background_stop" in found:
-        found["background_stop"] = min(float(found["background_stop"]), start)
-        if float(found.get("background_start", -np.inf)) > found["background_stop"]:
-            found["background_start"] = found["background_stop"] - _LEAST_BACKGROUND
-    work.notes.append(
-        f"short trigger (criterion {int(criterion)}): its interval is taken from {float(length):g} s before "
-        f"to {_SHORT_ADDED + float(length):g} s after the trigger"
-    )
-
-
-def _position(work: Work, events: xr.Dataset, trigger: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the position of the burst and where it comes from; empty if there is none."""
-    options = work.options
-    ra, dec = options["ra"], options["dec"]
-    if (ra is None) != (dec is None):
-        raise ValueRangeError("position: found one of ra and dec, expected both or neither")
-    if options["blind"]:
-        return {}
-    if ra is not None:
-        return _checked(ra, dec, "given")
-    if "ra" in trigger and "dec" in trigger:
-        return _checked(trigger["ra"], trigger["dec"], f"message {trigger['message']}")
-    if events.attrs.get("ra_obj") is not None and events.attrs.get("dec_obj") is not None:
-        work.notes.append(
-            "the position is that of the header (RA_OBJ, DEC_OBJ): of the burst if it became the target, but "
-            "otherwise only of where the telescope pointed; give ra= and dec= if the source is elsewhere"
-        )
-        return _checked(events.attrs["ra_obj"], events.attrs["dec_obj"], "header of the events")
-    work.notes.append(
-        "found no position (message, RA_OBJ and DEC_OBJ of the events): images only, no weights; give ra= "
-        "and dec="
-    )
-    return {}
-
-
-def _checked(ra: Any, dec: Any, origin: str) -> dict[str, Any]:
-    lon, lat = float(ra), float(dec)
-    if not (np.isfinite(lon) and -90.0 <= lat <= 90.0):
-        raise ValueRangeError(f"position: found RA {ra}, Dec {dec} ({origin}), expected degrees")
-    return {"ra": lon % 360.0, "dec": lat, "from": origin}

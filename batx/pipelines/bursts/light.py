@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from batx.caldb.finding import served
 from batx.detector_masks import combine_masks, hot_pixels
 from batx.detector_planes import detector_plane
 from batx.energy_scales import calibrate_energy
-from batx.errors import AttitudeError, BatxError, EmptySelectionError, GtiError, MissingFileError
+from batx.engines import where_possible
+from batx.errors import (
+    AttitudeError,
+    BatxError,
+    CalibrationError,
+    EmptySelectionError,
+    GtiError,
+    MissingFileError,
+)
 from batx.events import join_events
 from batx.intervals import gti_intersection
 from batx.io.observation import open_observation
@@ -23,7 +31,7 @@ from batx.io.write import to_fits
 from batx.lightcurves import lightcurve
 from batx.pipelines.bursts.names import BANDS, Files, one, some
 from batx.pipelines.frame import SkippedError, Work
-from batx.provenance import calibration_of, file_record, with_calibration
+from batx.provenance import calibration_of, with_calibration
 from batx.weights import mask_weight, ray_trace
 
 __all__ = ["calibrate", "lightcurves", "quality", "sky_parts", "weighted_events", "weights"]
@@ -43,8 +51,15 @@ _RAW = {"1chan_4ms_raw": ("1chan", 0.004, "none")}
 _TRACE = ("trace_time", "trace_imx", "trace_imy", "trace_pcode", "trace_norm")
 
 
-def calibrate(work: Work) -> dict[str, Any]:
+def calibrate(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write the good events around the trigger, with energies and the trigger time.
+
+    Parameters
+    ----------
+    work
+        Of the step.
+    engine
+        What does that for which it has a counterpart (also of the other steps).
 
     Raises
     ------
@@ -58,7 +73,7 @@ def calibrate(work: Work) -> dict[str, Any]:
     events = parts[0] if len(parts) == 1 else join_events(*parts)
     if "gti_start" not in events:
         raise GtiError("the events have no good time (an extension STDGTI or GTI); add one to the file")
-    events = _with_energies(work, events).load()
+    events = _with_energies(work, events, engine).load()
     trigger = facts["trigger"].get("time")
     good = np.isin(events["event_flags"].values, _GOOD_FLAGS) if "event_flags" in events else True
     time = events["time"].values
@@ -88,7 +103,7 @@ def calibrate(work: Work) -> dict[str, Any]:
     }
 
 
-def _with_energies(work: Work, events: xr.Dataset) -> xr.Dataset:
+def _with_energies(work: Work, events: xr.Dataset, engine: Any) -> xr.Dataset:
     """Return events with energies: as they are if the header says that these were worked out."""
     applied = events.attrs.get("gainapp")
     if applied and "energy" in events:
@@ -96,18 +111,25 @@ def _with_energies(work: Work, events: xr.Dataset) -> xr.Dataset:
     if applied is None and "energy" in events and (events["energy"] > 0).any():
         work.notes.append("the header does not say whether energies were calibrated (GAINAPP): taken as such")
         return events
-    return _calibrated(work, events)
+    return _calibrated(work, events, engine)
 
 
-def _calibrated(work: Work, events: xr.Dataset) -> xr.Dataset:
+def _calibrated(work: Work, events: xr.Dataset, engine: Any) -> xr.Dataset:
     """Return events with energies, for which the gain map nearest in time serves."""
     options = work.options
     source: Any = events
     place = Path(work.before["fetch"].facts["place"])
     if place.is_dir():
         source = open_observation(place, calibration=options["calibration"])
-    work.notes.append("the header says that energies were not calibrated (GAINAPP): they were worked out")
-    made = calibrate_energy(source, options["gain_offset"], calibration=options["calibration"])
+    said = "the header says that energies were not calibrated (GAINAPP)"
+    work_out = where_possible(engine, calibrate_energy)
+    if work_out is calibrate_energy:
+        work_out = partial(work_out, calibration=options["calibration"])
+    try:
+        made = work_out(source, options["gain_offset"])
+    except MissingFileError as error:
+        raise MissingFileError(f"{said}: {error}") from error
+    work.notes.append(f"{said}: they were worked out")
     gap = made.attrs.get("gain_offset_gap")
     if gap is not None:
         work.notes.append(
@@ -123,7 +145,7 @@ def _length(events: xr.Dataset) -> float:
     return float((events["gti_stop"] - events["gti_start"]).sum())
 
 
-def quality(work: Work) -> dict[str, Any]:
+def quality(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write which detectors are good: enabled, not known as bad, neither hot nor cold in all events.
 
     Raises
@@ -133,13 +155,13 @@ def quality(work: Work) -> dict[str, Any]:
     """
     events = one(work, "calibrate", "*_uf.evt")
     enabled = some(work, "fetch", "*_enabled.fits")
-    counts = detector_plane(events.assign(energy=xr.ones_like(events["energy"])), energy=[0.0, 2.0])
+    counted = events.assign(energy=xr.ones_like(events["energy"]))
+    counts = where_possible(engine, detector_plane)(counted, energy=[0.0, 2.0])
     before = combine_masks(_all() if enabled is None else enabled)
     n_enabled = int(before["good"].sum())
-    known = _known_bad(work, events)
-    mask = hot_pixels(counts, detector_mask=before if known is None else combine_masks(before, known))
-    if known is not None:
-        mask.attrs = with_calibration(mask.attrs, {"bad_pixels": file_record(known)})
+    before = _without_known_bad(work, before, float(events["gti_start"].min()))
+    mask = where_possible(engine, hot_pixels)(counts, detector_mask=before)
+    mask.attrs = with_calibration(mask.attrs, calibration_of(before))
     n_good = int(mask["good"].sum())
     if not n_good:
         raise EmptySelectionError(f"of {n_enabled} enabled detectors none is good")
@@ -147,18 +169,27 @@ def quality(work: Work) -> dict[str, Any]:
     return {
         "enabled": n_enabled,
         "good": n_good,
-        "hot": int(mask.attrs["n_hot"]),
-        "cold": int(mask.attrs["n_cold"]),
+        **_found_bad(counts, before["good"].values, mask["good"].values),
     }
 
 
-def _known_bad(work: Work, events: xr.Dataset) -> xr.Dataset | None:
-    """Return the bad detectors of the calibration database, `None` if it has no list of them."""
+def _found_bad(counts: xr.Dataset, before: np.ndarray, after: np.ndarray) -> dict[str, int]:
+    """Return how many detectors were found that count far more, or far less, than the others."""
+    total = counts["counts"].sum([dim for dim in counts["counts"].dims if dim not in ("dety", "detx")]).values
+    many = total > np.median(total[after]) if after.any() else total > 0
+    found = before & ~after
+    return {"hot": int((found & many).sum()), "cold": int((found & ~many).sum())}
+
+
+def _without_known_bad(work: Work, mask: xr.Dataset, time: float) -> xr.Dataset:
+    """Return a mask without the bad detectors of the calibration database, as it is if there is no list."""
     try:
-        return served("bad_pixels", float(events["gti_start"].min()))
+        return combine_masks(mask, "caldb", time=time)
+    except CalibrationError:
+        return mask
     except BatxError as error:
         work.notes.append(f"the bad detectors of the calibration database cannot be read: {error}")
-        return None
+        return mask
 
 
 def _all() -> np.ndarray:
@@ -166,7 +197,8 @@ def _all() -> np.ndarray:
 
 
 def sky_parts(work: Work) -> dict[str, Any]:
-    """Return attitude, mask, alignment and good detectors, as the functions of the sky want them.
+    """Return attitude, mask, alignment, good detectors and how near a source was, as functions of the sky
+    want them.
 
     Raises
     ------
@@ -184,6 +216,7 @@ def sky_parts(work: Work) -> dict[str, Any]:
         "aperture": aperture,
         "alignment": _calibration(work, "alignment", "*_teldef.fits"),
         "detector_mask": one(work, "quality", "*_qmap.fits"),
+        **work.before["fetch"].facts["near"],
     }
 
 
@@ -194,7 +227,7 @@ def _calibration(work: Work, purpose: str, pattern: str) -> xr.Dataset | None:
     return held if held is None else held.assign_attrs(calibration_file=json.dumps(record, sort_keys=True))
 
 
-def weights(work: Work) -> dict[str, Any]:
+def weights(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write the events with mask weights for the position, and the way of the position through the field.
 
     Raises
@@ -208,8 +241,9 @@ def weights(work: Work) -> dict[str, Any]:
     names, parts = Files.of(work), sky_parts(work)
     events = one(work, "calibrate", "*_uf.evt")
     ra, dec = position["ra"], position["dec"]
-    weighted = mask_weight(events, ra, dec, compat=work.options["compat"], **parts)
-    trace = ray_trace(events, ra, dec, compat=work.options["compat"], **parts)
+    weigh, follow = (where_possible(engine, verb) for verb in (mask_weight, ray_trace))
+    weighted = weigh(events, ra, dec, compat=work.options["compat"], **parts)
+    trace = follow(events, ra, dec, compat=work.options["compat"], **parts)
     to_fits(weighted, work.output(names.name("events", "all.evt")))
     to_fits(trace, work.output(names.name("auxil", "all.evaux")))
     held = [name for name in _TRACE if name in weighted]
@@ -234,14 +268,14 @@ def weighted_events(work: Work) -> xr.Dataset:
         return events.assign({name: variable.variable for name, variable in trace.load().data_vars.items()})
 
 
-def lightcurves(work: Work) -> dict[str, Any]:
+def lightcurves(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write the standard light curves."""
     names, compat = Files.of(work), work.options["compat"]
     events = one(work, "weights", "*_all.evt")
     facts = {}
     for name, (bands, width, weighting) in (_CURVES | _RAW).items():
         work.progress(f"light curve {name}")
-        curve = lightcurve(
+        curve = where_possible(engine, lightcurve)(
             events,
             dt=width,
             energy=BANDS[bands],

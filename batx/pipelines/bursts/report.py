@@ -14,6 +14,7 @@ from batx import __version__
 from batx.io.open import open_datatree
 from batx.io.store import to_netcdf
 from batx.met import met_to_utc
+from batx.pipelines.bursts.images import LEAST_SNR
 from batx.pipelines.bursts.names import one
 from batx.pipelines.frame import Work
 from batx.pipelines.records import without_nan
@@ -147,6 +148,9 @@ def _burst(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "weights" in facts:
         held = facts["weights"]
         yield "coding", f"{held['pcode_first']:.3f} at first, {held['pcode_last']:.3f} at the end"
+    for name, held in facts.get("images", {}).items():
+        if name in ("preslew", "total") and "pcode" in held:
+            yield f"coding, {name}", f"{held['pcode']:.3f} in the image"
     for name, pairs in facts.get("intervals", {}).items():
         texts = [f"{_since(start, zero)} to {_since(stop, zero)} s" for start, stop in pairs]
         yield name, "; ".join(texts) or "none"
@@ -218,15 +222,21 @@ def _sources(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         texts = [
             f"{row['name'] or 'new'} RA {row['ra']:.4f} Dec {row['dec']:.4f} at {row['snr']:.1f} sigma"
+            if row["snr"] >= LEAST_SNR
+            else f"{row['name']} not seen ({row['snr']:.1f} sigma)"
             for row in rows
         ]
         yield name, "; ".join(texts) or "nothing"
 
 
 def _steps(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    told: set[str] = set()
     for name, step in facts["steps"].items():
         if step["state"] != "done":
-            yield name, f"{step['state']}: {step['reason']}"
+            cause, _, why = step["reason"].partition(": ")
+            repeated = step["state"] != "failed" and why in told
+            told |= {step["reason"], why}
+            yield name, f"{step['state']}: {cause if repeated else step['reason']}"
 
 
 def _text(shown: Mapping[str, Mapping[str, str]]) -> str:

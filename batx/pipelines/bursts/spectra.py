@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from batx.detector_responses import response
+from batx.engines import where_possible
 from batx.errors import BatxError
 from batx.fitting import fit
 from batx.intervals import gti_intersection
@@ -43,23 +44,26 @@ _BETTER = 6.0
 _EMPTY = 5
 
 
-def spectra(work: Work) -> dict[str, Any]:
+def spectra(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Write the spectra of the intervals, each with its response, and the fluences in four bands."""
     names, compat = Files.of(work), work.options["compat"]
     events, trace = weighted_events(work), one(work, "weights", "*.evaux")
     mask = one(work, "quality", "*_qmap.fits")
+    spectrum_of, response_of, placed, with_errors = (
+        where_possible(engine, verb) for verb in (spectrum, response, add_position, add_systematics)
+    )
     facts: dict[str, Any] = {}
     for name, spans in _RATES.items():
         times = _times(work, name, spans, events)
         if times is None:
             continue
         work.progress(f"spectrum {name}")
-        made = spectrum(events, gti=times, detector_mask=mask, quantity="rate", compat=compat)
+        made = spectrum_of(events, gti=times, detector_mask=mask, quantity="rate", compat=compat)
         named = f"{names.name('pha', name)}.rsp".removeprefix("pha/")
-        made = add_systematics(add_position(made, trace)).assign_attrs(respfile=named)
+        made = with_errors(placed(made, trace)).assign_attrs(respfile=named)
         facts[name] = _facts(made)
         try:
-            matrix = response(made)
+            matrix = response_of(made)
         except BatxError as error:
             work.notes.append(f"response of '{name}': {error}")
             made = made.drop_attrs(deep=False).assign_attrs(
@@ -71,7 +75,7 @@ def spectra(work: Work) -> dict[str, Any]:
     for name, spans in _FLUENCES.items():
         times = _times(work, name, spans, events)
         if times is not None:
-            made = spectrum(
+            made = spectrum_of(
                 events,
                 gti=times,
                 detector_mask=mask,
@@ -79,7 +83,7 @@ def spectra(work: Work) -> dict[str, Any]:
                 quantity="counts",
                 compat=compat,
             )
-            made = add_systematics(add_position(made, trace))
+            made = with_errors(placed(made, trace))
             to_fits(made, work.output(f"{names.name('pha', name)}.pha"))
             facts[name] = _facts(made) | {
                 "counts": made["counts"].values.tolist(),
@@ -111,7 +115,7 @@ def _facts(made: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def fits(work: Work) -> dict[str, Any]:
+def fits(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Fit every spectrum that is significant; give the others a limit.
 
     Each is fitted with a power law and with one that has a peak; the peak is preferred if it lowers
@@ -124,7 +128,7 @@ def fits(work: Work) -> dict[str, Any]:
         for path in work.paths("spectra", f"*b_{name}.pha"):
             work.progress(f"fit {name}")
             try:
-                facts[name] = _fitted(work, name, open_dataset(path).load(), least, left_out)
+                facts[name] = _fitted(work, name, open_dataset(path).load(), least, left_out, engine)
             except BatxError as error:
                 work.notes.append(f"no fit of '{name}': {_short(error)}")
     if left_out:
@@ -134,7 +138,7 @@ def fits(work: Work) -> dict[str, Any]:
 
 
 def _fitted(
-    work: Work, name: str, made: xr.Dataset, least: float, left_out: dict[str, int]
+    work: Work, name: str, made: xr.Dataset, least: float, left_out: dict[str, int], engine: Any
 ) -> dict[str, Any]:
     stem = Files.of(work).name("pha", name)
     empty = made["stat_err"].values == 0
@@ -153,7 +157,7 @@ def _fitted(
     statistic = {}
     for model in MODELS:
         try:
-            found = fit(made, model, energy=FLUENCE, flux=FLUENCE)
+            found = where_possible(engine, fit)(made, model, energy=FLUENCE, flux=FLUENCE)
         except BatxError as error:
             work.notes.append(f"no fit of '{name}' with {model}: {_short(error)}")
             continue

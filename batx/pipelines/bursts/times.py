@@ -9,6 +9,7 @@ import xarray as xr
 
 from batx.attitudes import gti_of_slews
 from batx.durations import OPEN_END, duration, duration_gti
+from batx.engines import where_possible
 from batx.errors import AttitudeError, BatxError, EmptySelectionError
 from batx.intervals import gti_complement, gti_from_housekeeping, gti_intersection
 from batx.io.store import to_netcdf
@@ -94,7 +95,7 @@ def _node(pairs: Any, like: xr.Dataset) -> xr.Dataset:
     return build("gti", {"start": values[:, 0], "stop": values[:, 1]}, attrs)
 
 
-def durations(work: Work) -> dict[str, Any]:
+def durations(work: Work, engine: Any = "native") -> dict[str, Any]:
     """Find the burst in light curves of five bin widths; write its intervals, blocks and durations.
 
     Where no curve shows a burst, the intervals are those of the trigger message.
@@ -102,7 +103,7 @@ def durations(work: Work) -> dict[str, Any]:
     facts = work.before["fetch"].facts["trigger"]
     names, compat = Files.of(work), work.options["compat"]
     events = one(work, "weights", "*_all.evt") if work.before["weights"].state == "done" else None
-    found, tried = (None, []) if events is None else _search(work, events, compat)
+    found, tried = (None, []) if events is None else _search(work, events, compat, engine)
     if events is None:
         work.notes.append(f"no light curves to look for the burst in: {work.before['weights'].reason}")
     if found is not None and events is not None:
@@ -111,7 +112,7 @@ def durations(work: Work) -> dict[str, Any]:
         to_netcdf(durations_found, work.output(names.name("gti", "durations.nc")))
         to_fits(_node_of_bins(blocks), work.output(names.name("gti", "bb.gti")))
         for bands, edges in BANDS.items():
-            curve = lightcurve(events, time=blocks, energy=edges, compat=compat)
+            curve = where_possible(engine, lightcurve)(events, time=blocks, energy=edges, compat=compat)
             to_fits(curve, work.output(names.name("lc", f"{bands}_bb.lc")))
         said = {"found": True, "bin": width} | _numbers(durations_found)
     else:
@@ -127,20 +128,25 @@ def durations(work: Work) -> dict[str, Any]:
 
 
 def _search(
-    work: Work, events: xr.Dataset, compat: str | None
+    work: Work, events: xr.Dataset, compat: str | None, engine: Any
 ) -> tuple[tuple[float, xr.Dataset, xr.Dataset] | None, list[dict[str, Any]]]:
     """Return bin width, durations and blocks of the last curve that shows a longer burst; what was tried."""
     accepted: tuple[float, xr.Dataset, xr.Dataset] | None = None
     longest, tried = 0.0, []
+    bin_events, blocks_of, measure = (
+        where_possible(engine, verb) for verb in (lightcurve, bayesian_blocks, duration)
+    )
     for width in _BINS:
         work.progress(f"looking for the burst in bins of {width:g} s")
         said: dict[str, Any] = {"bin": width}
         tried.append(said)
         try:
-            curve = lightcurve(events, dt=width, energy=BANDS["1chan"], compat=compat)
+            curve = bin_events(events, dt=width, energy=BANDS["1chan"], compat=compat)
             back = _LOOKBACK if width < _FINE else 0.0
-            blocks = bayesian_blocks(curve, lookback=back, compat=compat)
-            found = duration(curve, blocks=blocks, background=True, peak=1.0, compat=compat)
+            blocks = blocks_of(curve, lookback=back, compat=compat)
+            # other engines find the blocks again
+            known = {"blocks": blocks} if measure is duration else {"lookback": back}
+            found = measure(curve, background=True, peak=1.0, compat=compat, **known)
         except BatxError as error:
             said["refused"] = str(error)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from batx.channel_groups import group
-from batx.errors import EmptySelectionError, ModelError
+from batx.errors import BatxWarning, EmptySelectionError, ModelError
 from batx.fit_tables import fit_table
 from batx.fitting import fit as fit_spectra
 from batx.io.open import open_dataset
@@ -29,6 +30,8 @@ __all__ = ["FITTED", "Parts", "fit", "fit_jointly", "grouped", "merged_bins", "s
 
 #: names of parameters of absorption: the same for all observations of a source
 _ABSORPTION = ("nh",)
+#: by how much the sum of single fits is lower than the joint one if that is not in their minimum
+_LOWER = 0.1
 #: options of the step `fit`
 FITTED = ("model", "energy", "tied", "parameters", "statistic", "errors", "least_counts")
 
@@ -180,16 +183,16 @@ def fit_jointly(
     if unknown := set(shared) - set(names):
         raise ModelError(f"tied: found {sorted(unknown)}, expected some of {', '.join(names)}")
     untied = [name for name in names if name not in shared] if len(used) > 1 else []
-    found = fit_spectra(
-        used,
-        model,
-        energy=(float(energy[0]), float(energy[1])),
-        statistic=statistic,
-        parameters=_free_factor(used, names, parameters),
-        untied=untied,
-        errors=errors,
-        flux=tuple(flux) if flux is not None else None,
-    )
+    how: dict[str, Any] = {
+        "energy": (float(energy[0]), float(energy[1])),
+        "statistic": statistic,
+        "errors": errors,
+        "flux": tuple(flux) if flux is not None else None,
+    }
+    given = _free_factor(used, names, parameters)
+    found = fit_spectra(used, model, parameters=given, untied=untied, **how)
+    if set(untied) - {"factor"}:
+        found = _lower(work, found, used, model, given, untied, how)
     to_netcdf(found, work.output("fit/fit.nc"))
     work.output("fit/fit.txt").write_text(str(fit_table(found)) + "\n", encoding="utf-8")
     to_script(found, work.output("fit/fit.xcm"))
@@ -204,6 +207,41 @@ def fit_jointly(
         "values": _by_parameter(found, "value"),
         "errors": _by_parameter(found, "error"),
     }
+
+
+def _lower(
+    work: Work,
+    found: xr.Dataset,
+    used: Mapping[str, Path],
+    model: str,
+    given: Mapping[str, Any],
+    untied: Sequence[str],
+    how: Mapping[str, Any],
+) -> xr.Dataset:
+    """Return a joint fit, or a lower one that starts where each spectrum alone is fitted best.
+
+    A start is tried for all spectra together, which may lead one of them into another minimum than its own.
+    """
+    at = _by_parameter(found, "value")
+    shared = {name: {"value": at[name], "frozen": True} for name in at if "[" not in name}
+    starts, alone = dict(given), 0.0
+    for number, (label, path) in enumerate(used.items(), 1):
+        work.progress(f"looking for a lower minimum: {label}, {number} of {len(used)}")
+        own = {name.removesuffix(f"[{label}]"): value for name, value in given.items()}
+        own = {name: value for name, value in own.items() if "[" not in name} | shared
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BatxWarning)  # what is used in the end says what is wrong with it
+            one = fit_spectra(path, model, parameters=own, **{**how, "errors": "covariance"})
+        alone += float(one["statistic"])
+        best = _by_parameter(one, "value")
+        for name in untied:
+            key = f"{name}[{label}]"
+            asked = given.get(key, given.get(name, {}))
+            starts[key] = {**(asked if isinstance(asked, Mapping) else {}), "value": best[name]}
+    if not alone < float(found["statistic"]) - _LOWER:
+        return found
+    again = fit_spectra(used, model, parameters=starts, untied=untied, **how)
+    return again if float(again["statistic"]) < float(found["statistic"]) else found
 
 
 def merged_bins(found: xr.Dataset, snr: float = 4.0, widest: float = 0.15) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,17 +16,19 @@ from batx.errors import MissingFileError, ValueRangeError
 from batx.io.open import open_dataset
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
-from batx.regions import Region, annulus, circle, read_regions, region_text
+from batx.regions import Region, annulus, as_regions, circle, in_fk5, region_text
 
 __all__ = [
     "files_of",
     "header_row",
+    "longest",
     "newest",
     "observations",
     "only",
     "region_files",
     "regions_given",
     "require_source",
+    "save_all_regions",
     "save_regions",
     "settled",
 ]
@@ -33,12 +36,12 @@ __all__ = [
 
 #: arguments of a pipeline that are no options of its steps as they are
 #: mirrors may have logins in them, which records must not hold
-_NOT_OPTIONS = ("observations", "output", "backend", "workers", "timeout", "mirrors")
+_NOT_OPTIONS = ("observations", "output", "backend", "workers", "timeout", "mirrors", "settings")
 _NAMES = ("tied",)
 _PATHS = ("region", "background_region", "regions", "response")
 
 
-def settled(pipeline: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def settled(pipeline: str, given: Mapping[str, Any], tools: Sequence[str] = ()) -> dict[str, Any]:
     """Return the options of a pipeline of its arguments: paths in full, numbers as float, lists.
 
     Parameters
@@ -47,11 +50,14 @@ def settled(pipeline: str, given: Mapping[str, Any]) -> dict[str, Any]:
         Its name.
     given
         Its arguments by name; those that say where and how tools run are left out.
+    tools
+        Those whose further parameters (of the argument ``settings``) are options, ``<tool>_settings``.
 
     Raises
     ------
     ValueRangeError
-        If there are no observations, or position, energies or bins are none.
+        If there are no observations, or position, energies or bins are none; if there are settings of other
+        tools.
     """
     require_source(given["ra"], given["dec"], given["energy"], given["dt"])
     options = {name: _settled(value) for name, value in given.items() if name not in _NOT_OPTIONS}
@@ -60,8 +66,25 @@ def settled(pipeline: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if not several:
         raise ValueRangeError(f"{pipeline}: found no observations")
     options["observations"] = [_absolute(one) for one in several]
+    options |= _settings(given.get("settings") or {}, tools)
     options |= {name: [options[name]] for name in _NAMES if isinstance(options.get(name), str)}
     return options | {name: _absolute(options[name]) for name in _PATHS if options.get(name) is not None}
+
+
+def _settings(given: Any, tools: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the further parameters of each tool, as text."""
+    if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
+        raise ValueRangeError(f"settings: found {given!r}, expected for example {{'{tools[0]}': {{'a': 1}}}}")
+    if unknown := sorted(set(given) - set(tools)):
+        raise ValueRangeError(f"settings: found {', '.join(unknown)}, expected some of {', '.join(tools)}")
+    words = {True: "yes", False: "no"}
+    return {
+        f"{name}_settings": {
+            key: words[value] if isinstance(value, bool) else str(value)
+            for key, value in given.get(name, {}).items()
+        }
+        for name in tools
+    }
 
 
 def _settled(value: Any) -> Any:
@@ -148,8 +171,9 @@ def save_regions(
 ) -> tuple[list[Region], list[Region]]:
     """Write the regions of source and background as ``regions/<name>_source.reg`` and ``_background.reg``.
 
-    They are, in this order: those of the same name in the folder of the option ``regions``; the files of the
-    options ``region`` and ``background_region``; a circle and an annulus around ``ra`` and ``dec``.
+    They are, in this order: those of the same name, or of the name ``all``, in the folder of the option
+    ``regions``; the files of the options ``region`` and ``background_region``; a circle and an annulus around
+    ``ra`` and ``dec``. Galactic coordinates become those of ``fk5``: tools take them for these.
 
     Parameters
     ----------
@@ -166,13 +190,58 @@ def save_regions(
         "background": annulus(ra, dec, background[0] / 3600.0, background[1] / 3600.0, text="background"),
     }
     for kind, option in (("source", "region"), ("background", "background_region")):
-        saved = Path(work.options["regions"]) / f"{name}_{kind}.reg" if work.options.get("regions") else None
-        if saved is not None and saved.is_file():
-            made[kind] = read_regions(saved)
-        elif work.options.get(option):
-            made[kind] = read_regions(work.options[option])
+        given = work.options.get(option)
+        chosen = _saved(work.options, name, kind) or _saved(work.options, "all", kind) or given
+        if chosen:
+            made[kind] = in_fk5(as_regions(chosen))
         work.output(f"regions/{name}_{kind}.reg").write_text(region_text(made[kind]), encoding="utf-8")
     return made["source"], made["background"]
+
+
+def _saved(options: Mapping[str, Any], name: str, kind: str) -> Path | None:
+    """Return the region file of a name in the folder of saved ones; `None` if there is none."""
+    path = Path(options["regions"]) / f"{name}_{kind}.reg" if options.get("regions") else None
+    return path if path is not None and path.is_file() else None
+
+
+def save_all_regions(
+    work: Work, names: Sequence[str], source: float, background: tuple[float, float], *, skies: int
+) -> None:
+    """Write the regions of ``all``, and of each name that has saved ones of its own; see `save_regions`.
+
+    Parameters
+    ----------
+    work, source, background
+        As for `save_regions`.
+    names
+        Of observations, or of telescopes of these.
+    skies
+        How many of them have pixels of their own.
+
+    Raises
+    ------
+    ValueRangeError
+        If regions in pixels are given for several of these.
+    """
+    kinds = ("source", "background")
+    own = [name for name in names if any(_saved(work.options, name, kind) for kind in kinds)]
+    shared = save_regions(work, "all", source, background)
+    for region in itertools.chain(*shared):
+        if not region.on_sky and skies > 1 and len(own) < len(names):
+            raise ValueRangeError(
+                f"regions: found a {region.shape} in {region.frame} coordinates for {skies} observations, in "
+                "each of which these are another place; save it in fk5, or one file for each observation"
+            )
+    for name in own:
+        save_regions(work, name, source, background)
+    if folder := work.options.get("regions"):
+        known = {f"{name}_{kind}.reg" for name in ("all", *names) for kind in kinds}
+        strange = [path.name for path in sorted(Path(folder).glob("*.reg")) if path.name not in known]
+        if strange or not any(Path(folder).glob("*.reg")):
+            work.notes.append(
+                f"regions: not used in {folder}: {', '.join(strange[:5]) or 'nothing, it has no *.reg'}; "
+                f"expected names such as {names[0]}_source.reg, {names[0]}_background.reg"
+            )
 
 
 def region_files(work: Work, step: str, name: str) -> tuple[Path, Path]:
@@ -196,6 +265,12 @@ def header_row(path: Path) -> dict[str, Any]:
         "stop_mjd": float(days[1]),
         "exposure": float(attrs.get("exposure", attrs.get("ontime", 0.0)) or 0.0),
     }
+
+
+def longest(paths: Sequence[Path]) -> tuple[Path, dict[str, Any]]:
+    """Return the event list that is exposed for the longest time, and its `header_row`; at least one path."""
+    rows = [(path, header_row(path)) for path in paths]
+    return max(rows, key=lambda one: one[1]["exposure"])
 
 
 def newest(folder: Path, *patterns: str) -> Path | None:

@@ -39,8 +39,7 @@ _PROMISED: Mapping[str, Mapping[str, Any]] = {
     },
     "nupipeline": {
         "products": {
-            "events_a": ("outdir/*A01_cl.evt", "outdir/*A01_cl.evt.gz"),
-            "events_b": ("outdir/*B01_cl.evt", "outdir/*B01_cl.evt.gz"),
+            "events": ("outdir/*[AB]01_cl.evt", "outdir/*[AB]01_cl.evt.gz"),
         },
         "defaults": {"clobber": "yes"},
     },
@@ -52,7 +51,7 @@ _PROMISED: Mapping[str, Mapping[str, Any]] = {
             "redistribution": ("outdir/*_sr.rmf",),
             "curve": ("outdir/*_sr.lc",),
         },
-        "defaults": {"clobber": "yes"},
+        "defaults": {"bkgextract": "yes", "clobber": "yes"},
     },
     "epproc": {"products": {"events": ("*EPN*ImagingEvts.ds",)}},
     "emproc": {"products": {"events": ("*EMOS*ImagingEvts.ds",)}},

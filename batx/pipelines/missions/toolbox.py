@@ -9,13 +9,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batx.errors import BatxError
+from batx.errors import BatxError, ParameterError, ToolMissingError
 from batx.heasoft import Backend, Request, Result, request, run_many
 from batx.heasoft.crowd import run_all
 from batx.heasoft.running import perform
 from batx.pipelines.frame import Work
 
-__all__ = ["ToolSteps", "Toolbox", "drawn", "each", "keep_going", "place", "put", "put_products"]
+__all__ = [
+    "ToolSteps",
+    "Toolbox",
+    "drawn",
+    "each",
+    "keep_going",
+    "place",
+    "put",
+    "put_folder",
+    "put_products",
+]
+
+
+#: what there is without tools
+ARCHIVED = (
+    "without tools, reprocess=False (--no-reprocess) makes light curves and images of the cleaned events of "
+    "the archive"
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +66,20 @@ class Toolbox:
         tool
             Name, or `batx.heasoft.Task`.
         **parameters
-            Of the tool and of `batx.heasoft.request`.
+            Of the tool and of `batx.heasoft.request`. Those of the option ``<tool>_settings`` of the step
+            come on top.
+
+        Raises
+        ------
+        ParameterError
+            If such an option has one of `parameters`.
         """
         environment = {**self.environment, **parameters.pop("environment", {})}
+        name = tool if isinstance(tool, str) else tool.name
+        further = work.options.get(f"{name}_settings") or {}
+        if fixed := sorted(set(further) & set(parameters)):
+            raise ParameterError(f"settings: {name}: {', '.join(fixed)} is set by the pipeline")
+        parameters |= further
         return request(
             tool,
             backend=self.backend,
@@ -62,11 +90,22 @@ class Toolbox:
             **parameters,
         )
 
-    def run(self, work: Work, calls: Mapping[str, Request]) -> dict[str, Result]:
+    def run(self, work: Work, calls: Mapping[str, Request], instead: str = "") -> dict[str, Result]:
         """Make calls, by their names; those that fail become notes of the step.
+
+        Parameters
+        ----------
+        work
+            Of the step.
+        calls
+            What to call.
+        instead
+            What a user can do who has no such tool.
 
         Raises
         ------
+        ToolMissingError
+            If the tool is not there.
         BatxError
             The first failure, if all of them fail.
         """
@@ -76,7 +115,10 @@ class Toolbox:
             work.progress(f"{done} of {total}")
 
         found = run_many(calls.values(), workers=self.workers, progress=progress, errors="return")
-        return keep_going(work, dict(zip(names, found, strict=True)))
+        try:
+            return keep_going(work, dict(zip(names, found, strict=True)))
+        except ToolMissingError as error:
+            raise ToolMissingError(f"{error}; {instead}" if instead else str(error)) from None
 
     def one(self, work: Work, key: str, tool: Any, **parameters: Any) -> Result:
         """Make one call; see `request`."""
@@ -173,18 +215,26 @@ def put(work: Work, path: Path, name: str) -> Path:
 
 
 def put_products(work: Work, results: Mapping[str, Result]) -> dict[str, dict[str, str]]:
-    """Make the first file of each product of calls one of the step, as ``products/<name>/``; see `put`.
+    """Make the whole output folders of calls products of the step, as ``products/<name>/``; see `put`.
 
     Returns
     -------
     dict
-        Name of the call to product to path below the folder of the pipeline.
+        Name of the call to what its tool promises, and the path of that (the first, if there are several)
+        below the folder of the pipeline.
     """
-    return {
-        name: {
-            kind: put(work, paths[0], f"products/{name}/{paths[0].name}").relative_to(work.folder).as_posix()
+    made = {}
+    for name, result in results.items():
+        put_folder(work, result["outdir"], f"products/{name}")
+        made[name] = {
+            kind: f"products/{name}/{paths[0].relative_to(result['outdir']).as_posix()}"
             for kind, paths in result.products.items()
             if paths
         }
-        for name, result in results.items()
-    }
+    return made
+
+
+def put_folder(work: Work, folder: Path, name: str) -> None:
+    """Make all files below a folder products of the step, under a name; see `put`."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        put(work, path, f"{name}/{path.relative_to(folder).as_posix()}")

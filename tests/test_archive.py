@@ -17,6 +17,7 @@ import batx
 from batx import archive
 from batx.archive.coding import field_position, pointing_coding
 from batx.archive.layouts import MISSIONS, mirror_list
+from batx.archive.tables import start_times
 from batx.errors import (
     BatxWarning,
     DownloadError,
@@ -247,6 +248,10 @@ def test_triggers(site: Site):
     found = archive.triggers(trigger=[1104692, 7], service=f"{site.url}/tap")
     assert asked(site).endswith("FROM swifttdrss AS cat WHERE cat.obsid IN ('01104692000', '00000007000')")
     assert str(found["start"][0])[:16] == "2022-04-30 13:48"
+    rows["obsid"] = [1104692000]
+    assert archive.triggers(trigger=1104692, service=f"{site.url}/tap")["obsid"].tolist() == ["01104692000"]
+    rows["start_time"] = rows["time"]
+    assert start_times(["01104692000"], service=f"{site.url}/tap") == {"01104692000": 59699.5756}
     for wrong in (-1, "x", 123456789, 0):
         with pytest.raises(ValueRangeError, match="trigger"):
             archive.triggers(trigger=wrong, service=f"{site.url}/tap")

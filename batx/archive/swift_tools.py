@@ -78,6 +78,7 @@ def triggers(
         raise QueryError(f"more than {limit} triggers fit; narrow the question or raise the limit")
     attrs = frame.attrs
     frame = with_times(frame, ("time", None)).sort_values("start", kind="stable", ignore_index=True)
+    frame["obsid"] = frame["obsid"].str.zfill(11)  # tables may have it as a number
     frame.attrs = attrs
     return frame
 

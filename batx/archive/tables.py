@@ -261,7 +261,8 @@ def start_times(
         frame = ask(query, service=service, limits=limits)
         _require(frame, "obsid", "start_time")
         found |= {
-            str(one): float(time) for one, time in zip(frame["obsid"], frame["start_time"], strict=True)
+            obs_id_text(one, mission): float(time)
+            for one, time in zip(frame["obsid"], frame["start_time"], strict=True)
         }
     return found
 

@@ -192,7 +192,6 @@ class Web:
         return there
 
     def _ask(self, method: str, url: str, headers: dict[str, str], parameters: Any) -> Any:
-        errors = self._requests.exceptions
         limits = self.limits
         body = {"data" if method == "POST" else "params": parameters}
         session, wires = self._session()
@@ -208,36 +207,13 @@ class Web:
                     verify=limits.ca_file or None,
                     **body,
                 )
-            if late.is_set():
-                response.close()
-                raise AttemptError(f"no answer within {limits.timeout + limits.stall:g} s")
-            return response
-        # what these exceptions say may hold the whole address; only their kind is told
-        except errors.SSLError:
-            raise AttemptError(
-                "the certificate is not trusted; give the file of a certificate authority (ca_file) "
-                "if it is one of your own",
-                final=True,
-            ) from None
-        except errors.ProxyError as error:
-            raise AttemptError(_proxy_trouble(error), unreachable=True) from None
-        except errors.ConnectTimeout:
-            raise AttemptError(f"no connection within {limits.timeout:g} s", unreachable=True) from None
-        except errors.ReadTimeout:
-            raise AttemptError(f"no answer within {limits.stall:g} s") from None
-        except errors.ConnectionError as error:
-            raise _no_connection(error) from None
-        except (errors.InvalidProxyURL, errors.InvalidSchema, TypeError):
-            raise AttemptError(
-                "the address of the proxy is none that can be used (SOCKS needs the package PySocks); see "
-                "$HTTPS_PROXY and $NO_PROXY",
-                unreachable=True,
-                final=True,
-            ) from None
-        except (errors.InvalidURL, errors.MissingSchema, UnicodeError):
-            raise AttemptError("no valid address, its own or the one in $HTTPS_PROXY", final=True) from None
-        except (errors.RequestException, OSError) as error:
-            raise AttemptError(f"the request failed ({type(error).__name__})") from None
+        # the last two come from addresses of proxies that are none
+        except (self._requests.exceptions.RequestException, OSError, UnicodeError, TypeError) as error:
+            raise _trouble(error, limits) from None
+        if late.is_set():
+            response.close()
+            raise AttemptError(f"no answer within {limits.timeout + limits.stall:g} s")
+        return response
 
     def _checked(self, response: Any, url: str) -> Any:
         """Return an answer that brings something."""
@@ -291,6 +267,38 @@ class Web:
                     begin, got = time.monotonic(), 0
         if end is not None and position < end:
             raise AttemptError(f"the connection broke off after {position} of {end} bytes")
+
+
+def _trouble(error: BaseException, limits: Limits) -> AttemptError:
+    """Return what went wrong before there was an answer.
+
+    What these errors say may hold the whole address, with its secrets; only their kind is told.
+    """
+    from requests import exceptions as kinds
+
+    if isinstance(error, kinds.SSLError):
+        text = (
+            "the certificate is not trusted; give the file of a certificate authority (ca_file) if it is one "
+            "of your own"
+        )
+        return AttemptError(text, final=True)
+    if isinstance(error, kinds.ProxyError):
+        return AttemptError(_proxy_trouble(error), unreachable=True)
+    if isinstance(error, kinds.ConnectTimeout):
+        return AttemptError(f"no connection within {limits.timeout:g} s", unreachable=True)
+    if isinstance(error, kinds.ReadTimeout):
+        return AttemptError(f"no answer within {limits.stall:g} s")
+    if isinstance(error, kinds.ConnectionError):
+        return _no_connection(error)
+    if isinstance(error, (kinds.InvalidProxyURL, kinds.InvalidSchema, TypeError)):
+        text = (
+            "the address of the proxy is none that can be used (SOCKS needs the package PySocks); see "
+            "$HTTPS_PROXY and $NO_PROXY"
+        )
+        return AttemptError(text, unreachable=True, final=True)
+    if isinstance(error, (kinds.InvalidURL, kinds.MissingSchema, UnicodeError)):
+        return AttemptError("no valid address, its own or the one in $HTTPS_PROXY", final=True)
+    return AttemptError(f"the request failed ({type(error).__name__})")
 
 
 def _no_connection(error: BaseException) -> AttemptError:

@@ -49,6 +49,7 @@ _PUBLIC = {
     "write_links": "batx.io.write_links",
     "plot_epochs": "batx.plots.epochs",
     "plot_rates": "batx.plots.epochs",
+    "plot_survey": "batx.plots.survey",
     "plot_selection": "batx.plots.epochs",
     "response": "batx.detector_responses",
     "spectrum": "batx.spectra",

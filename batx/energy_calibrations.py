@@ -88,7 +88,7 @@ class CalibrationParts:
 
     def _look(self, name: str) -> xr.Dataset | None:
         if self.given[name] is not None:
-            return _opened(self.given[name], name)
+            return _meant(_opened(self.given[name], name), name)
         held = next((place[name] for place in self.places if name in place), None)
         return served(name, self.met) if held is None else held
 
@@ -168,6 +168,14 @@ def _listed(place: Any) -> Iterator[tuple[xr.Dataset, str]]:
 def tree_nodes(tree: xr.DataTree) -> dict[str, xr.Dataset]:
     """Return the Datasets of a tree by path."""
     return {node.path.strip("/"): node.to_dataset() for node in tree.subtree if node.has_data}
+
+
+def _meant(ds: xr.Dataset, name: str) -> xr.Dataset:
+    """Warn if the keywords of a calibration file say that it is for something else."""
+    said = purpose_of(ds.attrs, (), "") or name
+    if said != name:
+        warn(f"{name}: found a file that is for {said} (CCNM0001, CBD10001); it is used as was asked for")
+    return ds
 
 
 def _opened(item: Any, what: str) -> xr.Dataset:

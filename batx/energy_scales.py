@@ -93,8 +93,9 @@ def calibrate_energy(
     Warns
     -----
     BatxWarning
-        If no pulser maps are found and no method is given; if there is no residual file; if more than 1 % of
-        the events fell on detectors without calibration.
+        If no pulser maps are found and no method is given; if there is no residual file; if a file says that
+        it is for another purpose; if more than 1 % of the events fell on detectors without calibration, or
+        more than half of the others outside 0 to 500 keV (these two not for chunked columns).
 
     Notes
     -----
@@ -177,8 +178,6 @@ def _converted(events: xr.Dataset, table: np.ndarray, rounded: bool) -> xr.Datas
     pha = events["pha"].variable
     arrays = [pha, detx, dety]
     lazy = any(hasattr(variable.data, "dask") for variable in arrays)
-    if not lazy:
-        _report(np.asarray(detx.values), np.asarray(dety.values), table)
 
     def convert(heights: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         columns, rows, pha = (
@@ -194,6 +193,8 @@ def _converted(events: xr.Dataset, table: np.ndarray, rounded: bool) -> xr.Datas
         dask="parallelized",
         output_dtypes=[np.int16, np.float32],
     )
+    if not lazy:
+        _report(np.asarray(detx.values), np.asarray(dety.values), table, pi.values)
     made = events.copy()
     attrs = {"units": "0.1 keV", "long_name": "energy channel", "fits_name": "PI"}
     old = events["pi"].attrs if "pi" in events else {}
@@ -224,8 +225,8 @@ def _places(events: xr.Dataset) -> tuple[xr.Variable, xr.Variable]:
     return detx, dety
 
 
-def _report(detx: np.ndarray, dety: np.ndarray, table: np.ndarray) -> None:
-    """Warn if many events fell on detectors that have no calibration."""
+def _report(detx: np.ndarray, dety: np.ndarray, table: np.ndarray, pi: np.ndarray) -> None:
+    """Warn if many events fell on detectors that have no calibration, or most of the others are off scale."""
     inside = (detx >= 0) & (dety >= 0) & (detx < SHAPE[1]) & (dety < SHAPE[0])
     index = np.where(inside, dety.astype(np.int64) * SHAPE[1] + detx, 0)
     lost = int(np.count_nonzero(~inside | np.isnan(table[:, 0])[index]))
@@ -233,4 +234,11 @@ def _report(detx: np.ndarray, dety: np.ndarray, table: np.ndarray) -> None:
         warn(
             f"calibrate_energy: {lost} of {detx.size} events fell on detectors without calibration and have "
             "no energy"
+        )
+    beyond = int(np.count_nonzero(pi == gains.NULL_PI)) - lost
+    if beyond > 0.5 * (detx.size - lost):
+        warn(
+            f"calibrate_energy: {beyond} of the {detx.size - lost} events on detectors with a calibration "
+            "would lie outside 0 to 500 keV and have no energy; see whether the maps are what they should be "
+            "(columns GAIN and OFFSET, pulser and on-board map) and whether PHA is filled"
         )

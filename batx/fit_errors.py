@@ -6,7 +6,7 @@ Private to `batx.fitting`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -270,11 +270,29 @@ def contour(
     problem: Problem, minimum: Minimum, places: tuple[int, int], grids: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
     """Return the statistic above its minimum on a grid of two parameters, minimised over the others."""
-    first, second = (int(np.flatnonzero(problem.free == place)[0]) for place in places)
+    first, second = sorted(int(np.flatnonzero(problem.free == place)[0]) for place in places)
+    others = problem.held(second).held(first)
     made = np.empty((grids[0].size, grids[1].size))
-    search = problem.search(minimum.values)
+    near = minimum.values
     for i, x in enumerate(grids[0]):
         order = range(grids[1].size) if i % 2 == 0 else range(grids[1].size - 1, -1, -1)
         for j in order:
-            made[i, j] = _held(problem, search, {first: x, second: grids[1][j]})
+            held = {places[0]: x, places[1]: grids[1][j]}
+            made[i, j], near = _lowest(others, (near, minimum.values), held)
     return made - minimum.statistic
+
+
+def _lowest(
+    problem: Problem, starts: Sequence[np.ndarray], held: dict[int, float]
+) -> tuple[float, np.ndarray]:
+    """Return the smallest statistic with these values held, and where, going from the better start."""
+    trials = []
+    for start in starts:
+        values = start.copy()
+        values[list(held)] = list(held.values())
+        trials.append((problem.statistic(values), values))
+    lowest, values = min(trials, key=lambda trial: trial[0])
+    if not problem.free.size:
+        return lowest, values
+    found, _ = problem.minimise(values)
+    return found.statistic, found.values

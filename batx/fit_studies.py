@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.engines import by_engine
 from batx.errors import ModelError, ValueRangeError
 from batx.fit_errors import contour
 from batx.fit_inputs import problem_of, settings_of
@@ -16,10 +17,11 @@ from batx.fit_problems import Minimum, Problem
 __all__ = ["compare_models", "fit_contour", "fit_goodness", "fit_samples"]
 
 
+@by_engine
 def fit_contour(
     spectra: Any,
     model: Any,
-    parameters: tuple[str, str],
+    pair: tuple[str, str],
     *,
     grid: tuple[Any, Any] | None = None,
     size: int = 25,
@@ -31,7 +33,7 @@ def fit_contour(
     ----------
     spectra, model
         As for `batx.fit`.
-    parameters
+    pair
         Names of two free parameters.
     grid
         Their values; by default `size` of each over 3.5 standard deviations to both sides.
@@ -39,6 +41,8 @@ def fit_contour(
         Number of values of each parameter.
     **settings
         Keywords of `batx.fit`: ``response``, ``energy``, ``statistic``, ``parameters`` ...
+    engine
+        ``"native"``; ``"xspec"`` or a `batx.xspec.Xspec` for the command steppar of XSPEC.
 
     Returns
     -------
@@ -57,23 +61,46 @@ def fit_contour(
     All other parameters are fitted at every point.
     """
     problem = problem_of(spectra, model, settings_of(settings, "fit_contour"))
+    places = contour_places(problem, pair)
     minimum, _ = problem.minimise()
+    axes = contour_axes(problem, minimum, places, grid, size)
+    return contour_dataset(problem, minimum, places, axes, contour(problem, minimum, places, axes))
+
+
+def contour_places(problem: Problem, pair: tuple[str, str]) -> tuple[int, int]:
+    """Return where two free parameters are among all; raise `ModelError` if they are not there."""
     names = [problem.layout.parameters[i].name for i in problem.free]
-    if len(parameters) != 2 or parameters[0] == parameters[1] or not set(parameters) <= set(names):
-        raise ModelError(
-            f"fit_contour: found {parameters}, expected two of the free parameters {', '.join(names)}"
-        )
-    places = tuple(int(problem.free[names.index(name)]) for name in parameters)
-    axes = (
-        [np.asarray(axis, np.float64) for axis in grid]
-        if grid is not None
-        else [_axis(problem, minimum, place, size) for place in places]
-    )
-    values = contour(problem, minimum, (places[0], places[1]), (axes[0], axes[1]))
+    if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
+        raise ModelError(f"fit_contour: found {pair}, expected two of the free parameters {', '.join(names)}")
+    first, second = (int(problem.free[names.index(name)]) for name in pair)
+    return first, second
+
+
+def contour_axes(
+    problem: Problem, minimum: Minimum, places: tuple[int, int], grid: tuple[Any, Any] | None, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of both parameters: those given, or `size` about the minimum."""
+    if grid is not None:
+        if len(grid) != 2:
+            raise ValueRangeError(f"grid: found {len(grid)} axes, expected the values of two parameters")
+        return np.asarray(grid[0], np.float64), np.asarray(grid[1], np.float64)
+    return _axis(problem, minimum, places[0], size), _axis(problem, minimum, places[1], size)
+
+
+def contour_dataset(
+    problem: Problem,
+    minimum: Minimum,
+    places: tuple[int, int],
+    axes: tuple[np.ndarray, np.ndarray],
+    values: np.ndarray,
+) -> xr.DataArray:
+    """Return statistics above the minimum on a grid with their labels."""
+    entries = [problem.layout.parameters[place] for place in places]
     coords = {
-        name: (name, axis, {"units": problem.layout.parameters[place].spec.unit})
-        for name, axis, place in zip(parameters, axes, places, strict=True)
+        entry.name: (entry.name, axis, {"units": entry.spec.unit})
+        for entry, axis in zip(entries, axes, strict=True)
     }
+    parameters = [entry.name for entry in entries]
     attrs = {
         "long_name": "statistic above its minimum",
         "units": "1",

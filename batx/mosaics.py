@@ -15,7 +15,7 @@ import xarray as xr
 from batx.errors import EmptySelectionError, KindError, MissingVariableError, ValueRangeError
 from batx.healpix import band_variables, label_cells, map_attrs, sampling_of
 from batx.io.open import open_dataset
-from batx.io.partial_sums import PartialSums
+from batx.io.partial_sums import PartialSums, sums_on_the_way
 from batx.schema import build
 from batx.sky_grids import HealpixGrid, SkyGrid, WcsGrid, cells_in_view
 from batx.sky_views import Sampling, SkyView, Sums, add_image, lean, sky_views
@@ -33,6 +33,9 @@ _MOST_REGIONS = 4096
 _PER_BAND, _PER_CELL = 16, 20
 
 _SUMS = Sums._fields
+_Images = frozenset[str]
+#: delayed name of a file of sums, and its images
+_Node = tuple[Any, _Images]
 
 
 def mosaic(
@@ -404,30 +407,36 @@ class _Plan:
 
         assert self.store is not None  # the caller has looked
         wanted = {view.identity for view in views}
-        parts = [(name, images) for name, images in stored.items() if images & wanted]
-        done = frozenset().union(*(images for _, images in parts))
-        nodes = [(delayed(name, pure=False), images) for name, images in parts]
-        for batch in _batches([view for view in views if view.identity not in done]):
+        parts = {images: name for name, images in stored.items() if images & wanted}
+        known, nodes = parts, list[_Node]()
+        # after an interruption the order is as it would have been; after more images came it cannot be
+        if not parts.keys() <= sums_on_the_way([view.identity for view in views], _BATCH, _FAN):
+            done = frozenset().union(*parts)
+            views = [view for view in views if view.identity not in done]
+            known, nodes = {}, [(delayed(name, pure=False), images) for images, name in parts.items()]
+        for batch in _batches(views):
             images = frozenset(view.identity for view in batch)
             values = [view.image for view in batch] if any(view.image.chunks for view in batch) else None
             bare = batch if values is None else [view.bare() for view in batch]
             node = delayed(_add_views_on_disk, pure=False)(
                 self.store, region.number, bare, values, patch, self.sampling, self.bands
-            )
+            )  # which finds what is there
             nodes.append((node, images))
         while len(nodes) > 1:
             level = [nodes[first : first + _FAN] for first in range(0, len(nodes), _FAN)]
-            nodes = [self._joined(region, some, patch) for some in level]
+            nodes = [self._joined(region, some, patch, known) for some in level]
         if not nodes:
             return None
         return delayed(_read, pure=False)(self.store, nodes[0][0], patch, self.bands)
 
-    def _joined(self, region: _Region, nodes: list[tuple[Any, frozenset[str]]], patch: Any) -> Any:
+    def _joined(self, region: _Region, nodes: list[_Node], patch: Any, known: Mapping[_Images, str]) -> _Node:
         from dask import delayed
 
         if len(nodes) == 1:
             return nodes[0]
         images = frozenset().union(*(images for _, images in nodes))
+        if images in known:
+            return delayed(known[images], pure=False), images
         names = [node for node, _ in nodes]
         made = delayed(_add_on_disk, pure=False)(
             self.store, region.number, names, sorted(images), patch, self.bands
@@ -467,11 +476,7 @@ class _Patch:
 
 
 def _patch(
-    grid: SkyGrid,
-    start: int,
-    stop: int,
-    homographies: Sequence[np.ndarray],
-    sizes: Sequence[tuple[int, int]],
+    grid: SkyGrid, start: int, stop: int, homographies: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]
 ) -> _Patch:
     if grid.dense:
         return _Patch(grid, np.arange(start, stop, dtype=np.int64))
@@ -536,12 +541,7 @@ def _add_views_on_disk(
 
 
 def _add_on_disk(
-    store: PartialSums,
-    region: int,
-    names: Sequence[str],
-    images: Sequence[str],
-    patch: _Patch,
-    bands: int,
+    store: PartialSums, region: int, names: Sequence[str], images: Sequence[str], patch: _Patch, bands: int
 ) -> str:
     """Write the sum of files, remove these, and return its name."""
     target = store.name(region, images)

@@ -122,9 +122,15 @@ def is_piled_up(fractions: PatternFractions, *, sigma: float = 3.0, rule: str = 
     sigma
         Number of standard deviations.
     rule
-        ``"singles"``: singles above 1 + sigma or doubles below 1 - sigma. ``"doubles"``: doubles above or
-        singles below, which the manual of ``epatplot`` names as the sign of pile-up, where two photons in
-        neighbouring pixels pass for a double event. ``"either"``: any of these.
+        ``"singles"``: singles above 1 + sigma or doubles below 1 - sigma. ``"doubles"``: singles below or
+        doubles above, the sign of pile-up by the manual. ``"either"``: any of these.
+
+    Notes
+    -----
+    The manual of ``epatplot`` (1.22, section Description): without pile-up both ratios are consistent with 1
+    within their errors; "if pile-up is present, the singles ratio will be smaller than 1.0 and the doubles
+    ratio will be larger than 1.0", since two photons in neighbouring pixels pass for one double event. The
+    rule ``"singles"`` is of the opposite signs and alone misses pile-up; the default takes both.
 
     Raises
     ------

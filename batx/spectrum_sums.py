@@ -238,8 +238,9 @@ def spectrum_table(spectra: Sequence[Any], *, min_exposure: float = 0.0) -> pd.D
     Returns
     -------
     pandas.DataFrame
-        A row for each: ``obs_id``, ``object``, ``start_mjd``, ``stop_mjd`` (UTC, NaN where the file has no
-        times), ``rate``, ``rate_err`` (count/s, all good channels), ``exposure`` (s), ``file``.
+        A row for each: ``obs_id``, ``instrument``, ``object``, ``start_mjd``, ``stop_mjd`` (UTC, NaN where
+        the file has no times), ``rate``, ``rate_err`` (count/s, all good channels), ``exposure`` (s) and
+        ``file``.
 
     Raises
     ------
@@ -281,6 +282,7 @@ def _row(one: xr.Dataset) -> dict[str, Any]:
     start, stop = _span(one)
     return {
         "obs_id": one.attrs.get("obs_id", ""),
+        "instrument": one.attrs.get("instrument", ""),
         "object": one.attrs.get("object", ""),
         "start_mjd": start,
         "stop_mjd": stop,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from batx.instrument.sky import radec_to_vector
 from batx.schema import build, require_kind
 from batx.units import to_value
 
-__all__ = ["survey_catalog"]
+__all__ = ["require_unique", "survey_catalog"]
 
 #: number of the first source of one's own; the next ones count down
 FIRST_NUMBER = 32767
@@ -58,8 +58,8 @@ def survey_catalog(
     PositionError
         If a position is not on the sky, or not one for each name.
     ValueRangeError
-        If a name is empty, too long or not ASCII; or if two sources have the same name or number, or those
-        given lie within `separation` of each other or of one of `base`.
+        If a name is empty, too long or not ASCII; or if two sources have the same name, or those given lie
+        within `separation` of each other or of one of `base`.
     KindError, MissingVariableError
         If `base` is no catalogue or has no names.
 
@@ -171,14 +171,7 @@ def _require_distinct(
     known: dict[str, np.ndarray], own: list[str], ra: np.ndarray, dec: np.ndarray, limit: float
 ) -> None:
     """Raise if one of the sources given is there already: by name or by position."""
-    names = {_plain(name): str(name) for name in known["name"]}
-    for name in own:
-        if _plain(name) in names:
-            raise ValueRangeError(
-                f"survey_catalog: found {name!r} twice (the other is {names[_plain(name)]!r}); give each "
-                "source once, under a name of its own"
-            )
-        names[_plain(name)] = name
+    require_unique([*known["name"], *own], "survey_catalog")
     everyone = [*known["name"].tolist(), *own]
     vectors = radec_to_vector(np.concatenate([known["ra"], ra]), np.concatenate([known["dec"], dec]))
     for number, vector in enumerate(vectors[len(known["ra"]) :], len(known["ra"])):
@@ -189,6 +182,30 @@ def _require_distinct(
                 f"survey_catalog: {everyone[number]!r} is {apart[other]:.3f} degrees from "
                 f"{everyone[other]!r}; leave one of them out, or give a smaller separation than {limit:g}"
             )
+
+
+def require_unique(names: Iterable[Any], operation: str) -> None:
+    """Raise if two sources have the same name but for case and blanks.
+
+    Rates are merged by name, so each needs one of its own.
+
+    Raises
+    ------
+    ValueRangeError
+        If there are two.
+
+    Examples
+    --------
+    >>> require_unique(["Cyg X-1", "Cyg X-3"], "example")
+    """
+    seen: dict[str, str] = {}
+    for name in map(str, names):
+        if _plain(name) in seen:
+            raise ValueRangeError(
+                f"{operation}: found {name!r} twice (the other is {seen[_plain(name)]!r}); give each source "
+                "once, under a name of its own"
+            )
+        seen[_plain(name)] = name
 
 
 def _plain(name: Any) -> str:

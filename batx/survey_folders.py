@@ -55,37 +55,43 @@ _FILES = (("catalog", "cat"), ("image", "img"), ("variance", "var"), ("detector_
 _STATUS = re.compile(r'(\w+)="([^"]*)"')
 
 
-def open_survey(*folders: str | os.PathLike[str]) -> xr.DataTree:
+def open_survey(*folders: str | os.PathLike[str], errors: str = "raise") -> xr.DataTree:
     """Open the results of ``batsurvey`` for one or many observations.
 
     Parameters
     ----------
     *folders
         Results of an observation (the folder with ``stats_point.fits``), or folders of these.
+    errors
+        What is done about an observation whose tables cannot be read: ``"raise"``, or ``"warn"``, and leave
+        it out.
 
     Returns
     -------
     xarray.DataTree
         ``/pointings`` (kind ``table``, a row for each, good or not): what ``stats_point.fits`` says, as
-        `batx.pointing_cuts` takes it, with ``code``, ``reason`` (what it means, empty if good), and the paths
-        ``catalog``, ``image``, ``variance``, ``detector_mask``, ``attitude`` (of the last iteration, empty if
-        there is none). ``/observations`` (kind ``table``): rows of ``stats_obs.fits``, as far as there are.
-        ``/gti``: master good time of all. ``attrs["failed"]`` names the pointings that failed, one a line.
+        `batx.pointing_cuts` takes it, with ``code``, ``reason`` (what it means, or why a good pointing has no
+        catalogue; else empty), and the paths ``catalog``, ``image``, ``variance``, ``detector_mask``,
+        ``attitude`` (of the last iteration, empty if there is none), and ``utcf`` (s), the correction of the
+        clock. ``/observations`` (kind ``table``): rows
+        of ``stats_obs.fits``, as far as there are.
+        ``/gti``: master good time of all. ``attrs["failed"]`` names the pointings that failed, and
+        ``attrs["unreadable"]`` the observations that were left out, one a line.
 
     Raises
     ------
     MissingFileError
         If there is no such folder, or none with ``stats_point.fits``.
     ValueRangeError
-        If an observation is there twice.
+        If an observation is there twice, or `errors` is unknown.
     KindError, FileFormatError
-        If a table cannot be read.
+        If a table cannot be read, or with ``"warn"`` none can.
 
     Warns
     -----
     BatxWarning
-        If a good pointing has no catalogue, or that of another one that began in the same minute (batsurvey
-        names folders by the minute).
+        If a good pointing has no catalogue that can be read, or that of another one that began in the same
+        minute (batsurvey names folders by the minute); and if an observation is left out.
 
     Examples
     --------
@@ -100,7 +106,7 @@ def open_survey(*folders: str | os.PathLike[str]) -> xr.DataTree:
     >>> print(open_survey(folder).attrs["failed"][:72])
     00012345001 point_20200061040: expo_small: the exposure is below the lea
     """
-    found = [_one(folder) for folder in _result_folders(folders)]
+    found, unreadable = _tables(_result_folders(folders), errors)
     _require_once(found)
     pointings = _rows([tables["pointings"] for tables in found])
     nodes = {"pointings": pointings}
@@ -118,11 +124,11 @@ def open_survey(*folders: str | os.PathLike[str]) -> xr.DataTree:
             *(pointings[name].values[bad] for name in ("obs_id", "image_id", "code", "reason")), strict=True
         )
     ]
-    tree.attrs = {"failed": "\n".join(lines)}
+    tree.attrs = {"failed": "\n".join(lines), "unreadable": "\n".join(unreadable)}
     return tree
 
 
-def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
+def survey_images(survey: xr.DataTree, cuts: Any = None, *, errors: str = "raise") -> list[xr.Dataset]:
     """Return the sky images of survey pointings with their noise, as `batx.mosaic` takes them.
 
     Parameters
@@ -132,6 +138,8 @@ def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
     cuts
         Which pointings are wanted: bool for each row, or the result of `batx.pointing_cuts`; by default all
         good ones.
+    errors
+        What is done about an image that cannot be read: ``"raise"``, or ``"warn"``, and leave it out.
 
     Returns
     -------
@@ -142,10 +150,10 @@ def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
 
     Raises
     ------
-    KindError, MissingVariableError
-        If the tree has no pointings, or a file is no sky image.
+    KindError, MissingVariableError, FileFormatError
+        If the tree has no pointings, or a file is no sky image or cannot be read.
     ValueRangeError
-        If `cuts` are not one for each pointing.
+        If `cuts` are not one for each pointing, or `errors` is unknown.
 
     Warns
     -----
@@ -172,8 +180,22 @@ def survey_images(survey: xr.DataTree, cuts: Any = None) -> list[xr.Dataset]:
             f"survey_images: {missing} of {int(used.sum())} pointing(s) have no image or no map of its noise "
             "(batsurvey keeps them with keep_sky_images=LAST) and are left out"
         )
+    _require_known(errors)
+    images = []
     files = zip(table["image"].values[used & there], table["variance"].values[used & there], strict=True)
-    return [_with_noise(str(image), str(variance)) for image, variance in files]
+    for image, variance in files:
+        try:
+            images.append(_with_noise(str(image), str(variance)))
+        except BatxError as error:
+            if errors == "raise":
+                raise
+            warn(f"survey_images: an image is left out: {error}")
+    return images
+
+
+def _require_known(errors: str) -> None:
+    if errors not in ("raise", "warn"):
+        raise ValueRangeError(f"errors: found {errors!r}, expected 'raise' or 'warn'")
 
 
 def _with_noise(image: str, variance: str) -> xr.Dataset:
@@ -234,6 +256,21 @@ def _file(folder: Path, name: str) -> Path | None:
     return None
 
 
+def _tables(folders: list[Path], errors: str) -> tuple[list[dict[str, xr.Dataset]], list[str]]:
+    """Return the tables of each observation, and a line for each whose tables cannot be read."""
+    _require_known(errors)
+    found, unreadable = [], []
+    for folder in folders:
+        try:
+            found.append(_one(folder))
+        except BatxError as error:
+            if errors == "raise" or (folder == folders[-1] and not found):
+                raise
+            unreadable.append(f"{folder.name}: {error}")
+            warn(f"open_survey: an observation is left out: {error}")
+    return found, unreadable
+
+
 def _one(folder: Path) -> dict[str, xr.Dataset]:
     """Return the tables of one observation."""
     path = _file(folder, "stats_point.fits")
@@ -270,13 +307,9 @@ def _with_files(table: xr.Dataset, folder: Path) -> xr.Dataset:
             columns[name][row] = _last(folder, image, suffix)
         columns["attitude"][row] = os.fspath(_of_pointing(folder, image, ".att") or "")
         span = float(table["tstart"].values[row]), float(table["tstop"].values[row])
-        if not columns["catalog"][row]:
-            warn(f"open_survey: {folder.name}/{image} is good, but has no catalogue (.cat); it is left out")
-        elif not _belongs(str(columns["catalog"][row]), *span):
-            warn(
-                f"open_survey: the files of {folder.name}/{image} are those of another pointing that began "
-                f"in the same minute, not at {span[0]:.0f}; the first is left out"
-            )
+        if fault := _fault(columns["catalog"][row], *span):
+            columns["reason"][row] = fault
+            warn(f"open_survey: {folder.name}/{image} is good, but left out: {fault}")
             for name in (*(name for name, _ in _FILES), "attitude"):
                 columns[name][row] = ""
     text = {name: (("row",), values.astype(str)) for name, values in columns.items()}
@@ -284,7 +317,9 @@ def _with_files(table: xr.Dataset, folder: Path) -> xr.Dataset:
         name: (("row",), np.char.strip(table[name].values.astype(str)), table[name].attrs)
         for name in ("obs_id", "image_id")
     }
-    return table.drop_vars(["obs_id", "image_id"]).assign(ids | text)
+    # clocks drift, by a second a year: each observation has its own correction
+    clock = {"utcf": (("row",), np.full(size, float(table.attrs.get("utcf", np.nan))), {"units": "s"})}
+    return table.drop_vars(["obs_id", "image_id"]).assign(ids | text | clock)
 
 
 def _status(table: xr.Dataset, row: int, folder: Path, image: str) -> tuple[str, str]:
@@ -316,18 +351,26 @@ def _last(folder: Path, image: str, suffix: str) -> str:
     return os.fspath(max(found)[1]) if found else ""
 
 
-def _belongs(path: str, start: float, stop: float) -> bool:
-    """Whether a catalogue is that of a pointing, by its times; a catalogue without rows is."""
+def _fault(path: str, start: float, stop: float) -> str:
+    """Return why a catalogue cannot be used for a pointing, empty if it can.
+
+    One without rows can: no source was in the field. Others say by their times whose they are.
+    """
+    if not path:
+        return "it has no catalogue (.cat)"
     try:
         catalog = open_dataset(path)
-    except BatxError:
-        return True  # said when it is read
+        require_kind(catalog, "catalog", operation="open_survey")
+    except BatxError as error:
+        return f"its catalogue cannot be read: {error}"
     if "time" not in catalog.variables or not catalog.sizes.get("source"):
-        return True
+        return ""
     middle = float(catalog["time"].values[0])
     if "time_stop" in catalog.variables:
         middle = 0.5 * (middle + float(catalog["time_stop"].values[0]))
-    return start <= middle < stop
+    if start <= middle < stop:
+        return ""
+    return "its files are those of another pointing that began in the same minute"
 
 
 def _require_once(found: list[dict[str, xr.Dataset]]) -> None:

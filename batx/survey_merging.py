@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -60,21 +61,24 @@ def survey_rates(
     -------
     xarray.Dataset
         Kind ``lightcurve`` with dimensions ``(source, time, energy)`` and a bin for each good pointing, in
-        order; NaN where a source was not in the field, or a band is empty. ``rate`` (CENT_RATE: the image at
+        order; NaN where a source was not in the field, or a band is empty. Pointings whose catalogue has no
+        row are not there. ``rate`` (CENT_RATE: the image at
         the source, less the background; count/s per fully illuminated detector), ``rate_err`` (RATE_ERR,
         the error of the fitted amplitude), ``noise`` (BKG_VAR: the standard deviation of the image around
         the source, in spite of its name), ``snr`` (VECTSNR), ``psf_rate`` (RATE, the fitted amplitude).
         ``imx``, ``imy``, ``pcode`` (source, time): place and coded fraction (``pcode_file``: as the
         catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``
-        along time; ``name``, ``ra``, ``dec``, ``catnum`` along source.
+        and ``group`` (the image, with the observation and a number where names would be the same) along time,
+        and ``utcf``, the correction of the clock, where it is known; ``name``, ``ra``, ``dec``, ``catnum``
+        along source.
 
     Raises
     ------
     EmptySelectionError
-        If there are no good pointings, or none has any of the sources.
+        If there are no good pointings, or none has any source.
     ValueRangeError
-        If a source is in none of the catalogues, or twice in one; if a pointing is there twice; if bands are
-        not as many as `energy` says.
+        If a source that is wanted is in none of the catalogues, or twice in one; if a pointing is there
+        twice; if bands are not as many as `energy` says.
     KindError, MissingVariableError, MissingFileError
         If something is no catalogue of the survey, or missing.
 
@@ -105,6 +109,10 @@ def survey_rates(
     pointings = _pointings(survey, cuts)
     low, high = energy_bounds(SURVEY_EDGES if energy is None else energy)
     catalogs = _in_order([part for item in pointings for part in _parts(item, len(low))])
+    if not catalogs:
+        raise EmptySelectionError(
+            f"survey_rates: none of {len(pointings)} catalogue(s) has a row: no source was in the field"
+        )
     wanted = _wanted(catalogs, sources)
     shape = len(wanted), len(catalogs), len(low)
     banded = {name: np.full(shape, np.nan) for name in _BANDED}
@@ -137,6 +145,9 @@ def survey_rates(
         name: np.array([getattr(catalog, name) for catalog in catalogs]) for name in ("obs_id", "image_id")
     }
     coords: dict[str, Any] = {name: ("time", values) for name, values in text.items()}
+    coords["group"] = ("time", _own_names(text["obs_id"], text["image_id"]))
+    clock = np.array([catalog.utcf for catalog in catalogs])
+    coords |= {"utcf": ("time", clock, {"units": "s"})} if np.isfinite(clock).any() else {}
     coords |= {"name": ("source", np.array([str(name) for name in wanted.values()]))}
     degrees = {"ra": "deg", "dec": "deg", "catnum": "1"}
     coords |= {name: ("source", of_source[name], {"units": unit}) for name, unit in degrees.items()}
@@ -180,7 +191,8 @@ def _pointings(survey: Any, cuts: Any) -> list[dict[str, Any]]:
         raise EmptySelectionError(
             f"survey_rates: none of {used.size} pointing(s) is good{': ' + why[0] if why else ''}"
         )
-    names = [name for name in ("obs_id", "image_id", "exposure", "bkg_counts") if name in table.variables]
+    wanted = ("obs_id", "image_id", "exposure", "bkg_counts", "utcf")
+    names = [name for name in wanted if name in table.variables]
     return [
         {"catalog": str(table["catalog"].values[row])} | {name: table[name].values[row] for name in names}
         for row in np.flatnonzero(used)
@@ -192,7 +204,7 @@ def _is_folder(item: Any) -> bool:
 
 
 def _parts(item: dict[str, Any], bands: int) -> list[_Catalog]:
-    """Return the pointings of a catalogue: one, or one for each of its times."""
+    """Return the pointings of a catalogue: one, or one for each of its times; none if it is empty."""
     given = item["catalog"]
     path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     ds = (open_dataset(path) if path is not None else given).load()
@@ -204,7 +216,7 @@ def _parts(item: dict[str, Any], bands: int) -> list[_Catalog]:
             f"{label}: found no columns {', '.join(missing)}; is it a catalogue of batsurvey?"
         )
     if not ds.sizes["source"]:
-        raise EmptySelectionError(f"{label}: the catalogue is empty, and does not say its times")
+        return []
     times = ds["time"].values
     if (times == times[0]).all():
         return [_Catalog(item, ds, label, bands)]
@@ -233,13 +245,23 @@ class _Catalog:
                 "expected a start before the end"
             )
         self.obs_id, self.image_id = (self._text(item, name) for name in ("obs_id", "image_id"))
+        self.utcf = float(item.get("utcf", ds.attrs.get("utcf", np.nan)))
         counts = item.get("bkg_counts")
         self.empty = np.zeros(bands, bool) if counts is None else np.asarray(counts) <= 0
         self.names = [" ".join(str(name).split()) for name in self.ds["name"].values]
         self.rows = {plain_name(name): row for row, name in enumerate(self.names)}
-        if len(self.rows) < len(self.names):
-            twice = [name for name in self.names if self.names.count(name) > 1] or self.names
-            raise ValueRangeError(f"{self.label}: found the source {twice[0]!r} twice; names must differ")
+
+    def _require_once(self, wanted: dict[str, str]) -> None:
+        """Raise if one of the sources wanted is there twice: which of the two is meant is not known."""
+        if len(self.rows) == len(self.names):
+            return
+        plain = [plain_name(name) for name in self.names]
+        for key, name in wanted.items():
+            if plain.count(key) > 1:
+                raise ValueRangeError(
+                    f"{self.label}: found the source {name!r} twice; choose others (sources=), or give "
+                    "each a name of its own in the catalogue for batsurvey"
+                )
 
     def _text(self, item: dict[str, Any], name: str) -> str:
         if name in item:
@@ -255,6 +277,7 @@ class _Catalog:
         of_source: dict[str, np.ndarray],
     ) -> None:
         """Put the values of the wanted sources into the arrays of a pointing."""
+        self._require_once(wanted)
         for other in self.others:
             other.fill(number, wanted, banded, single, of_source)
         pairs = [(source, self.rows[key]) for source, key in enumerate(wanted) if key in self.rows]
@@ -321,6 +344,21 @@ def _in_order(catalogs: list[_Catalog]) -> list[_Catalog]:
                 )
         known.others.append(catalog)
     return list(first.values())
+
+
+def _own_names(obs_ids: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
+    """Return a name for each pointing, all different."""
+    plain = [str(image) or str(number) for number, image in enumerate(image_ids)]
+    often = Counter(plain)
+    names: dict[str, None] = {}
+    for obs_id, name in zip(obs_ids, plain, strict=True):
+        full = name if often[name] == 1 else f"{obs_id}_{name}"
+        own, number = full, 1
+        while own in names:
+            number += 1
+            own = f"{full}_{number}"
+        names[own] = None
+    return np.array(list(names))
 
 
 def _warn_of_empty(noise: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:

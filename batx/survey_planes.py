@@ -198,7 +198,7 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
     good = good & ~dead
     if not good.any():
         raise EmptySelectionError("survey_mask: no detector is good; look at the masks that are given")
-    attrs = kept_attrs(plane.attrs, *ORIGIN, "tstart", "tstop", "history")
+    attrs = kept_attrs(plane.attrs, *ORIGIN, "tstart", "tstop", "history", "provenance")
     attrs |= {
         "n_good": int(good.sum()),
         "n_cold": found[COLD],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from batx.time_averages import one_source
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["survey_table"]
+__all__ = ["by_clock", "survey_table"]
 
 #: columns of numbers: heading, digits or format
 _SHOWN = {
@@ -71,10 +71,11 @@ def survey_table(
     Returns
     -------
     pandas.DataFrame or str
-        A row for each source and time: ``source``, ``group``, ``start_mjd``, ``stop_mjd`` (UTC),
-        ``n_pointings``, ``exposure`` (s), ``rate``, ``rate_err``, ``noise`` (count/s per fully illuminated
-        detector), ``snr``, ``detected``, and of fits ``index``, ``index_err``, ``flux``, ``flux_err``,
-        ``statistic``, ``dof``, ``flux_limit`` (erg/cm**2/s). A source that was not observed has no rate.
+        A row for each source and time: ``source``, ``group``, ``tstart``, ``tstop`` (MET s), ``start_mjd``,
+        ``stop_mjd`` (UTC), ``n_pointings``, ``exposure`` (s), ``rate``, ``rate_err``, ``noise`` (count/s
+        per fully illuminated detector), ``snr``, ``detected``, and of fits ``index``, ``index_err``,
+        ``flux``, ``flux_err``, ``statistic``, ``dof``, ``flux_limit`` (erg/cm**2/s). A source that was not
+        observed has no rate.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def _rows(
     one: xr.Dataset, fit: xr.Dataset | None, limit: xr.Dataset | None, least: float
 ) -> list[dict[str, Any]]:
     bounds = one["time_bnds"].values
-    mjd = met_to_mjd(bounds, attrs=one.attrs)
+    mjd = by_clock(one, bounds, met_to_mjd)
     rate, error = one["rate"].values[:, 0], one["rate_err"].values[:, 0]
     noise = one["noise"].values[:, 0] if "noise" in one.variables else error
     exposure = one["source_exposure" if "source_exposure" in one.variables else "exposure"].values
@@ -144,6 +145,8 @@ def _rows(
         row: dict[str, Any] = {
             "source": name,
             "group": str(groups[number]),
+            "tstart": float(span[0]),
+            "tstop": float(span[1]),
             "start_mjd": float(mjd[number, 0]),
             "stop_mjd": float(mjd[number, 1]),
             "n_pointings": int(pointings[number]),
@@ -159,6 +162,33 @@ def _rows(
             row |= _of_fit(fit, fitted.get(key), detected) | _of_limit(limit, limited.get(key), detected)
         rows.append(row)
     return rows
+
+
+def by_clock(one: xr.Dataset, met: np.ndarray, convert: Callable[..., np.ndarray]) -> np.ndarray:
+    """Return times of rows converted with the correction of the clock of each, where that is known.
+
+    Parameters
+    ----------
+    one
+        With ``utcf`` along time, or one in its attributes.
+    met
+        MET of each row, (time, ...).
+    convert
+        `batx.met.met_to_mjd` or one like it.
+    """
+    if "utcf" not in one.coords:
+        return convert(met, attrs=one.attrs)
+    utcf = one["utcf"].values
+    made: np.ndarray | None = None
+    for value in np.unique(utcf):
+        rows = np.isnan(utcf) if np.isnan(value) else utcf == value
+        own = {} if np.isnan(value) else {"utcf": float(value), "tstart": float(met[rows].min())}
+        part = convert(met[rows], attrs=one.attrs | own)
+        if made is None:
+            made = np.empty(met.shape, part.dtype)
+        made[rows] = part
+    assert made is not None  # there are rows
+    return made
 
 
 def _by_time(part: xr.Dataset | None) -> dict[tuple[float, ...], int]:

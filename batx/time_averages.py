@@ -138,7 +138,8 @@ def average_times(rates: xr.Dataset, time_bins: Any = None, *, energy: Any = Non
     names = np.array([group.name for group in groups], dtype=str)
     if time_bins is None and "group" in ds.coords:
         names = np.array([str(name) for name in ds["group"].values])
-    carried = {name: ds[name].variable for name in _CARRIED if name in ds.coords}
+    names_kept = (*_CARRIED, "utcf") if time_bins is None else _CARRIED
+    carried = {name: ds[name].variable for name in names_kept if name in ds.coords}
     return made.assign_coords({"group": ("time", names), **carried})
 
 

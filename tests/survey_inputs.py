@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from astropy.io import fits
-from stand_ins import add_tool
+from stand_ins import add_tool, make_headas
 
 import batx
 from batx.schema import build
@@ -263,6 +264,11 @@ energybins,s,h,"14-20,20-24,24-35,35-50,50-75,75-100,100-150,150-195",,,"Energy 
 timesep,s,h,"SNAPSHOT",SNAPSHOT|DPH,,"Time separation"
 ncleaniter,i,h,2,1,,"Number of cleaning iterations"
 detthresh,i,h,22000,0,,"Minimum number of detectors"
+detthresh2,i,h,16000,0,,"Minimum number of detectors after masking"
+cleansnr,r,h,9.0,0.0,,"Least SNR of sources that are cleaned"
+cleanexpr,s,h,"NONE",,,"Expression for sources that are cleaned"
+global_pattern_map,f,h,"NONE",,,"Map of the noise pattern"
+global_pattern_mask,f,h,"NONE",,,"Mask of the noise pattern"
 keep_sky_images,s,h,"LAST",ALL|LAST|NONE,,"Sky images to keep"
 """
 SCRIPT = """
@@ -270,6 +276,12 @@ set -- "$indir"/bat/survey/sw*
 obs=$(basename "$1" | cut -c3-13)
 echo "batsurvey 6.15 of $obs"
 echo "$obs $ncleaniter" >> "{calls}"
+settings="${{detthresh:-22000}} ${{detthresh2:-16000}} ${{cleansnr:-9.0}} ${{cleanexpr:-NONE}}"
+map=NONE mask=NONE
+[ -f "$global_pattern_map" ] && map=$(cat "$global_pattern_map")
+[ -f "$global_pattern_mask" ] && mask=$(cat "$global_pattern_mask")
+echo "$obs $settings $map $mask" >> "{calls}.parameters"
+while [ -e "{results}/wait" ]; do sleep 0.1; done
 if [ ! -d "{results}/$obs" ]; then
   echo "ERROR: no good time in observation $obs" >&2
   exit 1
@@ -304,3 +316,39 @@ def months(count: int) -> list[Pointing]:
     """Pointings from December 2019 on, one every ten days, with both sources."""
     begin = START - 30 * DAY
     return [Pointing(begin + 10 * DAY * n, sources=STANDARD, seed=n) for n in range(count)]
+
+
+OWN = [(name, *values[1:3]) for name, values in STANDARD.items()]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file of the results, but for locks, logs and records of calls."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock" and "batsurvey/.batx" not in path.as_posix()
+    }
+
+
+class Archive:
+    """Observations, and a stand-in for batsurvey that knows the results of some."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.folder = root / "archive"
+        headas = make_headas(root / "software", ())
+        monkeypatch.setenv("HEADAS", str(headas))
+        (root / "results").mkdir()
+        self.log = add_batsurvey(headas, root / "results")
+
+    def add(self, obs_id: str, pointings: list[Pointing] | None, **options) -> Path:
+        """Add an observation; without pointings batsurvey will find no good time in it."""
+        if pointings is not None:
+            images = options.pop("images", False)
+            write_results(self.root / "results" / obs_id, obs_id, pointings, images=images)
+        return observation(self.folder, obs_id, **options)
+
+    @property
+    def calls(self) -> list[str]:
+        """Observations that batsurvey was called for."""
+        return sorted(line.split()[0] for line in self.log.read_text().splitlines())

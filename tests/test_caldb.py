@@ -106,6 +106,71 @@ def test_boundary_expressions_are_read() -> None:
     assert not matches(found, {"APERTYPE": "MASK_EDGES"})
 
 
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("ENERG(0.2-12)keV", [0.2, 12, (1, 5)], [0.1, 12.5, (5, 13)]),
+        ("ENERGY( 14 - 195 )keV", [14, 100.0], [13.99]),
+        ("TEMP(-120--110)C", [-120, -115.5], [-121, 115]),
+        ("TEMP(-120)C", [-120], [120]),
+        ("VOLT(1.5e2-2E+2,300)V", [150, 200, 300, "300"], [250, 299]),
+        ('CODE("A-B","C, D")', ["a-b", "C, D"], ["A", "B", "C", 1.0]),
+        ("POSITION(CENTER)", ["center"], ["EDGE"]),
+        ("THETA(0-10)arcmin", [0, 10 / 60], [1.0]),
+    ],
+)
+def test_a_condition_covers_what_it_says(text: str, inside: list, outside: list) -> None:
+    (boundary,) = parse_boundaries([text]).values()
+    assert [boundary.covers(value) for value in inside] == [True] * len(inside)
+    assert [boundary.covers(value) for value in outside] == [False] * len(outside)
+
+
+def test_programs_and_bad_files_are_not_chosen(tmp_path: Path) -> None:
+    """CAL_DTYP TASK is no file; CAL_QUAL 5 is bad; of those that hold the one that began last serves."""
+    flux = 'APERTYPE("FLUX")'
+    rows = [
+        trees.row("good.fits", "CODED_MASK", flux, day="2005-01-01"),
+        trees.row("task.fits", "CODED_MASK", flux, day="2009-01-01", CAL_DTYP="TASK"),
+        trees.row("bad.fits", "CODED_MASK", flux, day="2010-01-01", CAL_QUAL=5),
+        trees.row("other.fits", "CODED_MASK", flux, day="2010-01-01", INSTRUME="XRT"),
+        trees.row("early.fits", "CODED_MASK", flux, day="2004-01-01", CAL_DATE="2020-01-01"),
+        trees.row("old.fits", "CODED_MASK", flux, day="31/12/99", CAL_VST="12:00:00"),
+    ]
+    root = trees.caldb(tmp_path / "db", rows)
+    assert caldb.find("aperture", 6e8, caldb=root).path.name == "good.fits"
+    assert caldb.find("aperture", "2004-06-01", caldb=root).path.name == "early.fits"
+    assert caldb.find("aperture", "2003-06-01", caldb=root).path.name == "old.fits"
+    with pytest.raises(CalibrationError, match="none of them good"):
+        caldb.find("aperture", "1999-12-31T11:59:00", caldb=root)
+
+
+def test_two_processes_fetch_a_file_once(site: Site, tmp_path: Path) -> None:
+    name = "/caldb/data/swift/bat/bcf/aper_flux_v2.fits"
+    data = site.files[name]
+    site.handlers[name] = lambda request, handler: handler.send_file(request, data, pause=0.2, step=1000)
+    code = "import batx, sys; print(batx.caldb.find('aperture', 6e8, caldb=sys.argv[1]).record['sha256'])"
+    command = [sys.executable, "-c", code, f"{site.url}/caldb"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    said = [run.communicate(timeout=60) for run in runs]
+    assert said[0][0] == said[1][0] != "", said
+    assert site.count(name) == 1
+    assert (tmp_path / "cache/caldb/data/swift/bat/bcf/aper_flux_v2.fits").read_bytes() == data
+    assert not list((tmp_path / "cache").rglob("*.part*"))
+
+
+def test_an_interrupted_fetch_goes_on(site: Site, tmp_path: Path) -> None:
+    name = "/caldb/data/swift/bat/bcf/aper_flux_v2.fits"
+    data, url = site.files[name], f"{site.url}/caldb"
+    site.handlers[name] = lambda request, handler: handler.send_file(request, data, cut=3000)
+    with pytest.raises(CalibrationError, match="broke off"):
+        caldb.find("aperture", 6e8, caldb=url, limits=QUICK)
+    assert not list((tmp_path / "cache").rglob("aper_flux_v2.fits"))
+    del site.handlers[name]
+    assert caldb.fetch("aperture", 6e8, caldb=url)[0].path.read_bytes() == data
+    assert "bytes=3000-" in [one.headers.get("Range", "") for one in site.asked if one.path == name]
+
+
 def test_the_database_named_comes_before_the_environment_and_the_cache(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,9 @@ def test_channels_are_those_of_the_tool() -> None:
     assert (difference == 0).mean() >= 0.999
     assert np.abs(difference).max() <= 1
     np.testing.assert_array_equal(found == gains.NULL_PI, expected == gains.NULL_PI)
+    # those that differ lie within 0.0002 keV, the rounding of float32, of the edge between two channels
+    energy = exact(inputs.events(), "fixeddac")[difference != 0] * 10
+    assert energy.size and np.abs(energy - np.rint(energy)).max() < 2e-3
 
 
 def test_channels_of_the_whole_reference_run_differ_only_by_rounding(heasoft: Path) -> None:
@@ -218,6 +221,16 @@ def test_detectors_without_calibration_give_no_energy() -> None:
         batx.calibrate_energy(events.isel(event=[4, 5]), **maps, rounded=False)["energy"].values,
         rtol=1e-6,
     )
+
+
+def test_swapped_columns_and_files_are_told() -> None:
+    swapped = {"gain": "offset", "offset": "gain"}
+    with pytest.warns(BatxWarning, match=r"outside 0 to 500 keV .*GAIN and OFFSET"):
+        calibrated(gain_offset=MAPS["gain_offset"].rename(swapped))
+    flight = MAPS["flight_pulser"].assign_attrs(ccnm0001="PULSER_GAIN", cbd10001='SOURCE("FLIGHT")')
+    with pytest.warns(BatxWarning, match="pulser: found a file that is for flight_pulser"):
+        calibrated(pulser=flight)
+    calibrated(flight_pulser=flight)
 
 
 def test_events_off_the_plane_or_without_pulse_height_have_no_energy() -> None:

@@ -315,6 +315,23 @@ def test_contour_fits_the_other_parameters() -> None:
     assert made.sel(index=made.attrs["best"][0], e_cut=made.attrs["best"][1], method="nearest").item() < 0.5
 
 
+def test_contours_far_from_the_fit_are_those_of_fits_with_both_held() -> None:
+    """Where the model vanishes at the norm of the point before, it is found again."""
+    spectrum = counts(expected("powerlaw", [1.9, 1.0, 50.0]))
+    grid = (np.array([1.4, 1.9, 2.4]), np.array([1.0, 5000.0]))
+    how = {"response": RSP, "parameters": {"pivot": {"value": 1.0, "frozen": True}}}
+    made = batx.fit_contour(spectrum, "cutoffpl", ("index", "e_cut"), grid=grid, **how)
+    lowest = batx.fit(spectrum, "cutoffpl", errors="covariance", **how)["statistic"].item()
+    for index, e_cut in ((1.4, 1.0), (1.9, 1.0), (2.4, 1.0), (2.4, 5000.0)):
+        held = {
+            name: {"value": value, "frozen": True} for name, value in (("index", index), ("e_cut", e_cut))
+        }
+        fixed = {"response": RSP, "parameters": {**how["parameters"], **held}, "errors": "covariance"}
+        own = batx.fit(spectrum, "cutoffpl", **fixed)["statistic"].item()
+        rise = made.sel(index=index, e_cut=e_cut).item()
+        assert rise == pytest.approx(own - lowest, rel=1e-5, abs=1e-3)
+
+
 @pytest.mark.slow
 def test_goodness_tells_a_wrong_model() -> None:
     right = counts(MEAN, seed=9).bat.fit_goodness("powerlaw", simulations=100, seed=1, response=RSP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from pathlib import Path
 
 import energy_inputs
@@ -23,7 +24,7 @@ from reference_events import (
 )
 
 import batx
-from batx.errors import BatxError, KindError, ToolError, ToolMissingError, ValueRangeError
+from batx.errors import BatxError, KindError, ToolError, ToolMissingError, ValueRangeError, WriteError
 from batx.heasoft import Engine, Recording, Replay
 from batx.heasoft.engine import _VERBS
 
@@ -476,3 +477,24 @@ def test_times_at_the_barycentre(tmp_path: Path):
             batx.barycenter(curve, **{"ra": 83.6, "dec": 22.0, "orbit": orbit, **more}, engine=engine)
     with pytest.raises(ToolError, match="gave 8 times for 4"):
         batx.barycenter(curve.isel(time=[0]), 83.6, 22.0, orbit=orbit, engine=engine)
+
+
+def test_calls_in_one_folder_wait_for_each_other(tmp_path: Path):
+    engine, entered = Engine(folder=tmp_path / "kept"), threading.Event()
+
+    def other() -> None:
+        with engine.bench("clean") as bench:
+            assert not bench.path("events.fits").exists()
+            entered.set()
+
+    with engine.bench("clean") as bench:
+        thread = threading.Thread(target=other)
+        thread.start()
+        bench.path("events.fits").touch()
+        assert not entered.wait(0.2)
+        bench.path("events.fits").unlink()
+    thread.join(10)
+    assert entered.is_set() and [path.name for path in (tmp_path / "kept").iterdir()] == ["clean"]
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot make"), Engine(folder=tmp_path / "file").bench("clean"):
+        pass

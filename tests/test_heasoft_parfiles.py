@@ -98,6 +98,31 @@ def test_values_are_checked_and_written(par):
         par.checked({"timedelta": 1})
 
 
+def test_numbers_as_tools_write_and_read_them(tmp_path: Path):
+    path = tmp_path / "odd.par"
+    path.write_text(
+        '\ufeffwidth,r,h,1.0D0,1.0D-3,1d3,"a width"\r\nblock,i,h,1,1|2|4,,"block"\r\n'
+        "step,r,h,1.0,0.5|1.0|2.0,,\nrows,i,h,)block,1,9,\nlist,*struct,h,,,,\nset,pset,h,,,,\n",
+        encoding="utf-8",
+    )
+    par = read_par(path)
+    assert (par["width"].minimum, par["width"].maximum) == (1e-3, 1e3)
+    assert par["width"].text(" 5D2 ") == "5D2" and par["rows"].text(")block") == ")block"
+    assert par["step"].text(2) == "2.0" and par["block"].text(4.0) == "4"
+    assert par["list"].type == par["set"].type == "text"
+    for name, value, words in (
+        ("width", "1_0", "number of type real"),
+        ("width", "2d3", "at most 1000"),
+        ("width", "１", "number of type real"),
+        ("rows", "1_0", "number of type integer"),
+        ("rows", "0x1", "number of type integer"),
+        ("rows", "1.0", "number of type integer"),
+        ("block", 3, "one of 1, 2, 4"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            par[name].text(value)
+
+
 @pytest.mark.parametrize("text", ["infile f a\n", 'a,s,h,"no end,,,\n', "a,q,h,1,,,\n", "x y,s,h,1,,,\n"])
 def test_what_is_no_parameter_file(tmp_path: Path, text: str):
     path = tmp_path / "tool.par"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from batx.errors import (
     WriteError,
 )
 from batx.heasoft import Result, Task, run
+from batx.heasoft.copies import copy_file
 
 
 @pytest.fixture
@@ -187,6 +190,23 @@ def test_what_is_changed_in_a_folder_is_a_copy(
     assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
 
 
+@pytest.mark.parametrize("answer", ["refused", "nothing", "half"])
+def test_copies_where_the_system_does_not_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str):
+    real = os.copy_file_range
+
+    def copied(source: int, target: int, count: int) -> int:
+        if answer == "half" and os.lseek(source, 0, os.SEEK_CUR) == 0:
+            return real(source, target, count // 2)
+        if answer == "nothing":
+            return 0
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", copied)
+    (tmp_path / "a").write_bytes(template())
+    copy_file(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == template()
+
+
 def test_a_folder_that_is_edited(headas: Path, observation: Path, tmp_path: Path):
     stand_ins.add_tool(headas, "dirtool", 'indir,f,a,"",,,"Folder"\n', 'fits "$indir/a.evt" 00000008\n')
     before = contents(observation)
@@ -199,6 +219,10 @@ def test_outputs_in_an_input_folder(headas: Path, observation: Path):
     for cached in (False, True, True):
         result = run(TASKS["foldertool"], **options)
         assert result.cached == cached and len(result.products["images"]) == 2
+    beside = {"indir": observation, "outdir": observation / "more", "records": observation / "records"}
+    assert [run(TASKS["foldertool"], **beside).cached for _ in range(2)] == [False, True]
+    shutil.rmtree(observation / "records")
+    shutil.rmtree(observation / "more")
     # what was made before is no input of the next call: it sees neither that nor its own records
     script = 'ls -A "$indir"; mkdir "$outdir"; fits "$outdir/1.img"\n'
     stand_ins.add_tool(headas, "foldertool", stand_ins.TOOLS["foldertool"][0], script)
@@ -289,6 +313,12 @@ def test_odd_requests_are_refused(headas: Path, infile: Path, tmp_path: Path):
         (ParameterError, "timeout", {"timeout": "soon"}),
         (ParameterError, "timeout", {"timeout": 0}),
         (ParameterError, "timeout", {"timeout": float("nan")}),
+        (ParameterError, "timeout", {"timeout": True}),
+        (ParameterError, "options", {"options": "-V 4"}),
+        (ParameterError, "environment", {"environment": 3}),
+        (ParameterError, "name of a file", {"outfile": tmp_path / ("n" * 256)}),
+        (MissingFileError, "no file", {"infile": "n" * 300}),
+        (WriteError, "neither a file nor a folder", {"outfile": tmp_path / "pipe", "overwrite": True}),
         (ParameterError, "log_limit", {"log_limit": -1}),
         (ParameterError, "environment", {"environment": {"A": 1}}),
         (ParameterError, "environment", {"environment": {"A=B": "1"}}),
@@ -340,6 +370,68 @@ def test_a_file_without_end_is_limited(headas: Path, infile: Path, tmp_path: Pat
     task = Task("bigtool", inputs=("infile",), outputs={"outfile": "fits"})
     with pytest.raises(ToolError, match="return code 5"):
         run(task, infile=infile, outfile=tmp_path / "o", file_limit=100000, timeout=30)
+
+
+def test_names_of_the_private_folder_do_not_stay(headas: Path, observation: Path, tmp_path: Path):
+    """Links to inputs and outputs, and names in texts, hold after the private folder is gone."""
+    script = """mkdir "$outdir"; fits "$outdir/a.img"; ln -s "$indir/auxil" "$outdir/auxil"
+ln -s "$outdir/a.img" "$outdir/b"; ln -s a.img "$outdir/c"
+echo "$indir/a.evt $outdir/a.img" > "$outdir/log"
+"""
+    stand_ins.add_tool(headas, "foldertool", stand_ins.TOOLS["foldertool"][0], script)
+    out = run(TASKS["foldertool"], indir=observation, outdir=tmp_path / "made")["outdir"]
+    assert (out / "auxil").readlink() == observation / "auxil" and (out / "auxil" / "att.fits").is_file()
+    assert (out / "b").readlink() == out / "a.img" and (out / "c").readlink() == Path("a.img")
+    assert (out / "log").read_text() == f"{observation}/a.evt {out}/a.img\n"
+
+
+def test_of_files_that_the_tool_names_none_is_moved_if_one_is_there(
+    headas: Path, infile: Path, tmp_path: Path
+):
+    stand_ins.add_tool(headas, "manytool", 'infile,f,a,"",,,"In"\n', "fits a.img; fits b.img 00000002\n")
+    task = Task("manytool", inputs=("infile",), products={"images": ("*.img",)})
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "b.img").write_text("mine")
+    with pytest.raises(WriteError, match=r"b\.img exists.*overwrite=True"):
+        run(task, infile=infile, into=tmp_path / "made")
+    assert [path.name for path in (tmp_path / "made").glob("*.img")] == ["b.img"]
+    assert (tmp_path / "made" / "b.img").read_text() == "mine"
+    made = run(task, infile=infile, into=tmp_path / "made", overwrite=True).products["images"]
+    assert [mark_of(path) for path in made] == [1, 2]
+
+
+def test_a_full_disk(
+    headas: Path, observation: Path, infile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What was there stays, nothing is left lying about, and the reason is told."""
+    from batx.heasoft import copies, making, publishing
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+    options = {"indir": observation, "outdir": tmp_path / "made"}
+    run(TASKS["foldertool"], **options)
+    before = contents(tmp_path / "made")
+    for module, name, words in (
+        (publishing, "_move", "cannot write .*made: No space left"),
+        (copies, "copy_file", r"No space left on device \(somewhere\); give records="),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises((ToolError, WriteError), match=words):
+                run(TASKS["foldertool"], **options, again=True)
+        assert contents(tmp_path / "made") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "write_private", lambda *_: full())
+        with pytest.raises(OSError, match="No space left"):
+            run(TASKS["goodtool"], infile=infile, outfile=tmp_path / "o.fits")
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "_ROOM", 2**62)
+        with pytest.raises(ToolError, match=r"return code 3; the disk of .* is full; it said last"):
+            go("failtool", infile, tmp_path / "o.fits")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not {name for name in names if name.startswith(".batx-")} and "o.fits" not in names
+    assert not list((tmp_path / ".batx" / "calls" / "work").iterdir())
 
 
 def test_a_link_is_no_output(headas: Path, infile: Path, tmp_path: Path):

@@ -443,6 +443,16 @@ def test_grid_of_epochs(events):
     assert later[0].get_title(loc="left").startswith("day 1.0")
 
 
+def test_physical_regions_on_an_epoch_that_is_not_square_on(events):
+    """X and Y begin at pixels of their own: regions in both frames are drawn at the same place."""
+    image = batx.count_image(event_list(XRT, 1, start=3e8), bin=2, center=(RA, DEC + 0.05), size=200)
+    sky = circle(RA, DEC + 0.03, 47 / 3600)
+    (panel,) = batx.plot_epochs([image], Figure(), regions=[sky, in_pixels(sky, sky_of(events))], radius=4)
+    first, second = panel.patches
+    assert second.center == pytest.approx(first.center, abs=0.05)
+    assert second.radius == pytest.approx(first.radius, rel=1e-3)
+
+
 def test_grid_says_target_and_band_and_tells_near_epochs_apart(tmp_path):
     """The band of an image is kept in its file; epochs of minutes have days with more decimals."""
     images = []

@@ -543,6 +543,29 @@ with dask.config.set(scheduler="synchronous"):
 """
 
 
+def test_an_interrupted_sum_is_the_same_to_the_last_bit(tmp_path, monkeypatch):
+    """Images are added in the order in which they would have been, in batches and sums of batches."""
+    images = fields(40)
+    with dask.config.set(scheduler="synchronous"):
+        whole = batx.mosaic(images, 16, path=tmp_path / "whole").compute()
+        add, seen = mosaics.add_image, []
+
+        def stopped(*arguments):
+            seen.append(1)
+            if len(seen) in (21, 38):
+                raise KeyboardInterrupt
+            add(*arguments)
+
+        monkeypatch.setattr(mosaics, "add_image", stopped)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                batx.mosaic(images, 16, path=tmp_path / "sums").compute()
+        found = batx.mosaic(images, 16, path=tmp_path / "sums").compute()
+    assert len(seen) == len(images) + 2
+    for name in ("sum_w", "sum_wf", "exposure", "n_images"):
+        np.testing.assert_array_equal(found[name], whole[name])
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     log, path = tmp_path / "log", tmp_path / "sums"
     code = RUN.format(tests=str(Path(__file__).parent), log=str(log), path=str(path))

@@ -21,7 +21,10 @@ import batx
 from batx.errors import FileFormatError, MissingFileError, ValueRangeError, WriteError
 from batx.heasoft import Sas
 from batx.io.write_links import write_links
+from batx.pipelines.missions.xmm_products import _without_core
 from batx.pipelines.xmm_pipeline import xmm
+from batx.plots.timeaxis import time_axis
+from batx.regions import Region
 
 OBS = ("0693760101", "0693760201")
 #: arcsec outside which the source of each is not piled up
@@ -75,8 +78,10 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
         'id=$(ls "$odfdir" | head -1 | cut -d_ -f2)\n'
         'printf "PATH $odfdir/\\nOBS $id\\n" > "1234_${id}_SCX00000SUM.SAS"\n',
     )
-    add_sas_task(sas, "epproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EPN* .\n')
-    add_sas_task(sas, "emproc", elements("runbackground bool no"), know + need + 'cp "$data"/*EMOS* .\n')
+    chain = elements("runbackground bool no", "withinstexpids bool no", "instexpids string")
+    take = 'echo "$instexpids" >> "$data/chosen"; cp "$data"/*{}* .\n'
+    add_sas_task(sas, "epproc", chain, know + need + take.format("EPN"))
+    add_sas_task(sas, "emproc", chain, know + need + take.format("EMOS"))
     add_sas_task(
         sas,
         "epchain",
@@ -105,6 +110,9 @@ def add_sas_tasks(sas: Path, data: Path) -> None:
             "withrateset bool no",
             "rateset dataset rate.fits",
             "timebinsize real 1",
+            "withtimeranges bool no",
+            "timemin real 0",
+            "timemax real 1000",
             "maketimecolumn bool no",
             "makeratecolumn bool no",
             "withspectrumset bool no",
@@ -126,7 +134,8 @@ if yes "$withfilteredset"; then
 elif yes "$withrateset"; then
   case "$expression" in
     *10000:12000*|*"PI>10000"*) cp "$data/flares.lc" "$rateset" ;;
-    *annulus*|*circle*) echo "$expression" >> "$data/bands"; cp "$data/rate.lc" "$rateset" ;;
+    *annulus*|*circle*) echo "$expression" >> "$data/bands"
+      echo "$withtimeranges $timemin $timemax" >> "$data/times"; cp "$data/rate.lc" "$rateset" ;;
     *) exit 5 ;;
   esac
 else
@@ -138,7 +147,13 @@ fi
     add_sas_task(
         sas,
         "epatplot",
-        elements("set dataset", "useplotfile bool no", "plotfile file", "withbackgroundset bool no"),
+        elements(
+            "set dataset",
+            "useplotfile bool no",
+            "plotfile file",
+            "withbackgroundset bool no",
+            "backgroundset dataset",
+        ),
         know
         + need
         + """core=$(LC_ALL=C sed -n 's/.*CORE    = *\\([0-9.]*\\).*/\\1/p' "$set" | head -1)
@@ -192,7 +207,7 @@ echo "%!PS" > "$plotfile"
         sas,
         "rgsproc",
         elements("withsrc bool no", "srclabel string", "srcra real", "srcdec real"),
-        know + need + 'cp "$data"/P*R1S* .\n',
+        know + need + 'cp "$data"/P*R[12]S* .\n',
     )
     add_sas_task(
         sas,
@@ -207,8 +222,8 @@ echo "%!PS" > "$plotfile"
         ),
         know
         + need
-        + 'for p in pha bkg rmf; do eval "list=\\$$p; to=\\$file$p"; set -- $list; [ $# = 2 ] || exit 4; '
-        'cp "$1" "$to"; done\n',
+        + 'for p in pha bkg rmf; do eval "list=\\$$p; to=\\$file$p"; set -- $list; cp "$1" "$to"; '
+        'echo "$list" | tr " " "\\n" | sed "s,.*/,," >> "$data/../combined"; done\n',
     )
 
 
@@ -242,7 +257,7 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
         shutil.copyfile(real / "PN.rmf.gz", data / "pn.rmf")
         shutil.copyfile(real / "PN.arf", data / "pn.arf")
     else:
-        response = small_response(0.2, 12.0, channels=236, area=600.0)
+        response = small_response(0.005, 12.005, channels=2400, area=600.0)
         split_response(response, data / "pn.rmf", data / "pn.arf", {"TELESCOP": "XMM", "INSTRUME": "EPN"})
     response = batx.responses.combine_response([data / "pn.rmf", data / "pn.arf"])
     rng = np.random.default_rng(5)
@@ -278,6 +293,8 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
                 field=3000,
                 highest=9000,
             )
+            patterns = np.resize(np.uint8([0, 1, 4, 5, 12]), events.sizes["event"])
+            events = events.assign(pattern=("event", patterns))
             batx.to_fits(events, place / f"1234_{obs_id}_EPN_{exposure}_ImagingEvts.ds")
             for camera in ("EMOS1", "EMOS2") if exposure == "S003" else ():
                 named = events.assign_attrs(instrument=camera, expidstr="S001")
@@ -292,23 +309,24 @@ def make_archive(folder: Path, shared: Path | None) -> tuple[list[Path], Path]:
         rate_file(place / "rate.lc", start, rng.poisson(40.0, 90) / 100.0, 100.0)
         (place / "core").write_text(str(CORE[obs_id]))
         small = small_response(0.35, 2.4, channels=3600 if real else 60, area=50.0)
-        spectrum_files(
-            place,
-            attrs | {"instrument": "RGS1"},
-            small,
-            number,
-            model="tbabs*powerlaw",
-            truth=TRUTH,
-            names=(f"P{obs_id}R1S004SRSPEC1001.FIT", f"P{obs_id}R1S004BGSPEC1001.FIT"),
-        )
-        batx.to_fits(small, place / f"P{obs_id}R1S004RSPMAT1001.FIT")
+        for exposure, order in (("R1S004", 1), ("R2S005", 1), ("R1S004", 2)):
+            spectrum_files(
+                place,
+                attrs | {"instrument": f"RGS{exposure[1]}"},
+                small,
+                number,
+                model="tbabs*powerlaw",
+                truth=TRUTH,
+                names=tuple(f"P{obs_id}{exposure}{kind}{order}003.FIT" for kind in ("SRSPEC", "BGSPEC")),
+            )
+            batx.to_fits(small, place / f"P{obs_id}{exposure}RSPMAT{order}003.FIT")
         if real is not None and number == 0:
             shutil.copyfile(real / "PN_spectrum_grp20.fits", place / "source.pha")
             shutil.copyfile(real / "PNbackground_spectrum.fits", place / "background.pha")
             # in the archive SBSPEC is what rgsproc calls SRSPEC, which is less the background there
             for kind, theirs in (("SRSPEC", "SBSPEC"), ("BGSPEC", "BGSPEC")):
                 packed_spectrum = (real / f"P0112880201R1S004{theirs}1003.FTZ").read_bytes()
-                (place / f"P{obs_id}R1S004{kind}1001.FIT").write_bytes(gzip.decompress(packed_spectrum))
+                (place / f"P{obs_id}R1S004{kind}1003.FIT").write_bytes(gzip.decompress(packed_spectrum))
     first = folder / OBS[0]
     first.mkdir()
     (first / f"1234_{OBS[0]}_SCX00000ATS.FIT").write_bytes(b"attitude")
@@ -339,7 +357,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory):
     observations, data = make_archive(folder, Path(name).resolve() if name else None)
     sas = make_sas(folder)
     add_sas_tasks(sas, data)
-    return observations, data, Sas(sas)
+    return observations, data, Sas(sas, environment={"SAS_CCFPATH": str(data)})
 
 
 def test_end_to_end(observed, tmp_path):
@@ -359,13 +377,19 @@ def test_end_to_end(observed, tmp_path):
     found = {status.name: status for status in pipeline.run()}
     assert {name: status.state for name, status in found.items()} == dict.fromkeys(found, "done"), found
     keys = [f"{obs_id}_pn" for obs_id in OBS]
-    assert "merged S003, U002" in found["exposures"].notes[0]
+    left, merged = found["exposures"].notes[:2]
+    assert left.endswith(
+        "used S003 (PrimeFullWindow, Medium, 8100 s), not S005 (PrimeFullWindow, CalClosed, 81000 s)"
+    )
+    assert "merged S003, U002" in merged
     for obs_id in OBS:
         (summary,) = (tmp_path / f"out/calibration/{obs_id}").glob("*SUM.SAS")
         odf = tmp_path / "out" / found["unpack"].facts["folders"][obs_id]
         assert summary.read_text().startswith(f"PATH {odf}/\n") and odf.is_dir()
     lost = {key: found["flares"].facts["lists"][key]["thresholds"]["0.4"]["lost"] for key in keys}
     assert lost == dict.fromkeys(keys, 2000.0)
+    kept = found["flares"].facts["lists"][keys[1]]["thresholds"]["0.4"]["kept"]
+    assert kept == pytest.approx(9000 - 2000 - 900)  # less what was never good time
     assert found["pileup"].facts["radii"] == {f"{obs_id}_pn": core for obs_id, core in CORE.items()}
     tried = pd.read_csv(tmp_path / "out/pileup.csv")
     assert tried[tried.name == keys[0]].radius.tolist() == [0.0, 3.0, 3.5]
@@ -373,13 +397,23 @@ def test_end_to_end(observed, tmp_path):
     assert facts["converged"] and facts["spectra"] == keys
     for key in keys[1:] if "BATX_SHARED" in os.environ else keys:
         assert abs(facts["values"][f"index[{key}]"] - TRUTH["index"]) < 4 * facts["errors"][f"index[{key}]"]
-    edges = found["bands"].facts["edges"]
+    edges, energies = (found["bands"].facts[name] for name in ("edges", "energies"))
     assert len(edges) == 4
+    spectra = [batx.open_dataset(tmp_path / f"out/spectra/{key}.pi").load() for key in keys]
+    mean = sum(one.counts.values / float(one.exposure) for one in spectra)
+    channels = np.array(edges) // 5
+    rates = np.add.reduceat(mean, channels)[:3]
+    assert np.ptp(rates) < 2 * mean[channels[0] : channels[3]].max()  # equal, but for whole channels
+    bounds = batx.open_dataset(tmp_path / f"out/spectra/{keys[0]}.rmf").energy_bnds.values
+    np.testing.assert_allclose(energies, bounds[channels, 0], atol=1e-4)
     for obs_id in OBS:
         curve = batx.open_dataset(tmp_path / f"out/lightcurves/{obs_id}_pn.nc")
         assert curve.sizes["energy"] == 3
-        np.testing.assert_allclose(curve.energy_bnds.values[:, 0] * 1000, edges[:-1])
+        np.testing.assert_allclose(curve.energy_bnds.values[:, 0], energies[:-1])
         selected = (data / obs_id / "bands").read_text().splitlines()
+        start = 4.5e8 + OBS.index(obs_id) * 40 * 86400.0
+        times = {tuple(line.split()) for line in (data / obs_id / "times").read_text().splitlines()}
+        assert times == {("yes", str(start), str(start + 9000.0))}  # of source, background and all bands
         assert len(selected) == 6 and set((data / obs_id / "corrections").read_text().split()) <= {
             "no",
             "false",
@@ -388,9 +422,16 @@ def test_end_to_end(observed, tmp_path):
         shape = "annulus" if CORE[obs_id] else "circle"
         assert sum(f"IN {shape}({21500.5:g}" in line for line in selected) == (3 if CORE[obs_id] == 0 else 6)
     table = pd.read_csv(tmp_path / "out/summary.csv")
-    assert len(table) == 2 and np.isfinite(table["start_mjd"]).all()
-    total = batx.open_dataset(tmp_path / "out/rgs/rgs_order1.pha")
-    assert (total.attrs["backfile"], total.attrs["respfile"]) == ("rgs_order1_bkg.pha", "rgs_order1.rsp")
+    assert table["instrument"].tolist() == ["EPN", "EPN"] and np.isfinite(table["start_mjd"]).all()
+    for order in (1, 2):
+        total = batx.open_dataset(tmp_path / f"out/rgs/rgs_order{order}.pha").attrs
+        links = tuple(total[name] for name in ("backfile", "respfile", "ancrfile"))
+        assert links == (f"rgs_order{order}_bkg.pha", f"rgs_order{order}.rsp", "none")
+    # both instruments of both observations in the first order
+    summed = (data / "combined").read_text().split()
+    first = [f"P{obs_id}R{one}SRSPEC1003.FIT" for obs_id in OBS for one in ("1S004", "2S005")]
+    second = [f"P{obs_id}R1S004SRSPEC2003.FIT" for obs_id in OBS]
+    assert [name for name in summed if "SRSPEC" in name] == first + second
     assert (
         batx.fit(tmp_path / "out/rgs/rgs_order1.pha", "powerlaw", errors="covariance").attrs["fit_statistic"]
         == "wstat"
@@ -404,6 +445,64 @@ def test_end_to_end(observed, tmp_path):
         f"lightcurve_{keys[0]}",
         f"flares_{keys[0]}",
     } <= pictures
+
+
+def test_a_source_off_the_ccds_and_calibration_that_is_not_there(observed, tmp_path, monkeypatch):
+    observations, _, backend = observed
+    out = {"output": tmp_path / "out", "thresholds": {}, "bands": (0.3, 2, 10)}
+    found = {
+        status.name: status for status in xmm(observations[:1], RA, DEC + 0.4, backend=backend, **out).run()
+    }
+    assert found["regions"].state == "failed" and "source region has no events" in found["regions"].reason
+    assert found["figures"].state == "done"  # to see where the region lies
+    assert (tmp_path / "out/figures/epochs.png").is_file()
+    monkeypatch.delenv("SAS_CCFPATH", raising=False)
+    bare = xmm(observations[:1], RA, DEC, backend=Sas(backend.place), output=tmp_path / "bare")
+    assert "SAS_CCFPATH: found nothing" in bare.run("calibrate")[-1].reason
+
+
+def test_exposures_of_a_name_and_in_other_modes(observed, tmp_path):
+    """Modes that only the primary header states; a name that there is no file of; data files of a name."""
+    _, data, backend = observed
+    obs_id = "0693760901"
+    place, odf = data / obs_id, tmp_path / obs_id
+    place.mkdir()
+    odf.mkdir()
+    for name in ("PNS00301IME", "PNU00201TIE", "M1S00101IME"):
+        (odf / f"1234_{obs_id}_{name}.FIT").write_bytes(b"data")
+    for name, mode, kind in (("S003", "IMAGING", "Imaging"), ("U002", "TIMING", "Timing")):
+        path = place / f"1234_{obs_id}_EPN_{name}_{kind}Evts.ds"
+        shutil.copyfile(data / OBS[0] / f"1234_{OBS[0]}_EPN_S003_ImagingEvts.ds", path)
+        with fits.open(path, mode="update") as hdus:
+            for key in ("EXPIDSTR", "DATAMODE", "SUBMODE"):
+                hdus["EVENTS"].header.remove(key, ignore_missing=True)
+            hdus[0].header.update({"EXPIDSTR": name, "DATAMODE": mode, "SUBMODE": "A"})
+    given = {"output": tmp_path / "out", "backend": backend}
+    found = xmm(odf, RA, DEC, **given).run("exposures")[-1]
+    assert "used S003 (A, Medium, 8100 s), not U002" in found.notes[0]
+    xmm(odf, RA, DEC, exposures=["S003"], **given).run("exposures")
+    assert (place / "chosen").read_text().split() == ["PNS003"]
+    none = {status.name: status for status in xmm(odf, RA, DEC, exposures=["U099"], **given).run("exposures")}
+    assert "U002 (A, Medium, 8100 s), expected some of U099" in none["events"].reason
+
+
+@pytest.mark.parametrize(
+    ("source", "made"),
+    [
+        (Region("circle", (50, 60, 600), "physical"), [("annulus", (50, 60, 70, 600))]),
+        (Region("annulus", (50, 60, 90, 600), "physical"), [("annulus", (50, 60, 90, 600))]),
+        (Region("ellipse", (50, 60, 90, 99, 0), "physical"), [("ellipse", None), ("circle", (7, 8, 70))]),
+    ],
+)
+def test_cores_that_are_cut_out(source, made):
+    """3.5 arcsec are 70 pixels; of what is not round the core is that of the target."""
+    found = _without_core([source], 3.5, (7.0, 8.0))
+    for one, (shape, values) in zip(found, made, strict=True):
+        assert one.shape == shape and (values is None or one.values == values)
+    assert len(found) == 1 or (found[0].include and not found[1].include)
+    if source.shape == "circle":
+        with pytest.raises(ValueRangeError, match="all of the source region"):
+            _without_core([source], 30.0, (7.0, 8.0))
 
 
 def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
@@ -432,10 +531,11 @@ def test_from_the_archive_with_channels_for_bands(observed, tmp_path):
     assert records and not any("secret" in path.read_text() for path in records)
     assert found["pileup"].notes == ("pile-up was not looked for",)
     assert found["bands"].facts["edges"] == [500, 1000, 5000]
+    bounds = batx.open_dataset(tmp_path / f"out/spectra/{obs_id}_pn.rmf").energy_bnds.values
+    np.testing.assert_allclose(found["bands"].facts["energies"], bounds[[100, 200, 1000], 0], atol=1e-4)
     lists = found["flares"].facts["lists"][f"{obs_id}_pn"]["lists"]
-    assert (
-        lists["curve"].startswith("events/0693760201/") and lists["spectrum"] == f"events/{obs_id}_pn_0.4.evt"
-    )
+    assert lists["curve"] == f"events/{obs_id}_pn_all.evt"
+    assert lists["spectrum"] == f"events/{obs_id}_pn_0.4.evt"
     assert "PI in [500:999]" in (data / obs_id / "bands").read_text()
     assert set((data / obs_id / "corrections").read_text().split()) <= {"yes", "true", "Y"}
 
@@ -447,7 +547,7 @@ def test_other_cameras_and_chains(observed, tmp_path):
     pipeline = xmm(observations[:1], RA, DEC, exposures=["S003", "U002", "S001"], merge=False, **given)
     found = {status.name: status for status in pipeline.run("flares", "regions")}
     assert "S001" in found["events"].notes[0]  # pn has no such exposure
-    assert found["exposures"].notes == ()
+    assert not any("merged" in note for note in found["exposures"].notes)
     chosen = found["exposures"].facts["events"]
     assert sorted(chosen) == [f"{OBS[0]}_{camera}" for camera in ("mos1", "mos2", "pn")]
     assert chosen[f"{OBS[0]}_pn"].endswith("P0123456789PNS003PIEVLI0000.FIT")
@@ -508,6 +608,15 @@ def test_arguments_that_make_no_sense(tmp_path):
             xmm("0693760101", RA, DEC, output=tmp_path, **options)
     with pytest.raises(ValueRangeError):
         xmm([], RA, DEC, output=tmp_path)
+    with pytest.raises(ValueRangeError, match="use another folder"):  # not after hours of epproc
+        xmm("0693760101", RA, DEC, output=tmp_path / "a b")
+
+
+def test_utc_on_time_axes():
+    """XMM-Newton's times are TT since MJD 50814; those of Swift need the UTCF."""
+    curve = batx.build("gti", {"start": [4.5e8], "stop": [4.6e8]}, MJDREF | {"telescope": "XMM"})
+    assert "[2012-04-05 07:58:53.816 UTC, MET 450000000.000]" in time_axis(curve, 4.5e8).label
+    assert "UTC" not in time_axis(curve.assign_attrs(telescope="SWIFT"), 4.5e8).label
 
 
 def test_links_of_spectra(tmp_path):
@@ -566,4 +675,5 @@ def test_bands_from_the_mean_of_spectra(tmp_path, wanted, edges):
     ]
     options = {"bands": wanted, "bands_by": "energy", "energy": [0.5, 4.0]}
     found = Pipeline("bands", steps, tmp_path / "out", options).run()[1]
-    assert found.facts == {"edges": edges, "from": "mean of 2 spectra"}, found.reason
+    energies = [edge / 1000 for edge in edges]
+    assert found.facts == {"edges": edges, "energies": energies, "from": "mean of 2 spectra"}, found.reason

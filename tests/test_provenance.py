@@ -32,7 +32,7 @@ class World:
             3.0, ra=160.0, dec=25.0, light_curve=simulate.Fred(8.0, 1.0, 4.0), response="packaged"
         )
         self.obs = batx.open_observation(
-            simulate.observation(folder, burst, simulate.Background(0.02), duration=20.0)
+            simulate.observation(folder, burst, simulate.Background(0.02), duration=20.0, survey=10.0)
         )
         self.made: dict[str, Any] = {}
 
@@ -184,6 +184,13 @@ CALLS: dict[str, tuple[Callable[[World], Any], set[str]]] = {
         lambda w: batx.slew_mosaic(w.calibrate_energy, T0, T0 + 2, step=1.0, nside=64, **w.sky),
         {*ENERGIES, "aperture", "alignment"},
     ),
+    "calibrate_histogram": (lambda w: batx.calibrate_histogram(w.obs), ENERGIES),
+    "survey_plane": (lambda w: batx.survey_plane(w.calibrate_histogram, w.node("gti")), ENERGIES),
+    "survey_mask": (lambda w: batx.survey_mask(w.detector_plane), ENERGIES),
+    "steady_attitude": (
+        lambda w: batx.steady_attitude(w.node("attitude"), w.node("gti"), alignment=w.node("alignment")),
+        {"alignment"},
+    ),
     "glitches": (lambda w: batx.glitches(w.calibrate_energy, T0, T0 + 5), {*ENERGIES, "glitch_score"}),
 }
 
@@ -226,7 +233,16 @@ OTHERS = {
     *("spectrum_table", "fit_table", "survey_table", "check", "validate", "build", "identify"),
     *("BatxError", "BatxWarning", "spectral_model", "channel_bins", "in_region", "credible_region", "to_moc"),
     *("exposure", "gti_complement", "gti_from_housekeeping", "gti_gaps", "gti_intersection", "gti_of"),
-    *("gti_pad", "gti_union", "gti_of_slews", "flare_gti", "combine_masks", "pointing_cuts"),
+    *(
+        "steady_gti",
+        "survey_gti",
+        "gti_pad",
+        "gti_union",
+        "gti_of_slews",
+        "flare_gti",
+        "combine_masks",
+        "pointing_cuts",
+    ),
     *("plot", "plot_contour", "plot_duration", "plot_epochs", "plot_fit_series", "plot_hardness"),
     *("plot_lag", "plot_pulses", "plot_rates", "plot_selection", "plot_triggers"),
     # of telescopes that are not coded, or of the folders of batsurvey, which used its own CALDB

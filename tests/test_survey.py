@@ -309,7 +309,7 @@ def test_bad_catalogues_of_pointings(rates, tree, results):
         batx.survey_rates([ds.drop_vars("bkg_var")])
     with pytest.raises(ValueRangeError, match="8 bands, expected 2"):
         batx.survey_rates([ds], energy=[14, 50, 195])
-    with pytest.raises(EmptySelectionError, match="catalogue is empty"):
+    with pytest.raises(EmptySelectionError, match="none of 1 catalogue"):
         batx.survey_rates([ds.isel(source=[])])
     with pytest.raises(KindError):
         batx.survey_rates(5)
@@ -555,13 +555,81 @@ def test_tables(rates):
 def test_pictures(rates, axis):
     mean = batx.average_times(rates.isel(source=0), energy=[14, 195])
     ax = mean.bat.plot(Figure(), time=axis, utc_axis=axis == "mjd")
-    left, right = ax.get_xlim()
+    (points,) = ax.containers
+    edges = mean.time_bnds.values
     if axis == "mjd":
-        assert (left, right) == pytest.approx(
-            batx.met.met_to_mjd(mean.time_bnds.values[[0, -1], [0, 1]], attrs=mean.attrs)
-        )
+        edges = batx.met.met_to_mjd(edges, attrs=mean.attrs)
         assert ax.get_xlabel() == "MJD (UTC)"
+    if axis in ("met", "mjd"):
+        np.testing.assert_allclose(points.lines[0].get_xdata(), edges.mean(axis=1), rtol=1e-12)
+    # short pointings far apart are not shaded over, and no point lies on the frame
+    assert ax.get_legend() is None
+    low, high = ax.get_xlim()
+    assert ((points.lines[0].get_xdata() > low) & (points.lines[0].get_xdata() < high)).all()
+    steps = mean.bat.plot(Figure(), time=axis, points=False)
+    assert steps.get_legend().get_texts()[0].get_text() == "no good time"
     ax.figure.canvas.draw()
+
+
+def _drawn(panel) -> list[tuple[list[float], str]]:
+    """Points of a panel and the colour inside them; limits have no markers of their own."""
+    made = []
+    for one in panel.containers:
+        line = one.lines[0]
+        if line is not None:
+            made.append((np.round(line.get_ydata(), 14).tolist(), str(line.get_markerfacecolor())))
+    return made
+
+
+@pytest.mark.parametrize("axis", ["met", "utc", "mjd", "relative"])
+def test_a_picture_of_all_that_is_known(rates, axis):
+    """Rates, significance, fluxes or limits, and indices, against time."""
+    mean = batx.average_times(rates.isel(source=0), "month", energy=[14, 195])
+    options = {"source": 0, "time_bins": "month"}
+    spectrum, response = (getattr(rates.bat, f"survey_{one}")(**options) for one in ("spectrum", "response"))
+    fit = spectrum.isel(time=[0, 1]).bat.fit_series(
+        "powerlaw", response=response.isel(time=[0, 1]), flux=(14, 195)
+    )
+    third = {name: mean[name].isel(time=[2]).values for name in ("time", "time_bnds")}
+    limit = build(
+        "limit",
+        {
+            "flux_limit": ("time", [3e-9]),
+            "time": ("time", third["time"]),
+            "time_bnds": (("time", "bnds"), third["time_bnds"]),
+        },
+        {},
+    ) if axis == "met" else None  # fmt: skip
+    threshold = 0.5 * float(mean.snr[1, 0] + mean.snr[2, 0])  # the last month is shorter
+    made = batx.plot_survey(mean, Figure(), fit=fit, limit=limit, snr=threshold, time=axis)
+    rate, snr, flux, index = (_drawn(panel) for panel in made)
+    assert rate == [
+        (np.round(mean.rate.values[:2, 0], 14).tolist(), "#000000"),
+        (np.round(mean.rate.values[2:, 0], 14).tolist(), "white"),
+    ]
+    assert snr[0][0] == np.round(mean.snr.values[:2, 0], 14).tolist()
+    assert flux[0][0] == np.round(fit.flux.values.ravel(), 14).tolist()
+    assert index[0][0] == np.round(fit.sel(parameter="index").value.values, 14).tolist()
+    if limit is not None:
+        arrows = made[2].containers[1].lines[1][0]
+        np.testing.assert_allclose(arrows.get_ydata(), [0.85 * 3e-9])
+    titles = [panel.get_ylabel().split("\n")[0] for panel in made]
+    assert titles == ["Rate", "SNR", "Flux", "Photon index"]
+    assert made[0].get_title(loc="left") == "Bright X-1" and made[0].get_title(loc="right") == "14-195 keV"
+    made[0].figure.canvas.draw()
+
+
+def test_pictures_of_several_sources(rates):
+    mean = batx.average_times(rates, 20 * DAY, energy=[14, 195])
+    (panel,) = np.atleast_1d(batx.plot_survey(mean, Figure(), values=["rate"], title="two"))
+    names = [text.get_text() for text in panel.get_legend().get_texts()]
+    assert names == ["Bright X-1", "Faint X-2"] and panel.get_title(loc="left") == "two"
+    with pytest.raises(ValueRangeError, match="'fluxes'"):
+        batx.plot_survey(mean, Figure(), values=["fluxes"])
+    with pytest.raises(ValueRangeError, match="time: found 'jd'"):
+        batx.plot_survey(mean, Figure(), time="jd")
+    with pytest.raises(EmptySelectionError, match="no source with a rate"):
+        batx.plot_survey(mean.assign(rate=mean.rate * np.nan), Figure())
 
 
 # --- mosaics ---

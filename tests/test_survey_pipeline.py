@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from stand_ins import make_headas
 from survey_inputs import (
     DAY,
+    OWN,
     STANDARD,
     START,
+    Archive,
     Pointing,
-    add_batsurvey,
     energy_flux,
     months,
     observation,
+    tree,
     unpacked,
     write_results,
 )
@@ -28,41 +29,6 @@ from batx.cli import main
 from batx.errors import MissingFileError, ValueRangeError
 from batx.pipelines import Pipeline, survey
 from batx.pipelines.surveys import products
-
-OWN = [(name, *values[1:3]) for name, values in STANDARD.items()]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of the results, but for locks, logs and records of calls."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock" and "batsurvey/.batx" not in path.as_posix()
-    }
-
-
-class Archive:
-    """Observations, and a stand-in for batsurvey that knows the results of some."""
-
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = root
-        self.folder = root / "archive"
-        headas = make_headas(root / "software", ())
-        monkeypatch.setenv("HEADAS", str(headas))
-        (root / "results").mkdir()
-        self.log = add_batsurvey(headas, root / "results")
-
-    def add(self, obs_id: str, pointings: list[Pointing] | None, **options) -> Path:
-        """Add an observation; without pointings batsurvey will find no good time in it."""
-        if pointings is not None:
-            images = options.pop("images", False)
-            write_results(self.root / "results" / obs_id, obs_id, pointings, images=images)
-        return observation(self.folder, obs_id, **options)
-
-    @property
-    def calls(self) -> list[str]:
-        """Observations that batsurvey was called for."""
-        return sorted(line.split()[0] for line in self.log.read_text().splitlines())
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +90,7 @@ def test_what_comes_out(done):
     assert text.startswith("5 of 6 pointings, 4500 s") and "left out: 00012345001 point_2019" in text
     assert (out / "results.tex").read_text().startswith(r"\begin{tabular}")
     assert found["report"].facts == {"rows": 4, "detected": 2}
-    assert sorted(path.name for path in (out / "figures").iterdir())[0] == "Bright_X-1_month_sum.png"
+    assert sorted(path.name for path in (out / "figures").iterdir())[0] == "Bright_X-1_month.png"
 
 
 def test_spectra_are_read_with_their_responses(done):
@@ -220,6 +186,42 @@ def test_results_alone(archive, tmp_path):
     assert found["rates"].notes == ("nobody: in no catalogue of a pointing that is used",)
     assert found["rates"].facts["sources"] == {"Faint X-2": "Faint_X-2"}
     assert found["report"].facts["rows"] == 3 and found["mosaics"].state == "skipped"
+
+
+def test_groups_of_a_file(tmp_path):
+    """Lines of the same name are one group."""
+    folder = write_results(tmp_path / "results", "00012345001", months(5))
+    bins = tmp_path / "bins.txt"
+    bins.write_text("flares 2019-12-05 2019-12-10  # the first\nrest 2019-12-11 2020-01-01\n\n"
+                    "flares 2020-01-14T00:00:00 2020-01-20\n")  # fmt: skip
+    arguments = ["survey", str(folder), "-o", str(tmp_path / "out"), "--target", "Bright X-1", "--no-figures"]
+    result = CliRunner().invoke(main, [*arguments, "--time-bins", str(bins)])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert table.group.tolist() == ["flares", "rest"] and table.n_pointings.tolist() == [2, 2]
+    for text, words in (("a 1", "expected NAME START STOP"), ("# nothing", "no line")):
+        bins.write_text(text)
+        wrong = CliRunner().invoke(main, [*arguments, "--time-bins", str(bins)])
+        assert wrong.exit_code == 2 and words in " ".join(wrong.output.replace("│", " ").split())
+
+
+def test_what_is_not_in_the_catalogue_is_listed(tmp_path):
+    """Sources that batsurvey finds besides have names of the image, in which they are found once."""
+    new = {"20200061040_01": (-1, 151.0, 31.0, 0.02, -0.04, 2.0, 3.0)}
+    first, second = (Pointing(START + n * DAY, sources=STANDARD | extra) for n, extra in enumerate((new, {})))
+    write_results(tmp_path / "results", "00012345001", [first, second])
+    pipeline = survey(tmp_path / "results", output=tmp_path / "out", figures=False)
+    found = {status.name: status for status in pipeline.run("rates")}
+    assert list(found["rates"].facts["sources"]) == list(STANDARD)
+    (note,) = found["rates"].notes
+    assert note.startswith("1 detection(s) of sources that are not in the catalogue")
+    (row,) = pd.read_csv(tmp_path / "out" / "new_sources.csv").to_dict("records")
+    assert (row["name"], row["ra"], row["dec"]) == ("20200061040_01", 151.0, 31.0)
+    assert row["image_id"] == first.image_id and row["snr"] == pytest.approx(row["rate"] / row["noise"])
+    assert row["snr"] > 20
+    named = survey(tmp_path / "results", output=tmp_path / "b", targets=["20200061040_01"], figures=False)
+    found = {status.name: status for status in named.run("rates")}
+    assert list(found["rates"].facts["sources"]) == ["20200061040_01"]
 
 
 def test_reference_results(archive, shared, tmp_path):

@@ -22,7 +22,7 @@ import xarray as xr
 from click.testing import CliRunner
 from fit_inputs import counts, expected, rates, response
 from test_sessions import is_gone
-from xspec_inputs import CASES, ranges, reference
+from xspec_inputs import CASES, RECORDED, ranges, reference, unpack_recorded
 
 import batx
 from batx.cli import main
@@ -96,11 +96,41 @@ def replaying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Xspec,
         yield engine, answers
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded fits that come with the tests."""
+    return unpack_recorded(tmp_path_factory.mktemp("xspec") / "recorded")
+
+
 @pytest.mark.parametrize(("name", "block"), CASES)
-def test_recorded_fits(shared: Path, replaying: tuple[Xspec, Path], name: str, block: str) -> None:
+def test_all_recorded_fits(shared: Path, replaying: tuple[Xspec, Path], name: str, block: str) -> None:
     """The stand-in answers only if parameters, ties, bins and statistics are those of the recorded fit."""
-    engine, answers = replaying
-    folder = shared / "reference/xspec"
+    assert_replayed(shared / "reference/xspec", *replaying, name, block)
+
+
+@pytest.mark.parametrize(("name", "block"), RECORDED)
+def test_recorded_fits(recorded: Path, replaying: tuple[Xspec, Path], name: str, block: str) -> None:
+    """The same for some of them, with the packaged response."""
+    assert_replayed(recorded, *replaying, name, block)
+
+
+@pytest.mark.parametrize(("name", "block"), RECORDED)
+def test_recorded_fits_natively(recorded: Path, name: str, block: str) -> None:
+    """XSPEC's numbers without XSPEC, within what the packaged response differs from that of the tool."""
+    case = reference(recorded, name, block)
+    fit = batx.fit(case.spectra, case.model, compat="xspec", **case.how)
+    assert fit["statistic"].item() == pytest.approx(case.statistic, rel=2e-4)
+    assert fit["dof"].item() == case.dof
+    for parameter, entry in case.found.items():
+        mine = fit.sel(parameter=parameter)
+        assert abs(mine["value"].item() - entry["value"]) < 0.01 * entry["sigma"]
+        ends = mine["value"].item() + np.array([-mine["error_low"].item(), mine["error_high"].item()])
+        np.testing.assert_allclose(ends, ranges(entry), atol=0.02 * entry["sigma"])
+    flux = np.atleast_1d(fit["flux"].values.squeeze())
+    np.testing.assert_allclose(flux, [case.flux[band][0] for band in sorted(case.flux)], rtol=1e-3)
+
+
+def assert_replayed(folder: Path, engine: Xspec, answers: Path, name: str, block: str) -> None:
     case = reference(folder, name, block)
     recorded = json.loads((folder / name / "results.json").read_text())["blocks"][block]
     answers.write_text(json.dumps(recorded))
@@ -183,6 +213,66 @@ def test_rates_with_groups_qualities_and_systematics(engine: Xspec) -> None:
     )
     how = {"model_error": 0.03, "energy": (17, 140)}
     assert_same(fitted(engine, spectrum, **how), fitted("native", spectrum, **how))
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "grid"),
+    [
+        ("powerlaw", ("index", "norm"), None),
+        ("powerlaw", ("norm", "index"), (np.linspace(600, 1400, 3), np.linspace(1.8, 2.1, 4))),
+        ("cutoffpl", ("index", "e_cut"), None),
+    ],
+)
+def test_contours(engine: Xspec, model: str, parameters: tuple[str, str], grid: Any) -> None:
+    """On the same grid both rise alike; without one each has its own, by its own covariance."""
+    how: dict[str, Any] = {"response": response(), "parameters": {"pivot": {"value": 1.0, "frozen": True}}}
+    spectrum = SPECTRUM if model == "powerlaw" else counts(expected("cutoffpl", [1.0, 60.0, 30.0, 50.0]))
+    mine = batx.fit_contour(spectrum, model, parameters, grid=grid, size=5, engine=engine, **how)
+    assert mine.attrs["engine"].startswith("XSPEC") and mine.dims == parameters
+    axes = tuple(mine[name].values for name in parameters)
+    native = batx.fit_contour(spectrum, model, parameters, grid=axes, **how)
+    np.testing.assert_allclose(mine.values, native.values, atol=0.02, rtol=0.01)
+    np.testing.assert_allclose(mine.attrs["best"], native.attrs["best"], rtol=1e-3)
+    if grid is None:
+        own = batx.fit_contour(spectrum, model, parameters, size=5, **how)
+        for name in parameters:
+            span = float(np.ptp(own[name].values))
+            np.testing.assert_allclose(mine[name], own[name], atol=0.02 * span)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "grid", "error", "said"),
+    [
+        ("powerlaw", ("index", "alpha"), None, ModelError, "two of the free parameters"),
+        ("peakpl", ("index", "e_peak"), None, ModelError, "cannot step"),
+        ("powerlaw", ("index", "norm"), ([1, 2, 4], [1, 2]), ValueRangeError, "even steps"),
+        ("powerlaw", ("index", "norm"), ([1, 2],), ValueRangeError, "two parameters"),
+    ],
+)
+def test_contours_that_xspec_cannot_make(
+    engine: Xspec, model: str, parameters: Any, grid: Any, error: type, said: str
+) -> None:
+    how: dict[str, Any] = {"response": response()}
+    if model == "powerlaw":
+        how["parameters"] = {"pivot": {"value": 1.0, "frozen": True}}
+    with pytest.raises(error, match=said):
+        batx.fit_contour(SPECTRUM, model, parameters, grid=grid, engine=engine, **how)
+
+
+def test_series_of_fits_share_one_xspec(engine: Xspec) -> None:
+    """`fit_series` hands its engine on."""
+    pair = xr.concat([SPECTRUM, SPECTRUM.assign(counts=SPECTRUM["counts"] * 2)], "time")
+    seconds = {"units": "s"}
+    pair = pair.assign_coords(
+        time=("time", [5.0, 15.0], seconds),
+        time_bnds=(("time", "bnds"), [[0.0, 10.0], [10.0, 20.0]], seconds),
+    )
+    process = engine._running()._process
+    mine = batx.fit_series(pair, "powerlaw", response=response(), engine=engine)
+    native = batx.fit_series(pair, "powerlaw", response=response())
+    assert engine._running()._process is process, "no fit started another one"
+    np.testing.assert_allclose(mine["value"], native["value"], rtol=1e-3)
+    np.testing.assert_allclose(mine["error_high"], native["error_high"], rtol=0.02)
 
 
 @pytest.mark.parametrize("statistic", ["wstat", "pgstat", "chi2"])
@@ -362,6 +452,40 @@ def test_manners(monkeypatch: pytest.MonkeyPatch, manner: str, error: type, said
                 fitted(engine, SPECTRUM)
 
 
+@pytest.mark.parametrize(
+    "manner", ["flux:elsewhere", "perform:elsewhere", "perform:bytes", "perform:silent", "import:elsewhere"]
+)
+def test_what_a_fit_leaves_behind_does_not_reach_the_next(
+    engine: Xspec, monkeypatch: pytest.MonkeyPatch, manner: str
+) -> None:
+    """It goes to another folder, prints what is no text, or loses its output."""
+    want = fitted(engine, SPECTRUM)
+    monkeypatch.setenv("STANDIN_MISBEHAVE", manner)
+    with Xspec(timeout=30.0) as other:
+        for _ in range(2):
+            xr.testing.assert_allclose(fitted(other, SPECTRUM), want, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("manner", "error", "said"),
+    [
+        ("perform:closes", EngineError, "process ended"),
+        ("perform:stops", EngineTimeoutError, "no answer"),
+        ("model:deep", EngineError, "RecursionError"),
+        ("steppar:raise", EngineError, "steppar did not work"),
+    ],
+)
+def test_further_manners(monkeypatch: pytest.MonkeyPatch, manner: str, error: type, said: str) -> None:
+    """It closes what it does not own, is stopped, breaks the interpreter, fails in a later step."""
+    monkeypatch.setenv("STANDIN_MISBEHAVE", manner)
+    with Xspec(timeout=2.0 if error is EngineTimeoutError else 30.0) as engine:
+        folder = engine._running().folder
+        how = {"response": response(), "engine": engine}
+        with pytest.raises(error, match=said):
+            batx.fit_contour(SPECTRUM, "cutoffpl", ("index", "e_cut"), size=3, **how)
+    assert not folder.exists()
+
+
 def test_noise_and_remains_of_others_change_nothing(
     engine: Xspec, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -468,7 +592,7 @@ def test_a_broken_pyxspec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("sleep 100", "no answer in 0.[0-3] s"), ("echo nonsense", "is no Python 3"), ("exit 3", "exit code 3")],
+    [("sleep 100", "no answer in 0.3 s"), ("echo nonsense", "is no Python 3"), ("exit 3", "exit code 3")],
 )
 def test_probing_never_hangs(tmp_path: Path, text: str, said: str) -> None:
     python = tmp_path / "python"

@@ -120,7 +120,9 @@ def _inside(folder: str, name: str) -> str | None:
 
 
 def read_index(content: bytes, where: str) -> list[Entry]:
-    """Return the rows of ``caldb.indx``; those whose path would leave the database are left out.
+    """Return the rows of ``caldb.indx`` that are files.
+
+    Left out are those whose path would leave the database, and those that are programs (CAL_DTYP is TASK).
 
     Parameters
     ----------
@@ -164,9 +166,10 @@ def _rows(columns: Mapping[str, Any]) -> list[Entry]:
 
     made = []
     conditions = columns.get("CAL_CBD", [""] * count)
-    for row, (folder, file) in enumerate(zip(texts("CAL_DIR"), texts("CAL_FILE"), strict=True)):
+    places = zip(texts("CAL_DIR"), texts("CAL_FILE"), texts("CAL_DTYP"), strict=True)
+    for row, (folder, file, kind) in enumerate(places):
         path = _inside(folder, file)
-        if path is None or not file:
+        if path is None or not file or kind.upper() == "TASK":
             continue
         made.append((path, row, parse_boundaries(_conditions(conditions[row]))))
     names, quality, extension = texts("CAL_CNAM"), numbers("CAL_QUAL", 0), numbers("CAL_XNO", 0)

@@ -13,7 +13,7 @@ from batx.errors import BatxError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["THREADS", "computing"]
+__all__ = ["THREADS", "computing", "connected"]
 
 THREADS = "threads"
 _TIMEOUT = "20s"
@@ -47,11 +47,7 @@ def computing(scheduler: str | None, workers: int | None = None) -> Iterator[Com
     if scheduler == THREADS or (scheduler is None and not there):
         yield lambda datasets, done: _in_threads(datasets, done, workers)
         return
-    if not there:
-        raise BatxError(
-            "--scheduler needs dask's distributed, which is not installed: pip install 'batx[cluster]', or "
-            "leave the option out to use threads"
-        )
+    _require_distributed()
     import dask
     from distributed import Client, LocalCluster
     from distributed.scheduler import KilledWorker
@@ -66,9 +62,35 @@ def computing(scheduler: str | None, workers: int | None = None) -> Iterator[Com
         ):
             yield _Cluster(client, KilledWorker)
         return
-    address = scheduler if "://" in scheduler else f"tcp://{scheduler}"
-    with dask.config.set(_QUIET), Client(address, timeout=_TIMEOUT, set_as_default=False) as client:
+    with dask.config.set(_QUIET), connected(scheduler) as client:
         yield _Cluster(client, KilledWorker)
+
+
+@contextmanager
+def connected(scheduler: str) -> Iterator[Any]:
+    """Give the `distributed.Client` of a scheduler that runs elsewhere.
+
+    Raises
+    ------
+    BatxError
+        If distributed is not installed.
+    OSError
+        If there is no scheduler at the address.
+    """
+    _require_distributed()
+    from distributed import Client
+
+    address = scheduler if "://" in scheduler else f"tcp://{scheduler}"
+    with Client(address, timeout=_TIMEOUT, set_as_default=False) as client:
+        yield client
+
+
+def _require_distributed() -> None:
+    if find_spec("distributed") is None:
+        raise BatxError(
+            "--scheduler needs dask's distributed, which is not installed: pip install 'batx[cluster]', or "
+            "leave the option out"
+        )
 
 
 def _in_threads(

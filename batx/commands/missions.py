@@ -219,7 +219,8 @@ _XMM_EVENTS = together(
         type=click.Choice(["either", "singles", "doubles", "none"]),
         default="either",
         show_default=True,
-        help="Departure of patterns that is pile-up; none does not look for it.",
+        help="What is pile-up: singles (too many, or too few doubles), doubles (the opposite, as the manual "
+        "of epatplot says), or either; none does not look for it.",
     ),
     click.option(
         "--pileup-sigma", type=float, default=3.0, show_default=True, help="Its size, standard deviations."

@@ -111,6 +111,7 @@ def run_pipeline(
         raise click.UsageError("give --only or --from, not both")
     names = [only] if only is not None else []
     live = console(stderr=True).is_terminal
+    width = max(14, *(len(step.name) + 2 for step in pipeline.steps))
     begin = perf_counter()
     running: set[str] = set()
     told: set[str] = set()
@@ -129,7 +130,7 @@ def run_pipeline(
                 if one.state in ("blocked", "skipped") and why in told:
                     described = f"{one.state}: {cause}"
                 told.update((one.reason, why))
-                text = f"{one.name:<14}{described}   {perf_counter() - begin:.1f} s"
+                text = f"{one.name:<{width}}{described}   {perf_counter() - begin:.1f} s"
                 new = [(text, _STYLES.get(one.state, "")), *((line, "yellow") for line in _notes(one))]
                 lines.extend(new)
                 for line in new if not live else []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,17 +27,18 @@ def database(online: bool, patience: float) -> Iterator[Finding]:
     patience
         Seconds that it may take to answer.
     """
+    until = time.monotonic() + patience
     place = os.environ.get("CALDB", "").strip().removeprefix("file://")
     if not place:
         remedy = f"not needed if the files below are found; install it, or get what is needed by: {_FETCH}"
         yield Finding("Calibration", "CALDB", "absent", "$CALDB is not set", remedy)
     elif "://" in place:
-        yield _remote(place, online, patience)
+        yield _remote(place, online, until)
     else:
         yield _local(place)
 
 
-def _remote(place: str, online: bool, patience: float) -> Finding:
+def _remote(place: str, online: bool, until: float) -> Finding:
     """Ask a server for the index of BAT."""
     from batx.caldb.index import default_branch
     from batx.caldb.places import MIRRORS
@@ -46,7 +48,7 @@ def _remote(place: str, online: bool, patience: float) -> Finding:
         text = f"{shown(place)} was not asked (offline); {_SERVERLESS}"
         return Finding("Calibration", "CALDB", "absent", text, "leave out --offline to have it asked")
     index = f"{place.rstrip('/')}/{default_branch('SWIFT', 'BAT').index}"
-    taken, problem = ask([index], patience)[index]
+    taken, problem = ask([index], until)[index]
     if not problem:
         text = f"{shown(place)} answers within {taken:.1f} s: files are fetched on use"
         return Finding("Calibration", "CALDB", "ok", text)

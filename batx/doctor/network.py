@@ -19,6 +19,7 @@ _NOT_THERE = "it is not there"
 
 def look(patience: float) -> Iterator[Finding]:
     """Yield proxies, and whether the archive answers within some seconds."""
+    until = time.monotonic() + patience  # what is loaded here takes its time too
     from batx.archive.layouts import mirror_list
     from batx.archive.tables import SERVICE
     from batx.transfer.limits import shown
@@ -30,7 +31,7 @@ def look(patience: float) -> Iterator[Finding]:
         mirrors = []
     yield from _proxies()
     wanted = [("mirror", place) for place in mirrors] + [("questions", f"{SERVICE}/availability")]
-    answers = ask([place for _, place in wanted], patience)
+    answers = ask([place for _, place in wanted], until)
     for name, place in wanted:
         taken, problem = answers[place]
         if not problem:
@@ -54,23 +55,23 @@ def _proxies() -> Iterator[Finding]:
         yield Finding("Network", "proxy", "ok", f"{', '.join(sorted(places))}: asked for what follows")
 
 
-def ask(places: Sequence[str], patience: float) -> Mapping[str, Answer]:
+def ask(places: Sequence[str], until: float) -> Mapping[str, Answer]:
     """Return how long each place took to answer, or what was wrong; all are asked at once.
 
     Parameters
     ----------
     places
         Addresses: of a page, of a file, or of a folder that is looked into.
-    patience
-        Longest wait, s.
+    until
+        When to give up, by `time.monotonic`.
     """
+    patience = max(round(until - time.monotonic(), 1), 0.1)
     answers: dict[str, Answer] = {}
     threads = [
         threading.Thread(target=_ask, args=(place, patience, answers), daemon=True) for place in places
     ]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + patience
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0.0))
     return {place: answers.get(place, (0.0, f"no answer within {patience:.1f} s")) for place in places}

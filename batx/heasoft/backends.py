@@ -200,8 +200,10 @@ class Subprocess:
                 f"{task.name} belongs to {self.suite}, which is not set up: {self._remedy()}"
             )
         path = self.place / "bin" / task.name
-        if not path.is_file() or not os.access(path, os.X_OK):
+        if not path.is_file():
             raise ToolMissingError(f"there is no program {path}: {self._remedy()}")
+        if not os.access(path, os.X_OK):
+            raise ToolMissingError(f"{path} may not be executed: {self._remedy()}, or allow it (chmod +x)")
         return path
 
     def _remedy(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +12,11 @@ from batx.errors import FileFormatError
 
 __all__ = ["copy_file", "copy_folder"]
 
-#: the request FICLONE of Linux (linux/fs.h): a copy that shares its blocks until one of the two is written
-_CLONE = 0x40049409
+_BLOCK = 2**20
 
 
 def copy_file(source: Path, place: Path) -> None:
-    """Copy the content of a file; as a clone, which takes neither time nor room, where that is possible.
+    """Copy the content of a file; as a clone, which takes neither time nor room, where the file system can.
 
     Examples
     --------
@@ -29,17 +27,20 @@ def copy_file(source: Path, place: Path) -> None:
     >>> path.with_name("b").read_text()
     'text'
     """
-    if sys.platform == "linux":
-        from fcntl import ioctl
-
-        with open(source, "rb") as file, open(place, "wb") as copy, suppress(OSError):
-            ioctl(copy.fileno(), _CLONE, file.fileno())
-            return
-    shutil.copyfile(source, place)
+    with open(source, "rb") as file, open(place, "wb") as copy:
+        size = os.fstat(file.fileno()).st_size
+        with suppress(OSError, AttributeError):
+            while size > 0 and (done := os.copy_file_range(file.fileno(), copy.fileno(), size)):
+                size -= done
+        if size > 0:
+            # another file system, or another operating system
+            file.seek(0)
+            copy.seek(0)
+            shutil.copyfileobj(file, copy, _BLOCK)
 
 
 def copy_folder(source: Path, place: Path, without: Collection[Path] = ()) -> None:
-    """Copy a folder with all that is below it; what batx itself keeps there (``.batx``) is left out.
+    """Copy a folder with all that is below it but for the copy and what batx itself keeps there (``.batx``).
 
     Times of change are kept, permissions are not: the copy can be written. Links are links again, to the
     same place in the copy.
@@ -68,7 +69,7 @@ def copy_folder(source: Path, place: Path, without: Collection[Path] = ()) -> No
     ['auxil']
     """
     top = Path(os.path.realpath(source))
-    left_out = {os.path.realpath(path) for path in without}
+    left_out = {os.path.realpath(path) for path in (*without, place)}
 
     def copied(folder: Path, to: Path) -> None:
         to.mkdir(mode=0o700)

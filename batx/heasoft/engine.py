@@ -6,6 +6,7 @@ what they made: the same kind of Dataset as the function itself returns.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import ValueRangeError
+from batx.errors import ValueRangeError, WriteError
 from batx.heasoft.backends import Backend
+from batx.heasoft.locks import FileLock
 from batx.heasoft.results import Result
 from batx.heasoft.running import run
 
@@ -27,10 +29,10 @@ __all__ = ["Bench", "Engine"]
 
 #: function -> the module that has what stands for it
 _VERBS = {
-    "mask_weight": "counterparts_events",
-    "mask_weight_image": "counterparts_events",
-    "ray_trace": "counterparts_events",
-    "calibrate_energy": "counterparts_events",
+    "mask_weight": "counterparts_weights",
+    "mask_weight_image": "counterparts_weights",
+    "ray_trace": "counterparts_weights",
+    "calibrate_energy": "counterparts_weights",
     "lightcurve": "counterparts_events",
     "spectrum": "counterparts_events",
     "detector_plane": "counterparts_events",
@@ -40,9 +42,9 @@ _VERBS = {
     "clean": "counterparts_images",
     "balance": "counterparts_images",
     "sky_image": "counterparts_images",
-    "detect": "counterparts_images",
-    "photometry": "counterparts_images",
-    "background_maps": "counterparts_images",
+    "detect": "counterparts_sources",
+    "photometry": "counterparts_sources",
+    "background_maps": "counterparts_sources",
     "response": "counterparts_spectra",
     "add_systematics": "counterparts_spectra",
     "add_position": "counterparts_spectra",
@@ -69,7 +71,9 @@ class Engine:
         default.
     folder
         Folder in which the files of the tools, their logs and records are kept, one folder for each
-        function; calls that were made before are not made again. Without it they are removed.
+        function; calls that were made before are not made again. Without it they are removed. Calls of one
+        function in the same folder wait for each other: without it, or with folders of their own, they do
+        not.
     timeout
         Seconds that a tool may take.
     environment
@@ -102,7 +106,7 @@ class Engine:
 
     @contextmanager
     def bench(self, verb: str) -> Iterator[Bench]:
-        """Give a folder to work in for one function.
+        """Give a folder to work in for one function; of calls in the same folder, one after the other.
 
         Examples
         --------
@@ -112,8 +116,13 @@ class Engine:
         """
         if self.folder is not None:
             place = self.folder / verb
-            place.mkdir(parents=True, exist_ok=True)
-            yield Bench(self, verb, place)
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WriteError(f"{verb}: cannot make {place}: {error.strerror or error}") from error
+            # the files of one call must not be those of another by the time its tool reads them
+            with FileLock(self.folder / f"{verb}.lock", timeout=math.inf):
+                yield Bench(self, verb, place)
             return
         with tempfile.TemporaryDirectory(prefix=f"batx-{verb}-") as name:
             yield Bench(self, verb, Path(name))

@@ -91,4 +91,5 @@ class Heasoftpy(Subprocess):
             timeout=call.timeout,
             log_limit=call.log_limit,
             file_limit=call.file_limit,
+            stop=call.stop,
         )

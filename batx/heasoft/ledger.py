@@ -10,9 +10,9 @@ from typing import Any
 from batx.errors import WriteError
 from batx.heasoft.backends import Request
 from batx.heasoft.parfiles import ParFile
+from batx.heasoft.planning import Plan
 from batx.heasoft.records import Checksums, key_of, ours, read_record, unchanged
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan
 
 __all__ = ["Ledger"]
 
@@ -55,7 +55,7 @@ class Ledger:
 
     def _key_of_call(self) -> str:
         """Return the name of the call: what was asked, of which content, from which tool."""
-        made = self.plan.targets.values()
+        made = self.plan.own
         sources = {
             name: [self.checksums.of(path, made) for path in paths]
             for name, paths in self.plan.sources.items()

@@ -8,28 +8,32 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from batx.errors import BatxError, ToolError, WriteError
 from batx.heasoft.backends import Backend, Call, Request
-from batx.heasoft.checks import fault_of, matching
+from batx.heasoft.harvest import Harvest
 from batx.heasoft.ledger import Ledger
 from batx.heasoft.locks import FileLock, sweep
-from batx.heasoft.naming import restore_names
 from batx.heasoft.parfiles import ParFile, read_par
+from batx.heasoft.planning import Plan
 from batx.heasoft.processes import Ending
+from batx.heasoft.publishing import publish
 from batx.heasoft.records import Checksums, described, state_of, write_private, write_record
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
-from batx.heasoft.staging import Plan, is_plain, publish, stage
+from batx.heasoft.staging import is_plain, stage
 
 __all__ = ["Making"]
 
 _RECORDS = Path(".batx") / "calls"
+#: bytes below which a disk is full
+_ROOM = 2**16
 
 
 class Making:
@@ -51,13 +55,14 @@ class Making:
         home = Path(call.records).expanduser().absolute() if call.records else None
         if home is None and (beside := plan.home()) is not None:
             home = beside / _RECORDS
-        self.home = home
+        self.home = self.plan.records = home
 
     def result(self) -> Result:
         """Return the result of the call, from its record or by making it."""
         if self.home is None:
             # nothing is written that a record could stand for
             with tempfile.TemporaryDirectory(prefix="batx-") as folder:
+                self.plan.records = Path(folder)
                 return self._make(Path(folder), None, set())
         _make_private(self.home)
         context = getattr(self.backend, "context", dict)(self.call.environment)
@@ -98,28 +103,19 @@ class Making:
         ending = self.backend.execute(call)
         result = self._told(call, ending)
         fault = _changed(before, self._state()) or _changed(staged, state_of(copies), copies)
-        fault = fault or self._fault(call, ending)
-        if fault:
-            raise self._failure(fault, result, ledger)
-        moves = self._moves(call)
-        if names := self._names(call):
-            restore_names([made for _, (made, _) in _flat(moves)], names)
-        return result if ledger is None else self._finish(result, moves, ledger, replaceable)
+        fault = fault or self._ending_fault(ending)
+        harvest = Harvest(call, self.plan)
+        if fault := fault or harvest.fault():
+            raise self._failure(fault, result, ledger, folder)
+        if ledger is None:
+            return result
+        harvest.restore_names()
+        return self._finish(result, harvest, ledger, replaceable)
 
     def _state(self) -> _State:
         """Return the state of everything that is read; outputs are left out where they lie in its folders."""
         sources = [path for paths in self.plan.sources.values() for path in paths]
-        return state_of(sources, self.plan.targets.values())
-
-    def _names(self, call: Call) -> dict[str, Path]:
-        """Return what the tool calls the files whose names it writes into what it makes."""
-        return {
-            one: path
-            for place, path in call.originals.items()
-            for name in self.task.named
-            if path in self.plan.sources.get(name, ())
-            for one in (str(call.folder / place), str(call.folder.resolve() / place), place)
-        }
+        return state_of(sources, self.plan.own)
 
     def _told(self, call: Call, ending: Ending) -> Result:
         """Return what is known of a run before its outputs are looked at."""
@@ -146,84 +142,55 @@ class Making:
             log=redact(raw, self.call.environment),
         )
 
-    def _fault(self, call: Call, ending: Ending) -> str:
-        """Return why a run is no success, empty if it is one."""
+    def _ending_fault(self, ending: Ending) -> str:
+        """Return why the end of a run is no success, empty if it is one."""
         if ending.reason == "timeout":
             return f"did not end within {self.call.timeout:g} s and was ended"
         if ending.reason:
             return "was ended before its time"
         if ending.signal:
             return f"was ended by signal {ending.signal}"
-        if ending.code:
-            return f"ended with return code {ending.code}"
-        for name, place in call.outputs.items():
-            kind = self.task.outputs.get(name, "folder" if (call.folder / place).is_dir() else "fits")
-            if fault := fault_of(call.folder / place, kind):
-                return f"ended with return code 0, but its output {name} ({place}) {fault}"
-        return self._product_fault(call)
+        return f"ended with return code {ending.code}" if ending.code else ""
 
-    def _product_fault(self, call: Call) -> str:
-        for name, patterns in self.task.products.items():
-            patterns = _placed(patterns, call.outputs)
-            found = matching(call.folder, patterns)
-            if not found:
-                return f"ended with return code 0, but made no {name} ({' or '.join(patterns)})"
-            for path in found:
-                kind = "fits" if _looks_fits(path) else "any"
-                if fault := fault_of(path, kind):
-                    return f"ended with return code 0, but {path.name} {fault}"
-        return ""
-
-    def _failure(self, fault: str, result: Result, ledger: Ledger | None) -> ToolError:
+    def _failure(self, fault: str, result: Result, ledger: Ledger | None, folder: Path) -> ToolError:
         """Return the error of a failed run; its log is kept where records are."""
         if ledger is not None:
             path = ledger.home / f"{ledger.stem}.failed.log"
-            write_private(path, result.log)
-            result = replace(result, log_file=path)
+            # a full disk must not hide why the tool failed
+            with suppress(WriteError):
+                write_private(path, result.log)
+                result = replace(result, log_file=path)
         last = "\n".join(result.log.strip().splitlines()[-8:])[-1500:]
         said = f"; it said last:\n{last}" if last else "; it said nothing"
         kept = f"\n(log: {result.log_file})" if result.log_file else ""
-        return ToolError(f"{self.task.name} {fault}{said}{kept}", result)
+        full = "" if shutil.disk_usage(folder).free > _ROOM else f"; the disk of {folder} is full"
+        return ToolError(f"{self.task.name} {fault}{full}{said}{kept}", result)
 
-    def _moves(self, call: Call) -> dict[str, list[tuple[Path, Path]]]:
-        """Return output or product to what was made, and where it belongs."""
-        moves = {
-            name: [(call.folder / place, self.plan.targets[name])] for name, place in call.outputs.items()
-        }
-        for name, patterns in self.task.products.items():
-            inside = any("/" in pattern for pattern in patterns)
-            found = matching(call.folder, _placed(patterns, call.outputs))
-            pairs = []
-            for path in found:
-                if inside:
-                    parameter = patterns[0].split("/")[0]
-                    target = self.plan.targets[parameter] / path.relative_to(
-                        call.folder / call.outputs[parameter]
-                    )
-                else:
-                    assert self.plan.into is not None
-                    target = self.plan.into / path.name
-                pairs.append((path, target))
-            moves[name] = pairs
-        return moves
-
-    def _finish(
-        self,
-        result: Result,
-        moves: dict[str, list[tuple[Path, Path]]],
-        ledger: Ledger,
-        replaceable: set[Path],
-    ) -> Result:
+    def _finish(self, result: Result, harvest: Harvest, ledger: Ledger, replaceable: set[Path]) -> Result:
         """Publish the outputs, with a record before (of what is to come) and after (that it is done)."""
-        home = ledger.home
-        entries = {
-            one: [
-                {**described(made, self.checksums, home), "path": os.path.relpath(to, home)}
-                for made, to in pairs
-            ]
-            for one, pairs in moves.items()
-        }
-        record = {
+        record = self._record(result, harvest, ledger)
+        path, log = ledger.home / f"{ledger.stem}.json", ledger.home / f"{ledger.stem}.log"
+        write_private(log, result.log)
+        write_record(path, record)
+        if self.call.overwrite:
+            replaceable = replaceable | {target for _, target in harvest.pairs if not target.is_dir()}
+        publish(harvest.pairs, replaceable)
+        write_record(path, {**record, "state": "done"})
+        return replace(
+            result,
+            outputs={name: target for name, (_, target) in harvest.outputs.items()},
+            products={name: [target for _, target in pairs] for name, pairs in harvest.products.items()},
+            log_file=log,
+        )
+
+    def _record(self, result: Result, harvest: Harvest, ledger: Ledger) -> dict[str, Any]:
+        """Return what is recorded of a run whose outputs are about to be moved."""
+        home, made = ledger.home, self.plan.own
+
+        def entry(path: Path, target: Path) -> dict[str, Any]:
+            return {**described(path, self.checksums, home), "path": os.path.relpath(target, home)}
+
+        return {
             "state": "moving",
             "key": ledger.key,
             "task": self.task.name,
@@ -234,33 +201,13 @@ class Making:
             "values": result.values,
             "environment": sorted(self.call.environment),
             "inputs": {
-                one: [described(path, self.checksums, home, self.plan.targets.values()) for path in paths]
-                for one, paths in self.plan.sources.items()
+                name: [described(path, self.checksums, home, made) for path in paths]
+                for name, paths in self.plan.sources.items()
             },
-            "outputs": entries,
+            "outputs": {name: [entry(*pair) for pair in pairs] for name, pairs in harvest},
             "seconds": round(result.seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        path = home / f"{ledger.stem}.json"
-        write_record(path, record)
-        inside = set(self.plan.targets)
-        moved = {pair: None for one, pair in _flat(moves) if one in inside or self.plan.into is not None}
-        pairs = list(moved)
-        extra = {target for _, target in pairs if self.call.overwrite or target in replaceable}
-        publish(pairs, replaceable | {one for one in extra if not one.is_dir()})
-        log = home / f"{ledger.stem}.log"
-        write_private(log, result.log)
-        write_record(path, {**record, "state": "done"})
-        return replace(
-            result,
-            outputs={one: self.plan.targets[one] for one in moves if one in self.plan.targets},
-            products={
-                one: [target for _, target in pairs]
-                for one, pairs in moves.items()
-                if one not in self.plan.targets
-            },
-            log_file=log,
-        )
 
 
 _State = dict[Path, tuple[int, ...]]
@@ -274,27 +221,6 @@ def _changed(before: _State, after: _State, copies: Mapping[Path, Path] | None =
     names = ", ".join(str(copies[path] if copies else path) for path in changed[:3])
     whole = "; only a copy of it was changed" if copies else ""
     return f"changed its input {names}, which batx does not permit{whole}"
-
-
-def _flat(moves: Mapping[str, list[tuple[Path, Path]]]) -> Iterator[tuple[str, tuple[Path, Path]]]:
-    for name, pairs in moves.items():
-        for pair in pairs:
-            yield name, pair
-
-
-def _placed(patterns: tuple[str, ...], outputs: Mapping[str, str]) -> tuple[str, ...]:
-    """Put the name of an output folder in place of its parameter in patterns such as ``outdir/*.img``."""
-    placed = []
-    for pattern in patterns:
-        head, slash, rest = pattern.partition("/")
-        placed.append(f"{outputs[head]}/{rest}" if slash and head in outputs else pattern)
-    return tuple(placed)
-
-
-def _looks_fits(path: Path) -> bool:
-    from batx.io.source import starts_like_fits
-
-    return starts_like_fits(path)
 
 
 def _left_values(call: Call) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Names of private copies in what a tool made, replaced by those of the files themselves."""
+"""Names of the private folder in what a tool made, replaced by those that hold afterwards."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _LARGEST = 2**24
 
 
 def restore_names(made: Iterable[Path], names: Mapping[str, Path]) -> None:
-    r"""Replace names in files: in the values of FITS keywords, and in texts.
+    r"""Replace names in files: where links lead, in the values of FITS keywords, and in texts.
 
     A name that FITS cannot hold (letters beyond ASCII) becomes ``none``, which means that there is no file.
 
@@ -25,7 +26,7 @@ def restore_names(made: Iterable[Path], names: Mapping[str, Path]) -> None:
     made
         Files and folders that a tool made.
     names
-        Name of a copy, as the tool saw it, to the file or folder itself.
+        Name of an input or output, as the tool saw it, to that of the file or folder itself.
 
     Examples
     --------
@@ -36,11 +37,15 @@ def restore_names(made: Iterable[Path], names: Mapping[str, Path]) -> None:
     >>> path.read_text()
     'PATH /data/odf/\n'
     """
+    # one name may be the beginning of another
+    names = dict(sorted(names.items(), key=lambda item: -len(item[0])))
     for path in made:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_symlink() or not file.is_file():
+            if file.is_symlink():
+                _relinked(file, names)
+            elif not file.is_file():
                 continue
-            if starts_like_fits(file):
+            elif starts_like_fits(file):
                 _in_header(file, names)
             elif file.stat().st_size <= _LARGEST:
                 _in_text(file, names)
@@ -54,6 +59,13 @@ def _replaced(text: str, names: Mapping[str, Path]) -> str:
         elif text == seen:
             return str(own)
     return text
+
+
+def _relinked(link: Path, names: Mapping[str, Path]) -> None:
+    target = os.readlink(link)
+    if (new := _replaced(target, names)) != target:
+        link.unlink()
+        link.symlink_to(new)
 
 
 def _in_text(path: Path, names: Mapping[str, Path]) -> None:

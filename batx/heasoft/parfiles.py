@@ -22,6 +22,7 @@ __all__ = ["ParFile", "Parameter", "nearest", "read_par", "read_sas_par"]
 
 _LARGEST = 2**20
 _TYPES = {"b": "boolean", "i": "integer", "r": "real", "d": "real", "s": "text", "f": "file", "g": "text"}
+_TYPES |= {"p": "text"}
 _SAS_TYPES = {
     "bool": "boolean",
     "boolean": "boolean",
@@ -47,6 +48,9 @@ _SAS_TYPES = {
 _YES = {"yes", "y", "true", "t", "1", "on"}
 _NO = {"no", "n", "false", "f", "0", "off"}
 _OPEN = {"", "INDEF", "UNDEF", "INF"}
+#: numbers as the tools read them; Python would take more (1_000, digits of other scripts)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eEdD][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,7 @@ class Parameter:
             return _choice(self, text)
         if self.type == "boolean":
             return _boolean(self, text)
-        if self.type in ("integer", "real"):
-            _check_number(self, text)
-        return text
+        return _checked_number(self, text) if self.type in ("integer", "real") else text
 
 
 def _plain(parameter: Parameter, value: Any) -> str:
@@ -139,8 +141,18 @@ def _choice(parameter: Parameter, text: str) -> str:
     for choice in parameter.choices:
         if choice.lower() == text.strip().lower():
             return choice
+    if parameter.type in ("integer", "real") and (number := _number(text)) is not None:
+        for choice in parameter.choices:
+            if _number(choice) == number:
+                return choice
     near = nearest(text, parameter.choices)
     raise _wrong(parameter, text, f"one of {', '.join(parameter.choices)}{near}")
+
+
+def _number(text: str) -> float | None:
+    """Return the number that a text is to a tool, `None` if it is none; D may stand for the exponent."""
+    text = text.strip()
+    return float(re.sub("[dD]", "e", text)) if _REAL.fullmatch(text) else None
 
 
 def _boolean(parameter: Parameter, text: str) -> str:
@@ -151,19 +163,21 @@ def _boolean(parameter: Parameter, text: str) -> str:
     raise _wrong(parameter, text, "yes or no (True or False)")
 
 
-def _check_number(parameter: Parameter, text: str) -> None:
-    if text.strip().upper() in _OPEN or text.startswith(")"):
-        return
-    try:
-        number = int(text) if parameter.type == "integer" else float(text.replace("d", "e").replace("D", "e"))
-    except ValueError as error:
-        raise _wrong(parameter, text, f"a number of type {parameter.type}") from error
+def _checked_number(parameter: Parameter, text: str) -> str:
+    """Return a number within the limits without blanks, or a word that stands for none."""
+    text = text.strip()
+    if text.upper() in _OPEN or text.startswith(")"):
+        return text
+    number = _number(text)
+    if number is None or (parameter.type == "integer" and not _INTEGER.fullmatch(text)):
+        raise _wrong(parameter, text, f"a number of type {parameter.type}")
     if not math.isfinite(number):
         raise _wrong(parameter, text, "a finite number")
     if parameter.minimum is not None and number < parameter.minimum:
         raise _wrong(parameter, text, f"at least {parameter.minimum:g}")
     if parameter.maximum is not None and number > parameter.maximum:
         raise _wrong(parameter, text, f"at most {parameter.maximum:g}")
+    return text
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -307,7 +321,7 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST:
             raise FileFormatError(f"{path} is larger than 1 MB: this is no parameter file")
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8-sig", errors="replace")
     except FileNotFoundError as error:
         raise MissingFileError(f"there is no parameter file {path}; is the tool installed?") from error
     except OSError as error:
@@ -344,13 +358,13 @@ def _fields(line: str) -> tuple[list[str], bool]:
 
 def _iraf_parameter(path: Path, number: int, fields: list[str]) -> Parameter:
     name, kind, mode, default, low, high = fields[:6]
-    letter = kind[:1].lower()
+    letter = kind.lstrip("*")[:1].lower()
     if letter not in _TYPES:
         raise FileFormatError(f"{path}, line {number}: found type {kind!r}, expected one of b, i, r, s, f")
     choices: tuple[str, ...] = ()
     minimum = maximum = None
     if _TYPES[letter] in ("integer", "real") and "|" not in low:
-        minimum, maximum = _limit(low), _limit(high)
+        minimum, maximum = _number(low), _number(high)
         # the tools themselves take no notice of a range that holds nothing
         if minimum is not None and maximum is not None and maximum < minimum:
             minimum = maximum = None
@@ -366,15 +380,6 @@ def _iraf_parameter(path: Path, number: int, fields: list[str]) -> Parameter:
         required=name != "mode" and bool({"q", "a"} & set(mode.lower())),
         prompt=fields[6].strip(),
     )
-
-
-def _limit(text: str) -> float | None:
-    if text.strip().upper() in _OPEN:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def read_sas_par(path: str | os.PathLike[str]) -> ParFile:
@@ -429,7 +434,7 @@ def _sas_parameter(element: ElementTree.Element, nested: bool) -> Parameter:
     minimum, maximum = None, None
     limits = re.search(r"([-+.\deE]*)\s*(?::|,|<=?\s*\w+\s*<=?)\s*([-+.\deE]*)", element.get("range", ""))
     if limits:
-        minimum, maximum = _limit(limits[1]), _limit(limits[2])
+        minimum, maximum = _number(limits[1]), _number(limits[2])
     kind = element.get("type", "string").lower().split("-")[0]
     listed = element.get("list", "no").lower() in _YES
     name = element.get("id") or element.get("name") or ""

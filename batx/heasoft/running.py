@@ -13,11 +13,11 @@ from batx.heasoft.backends import Backend, DryRun, Request, backend_for
 from batx.heasoft.crowd import run_all
 from batx.heasoft.making import Making
 from batx.heasoft.parfiles import Parameter, ParFile
+from batx.heasoft.planning import Plan, plan_files
 from batx.heasoft.records import Checksums
 from batx.heasoft.redact import redact
 from batx.heasoft.results import Result
 from batx.heasoft.specs import Task
-from batx.heasoft.staging import Plan, plan_files
 from batx.heasoft.tasklist import known_task
 
 __all__ = ["request", "run", "run_many"]
@@ -54,6 +54,16 @@ def request(
     'batbinevt'
     """
     spec = known_task(task) if isinstance(task, str) else task
+    for name, value, kind in (
+        ("task", spec, Task),
+        ("parameters", parameters or {}, Mapping),
+        ("outputs", outputs or {}, Mapping),
+        ("environment", environment or {}, Mapping),
+        ("options", options, (list, tuple)),
+    ):
+        if not isinstance(value, kind):
+            expected = kind.__name__ if isinstance(kind, type) else "list of texts"
+            raise ParameterError(f"found {name} = {value!r}, expected a {expected}")
     if twice := sorted(set(parameters or {}) & set(more)):
         raise ParameterError(f"{spec.name}: {', '.join(twice)} is given twice")
     limit = _positive("timeout", spec.timeout if timeout is None else timeout)
@@ -81,7 +91,7 @@ def request(
 def _positive(name: str, value: Any) -> float:
     """Return a number of seconds or bytes above 0."""
     try:
-        number = float(value)
+        number = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = 0.0
     if not number > 0:
@@ -183,15 +193,10 @@ def _checked(task: Task, par: ParFile | None, given: Mapping[str, Any], plan: Pl
 
 def _shown(call: Request, backend: DryRun, par: ParFile | None, given: dict[str, Any]) -> Result:
     """Return the result of a dry run: the command with the names as they were given."""
-    texts = {}
-    for name, value in given.items():
-        parameter = par[name] if par is not None else None
-        files = (*call.task.inputs, *call.task.edits, *call.task.outputs, *call.task.either)
-        if parameter is not None and name not in files:
-            texts[name] = parameter.text(value)
-        else:
-            listed = isinstance(value, (list, tuple))
-            texts[name] = ",".join(map(str, value)) if listed else str(value)
+    task = call.task
+    files = {*task.inputs, *task.either, *task.edits, *task.copies, *task.outputs}
+    known = {name: par[name] for name in given if name not in files} if par is not None else {}
+    texts = {name: known.get(name, Parameter(name, "text")).text(value) for name, value in given.items()}
     command = (call.task.name, *call.options, *(f"{name}={text}" for name, text in texts.items()))
     return Result(
         call.task.name,

@@ -24,9 +24,25 @@ from batx.io.atomic import atomic_path
 from batx.io.store import open_store
 from batx.sky_views import Sums
 
-__all__ = ["PartialSums"]
+__all__ = ["PartialSums", "sums_on_the_way"]
 
 _SETTINGS = "settings.json"
+
+
+def sums_on_the_way(images: Sequence[str], batch: int, fan: int) -> set[frozenset[str]]:
+    """Return the images of every sum that is made when images are added: alone, in batches, a few batches...
+
+    Examples
+    --------
+    >>> sorted("".join(sorted(one)) for one in sums_on_the_way("abcd", 2, 2))
+    ['a', 'ab', 'abcd', 'b', 'c', 'cd', 'd']
+    """
+    level = [frozenset(images[first : first + batch]) for first in range(0, len(images), batch)]
+    nodes = {frozenset([image]) for image in images} | set(level)
+    while len(level) > 1:
+        level = [frozenset().union(*level[first : first + fan]) for first in range(0, len(level), fan)]
+        nodes |= set(level)
+    return nodes
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def _hdus(ds: xr.Dataset, kind: str, form: str | None, keepbits: int | None) -> 
     if kind == "housekeeping":
         return products.table_hdus(ds, "time", "HK", first="time")
     if kind == "catalog":
-        return products.table_hdus(ds, "source", "BAT_CATALOG", first="name")
+        return products.catalog_hdus(ds)
     if kind == "table":
         return products.table_hdus(ds, "row", "TABLE")
     if kind in ("mosaic", "mosaic_image"):

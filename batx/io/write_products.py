@@ -8,7 +8,8 @@ BAT tools.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ import xarray as xr
 
 from batx.errors import MissingVariableError
 from batx.io.write_header import Cards, exposure_cards, make_header, primary_header, time_cards
-from batx.io.write_table import Col, columns_along, table_hdu, variable_column
+from batx.io.write_table import Col, column_name, columns_along, table_hdu, variable_column
 
 __all__ = [
     "attitude_hdus",
     "bounds_hdu",
+    "catalog_hdus",
     "decimals",
     "events_hdus",
     "good_time_hdus",
@@ -261,11 +263,29 @@ def ray_trace_hdus(ds: xr.Dataset) -> list[Any]:
     return [table_hdu("BAT_OBJ_POS", columns, times, ds.attrs, history=True)]
 
 
-def table_hdus(ds: xr.Dataset, dim: str, extname: str, first: str | None = None) -> list[Any]:
-    """Return any table: every variable along `dim` is a column, `first` before all others."""
+#: characters of the names in a catalogue of sources: tools that add some cut their names to the width
+_NAME_WIDTH = 30
+
+
+def catalog_hdus(ds: xr.Dataset) -> list[Any]:
+    """Return a catalogue, with room for names."""
+    name = column_name(ds, "name") if "name" in ds.variables else ""
+    return table_hdus(ds, "source", "BAT_CATALOG", first="name", least={name: _NAME_WIDTH})
+
+
+def table_hdus(
+    ds: xr.Dataset, dim: str, extname: str, first: str | None = None, least: Mapping[str, int] | None = None
+) -> list[Any]:
+    """Return any table: every variable along `dim` is a column, `first` before all others.
+
+    `least` has the least width of columns of text.
+    """
     name = str(ds.attrs.get("extname", extname))
     times = time_cards(ds.attrs, *_recorded_span(ds))
-    columns = columns_along(ds, dim, first=first)
+    columns = [
+        replace(column, least=(least or {}).get(column.name, 1))
+        for column in columns_along(ds, dim, first=first)
+    ]
     return [table_hdu(name, columns, times, ds.attrs, keep=_CLASS, history=True)]
 
 

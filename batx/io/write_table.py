@@ -52,13 +52,17 @@ SUM_COMMENT = "FITS standard 4.0, section 4.4.2.7"
 
 @dataclass(frozen=True)
 class Col:
-    """A column: rows along the first axis of `array`; `form` replaces the format that the dtype suggests."""
+    """A column: rows along the first axis of `array`; `form` replaces the format that the dtype suggests.
+
+    Text is at least `least` characters wide.
+    """
 
     name: str
     array: np.ndarray
     unit: str | None = None
     comment: str = ""
     form: str | None = None
+    least: int = 1
 
 
 def column_name(ds: xr.Dataset, name: str) -> str:
@@ -229,4 +233,4 @@ def _text_form(extname: str, column: Col) -> str:
     texts = [str(text) for text in column.array.ravel()]
     if column.array.ndim > 1 or not all(text.isascii() for text in texts):
         raise SchemaError(f"table {extname}: column {column.name} needs one ASCII text a row")
-    return f"{max(1, max(map(len, texts), default=1))}A"
+    return f"{max([column.least, 1, *map(len, texts)])}A"

@@ -10,26 +10,29 @@ from typing import Any
 
 from batx.archive.layouts import mirror_list
 from batx.errors import MissingFileError, ValueRangeError
+from batx.heasoft import Backend
 from batx.pipelines.frame import Pipeline, Step
-from batx.pipelines.surveys import processing, products
-from batx.pipelines.surveys.names import existing, is_id, result_files
+from batx.pipelines.surveys import processing, products, selection
+from batx.pipelines.surveys.names import existing, is_id, is_result, result_files
+from batx.pipelines.surveys.settings import checked_parameters
 from batx.survey_catalogs import survey_catalog
 from batx.transfer import data_directory
 
 __all__ = ["survey"]
 
-_FETCHED = ["sources", "data", "offline"]
+_FETCHED = ["sources", "data", "offline", "output"]
 _AXES = ("relative", "met", "utc", "mjd")
 
 
-def _steps(mirrors: list[str] | None) -> list[Step]:
-    """Return the steps, in order; mirrors may have logins in them, which records must not hold."""
+def _steps(mirrors: list[str] | None, crew: processing.Crew) -> list[Step]:
+    """Return the steps, in order; records do not hold mirrors, which may have logins, and where tools run."""
     return [
         Step(
             "inputs",
             "observations, results, histograms",
             partial(processing.inputs, mirrors=mirrors),
-            options=_FETCHED,
+            options=[*_FETCHED, "pattern_maps"],
+            outside=processing.given_files,
         ),
         Step(
             "catalog",
@@ -42,15 +45,15 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
         Step(
             "process",
             "batsurvey for each observation",
-            processing.process,
+            partial(processing.process, crew=crew),
             needs=["inputs", "catalog"],
-            options=["output", "parameters", "backend", "workers", "timeout"],
+            options=["output", "parameters"],
             outside=processing.processed_files,
         ),
         Step(
             "pointings",
             "which pointings are good, and why others are not",
-            processing.pointings,
+            selection.pointings,
             needs=["inputs"],
             uses=["process"],
             options=["sources", "output", "cuts"],
@@ -61,7 +64,8 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
             "rates of the sources in every pointing",
             products.rates,
             needs=["pointings"],
-            options=["targets", "own_sources"],
+            options=["sources", "output", "targets", "own_sources"],
+            outside=result_files,
         ),
         Step(
             "lightcurves",
@@ -83,8 +87,8 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
             "mosaics",
             products.mosaics,
             needs=["pointings"],
-            options=["nside", "off_axis", "time_bins"],
-            outside=lambda options: [Path(options["off_axis"])] if options["off_axis"] else [],
+            options=["sources", "output", "nside", "off_axis", "time_bins"],
+            outside=products.images_read,
         ),
         Step(
             "mosaic_products",
@@ -94,7 +98,15 @@ def _steps(mirrors: list[str] | None) -> list[Step]:
             options=["mosaic_response", "model", "snr", "sigma", "index"],
             outside=lambda options: [Path(options["mosaic_response"])] if options["mosaic_response"] else [],
         ),
-        Step("figures", "figures", products.figures, needs=["lightcurves"], options=["figures", "time_axis"]),
+        Step(
+            "figures",
+            "figures",
+            products.figures,
+            needs=["rates", "lightcurves"],
+            uses=["fits"],
+            options=["figures", "time_axis", "time_bins", "snr"],
+            revision=2,
+        ),
         Step(
             "report",
             "table of results",
@@ -123,9 +135,12 @@ def survey(
     mosaic_response: str | os.PathLike[str] | None = None,
     figures: bool = True,
     time_axis: str = "mjd",
+    preset: str | None = None,
     parameters: Mapping[str, Any] | None = None,
-    backend: str | None = None,
+    pattern_maps: str | os.PathLike[str] | None = None,
+    backend: str | Backend | None = None,
     workers: int | None = None,
+    executor: Any = None,
     timeout: float | None = None,
     data: str | os.PathLike[str] | None = None,
     mirrors: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
@@ -150,8 +165,8 @@ def survey(
     own_sources
         Name, right ascension and declination (degrees) of sources that are added to it (`survey_catalog`).
     targets
-        Names of the sources for which products are made; by default those of `own_sources`, or else all in
-        the catalogues of the pointings.
+        Names of the sources for which products are made; by default those of `own_sources`, or else all of
+        the catalogue. What batsurvey finds besides, in each image anew, is only listed (``new_sources.csv``).
     time_bins
         Groups of pointings for light curves, spectra, fits and mosaics, as for `batx.average_times`; `None`
         for single pointings. Light curves of single pointings are always made.
@@ -176,10 +191,23 @@ def survey(
         Whether light curves are drawn.
     time_axis
         Of the figures: ``"met"``, ``"utc"``, ``"mjd"`` or ``"relative"``.
+    preset
+        Parameters of batsurvey under one name: ``"batanalysis"`` takes those that BatAnalysis sets
+        (``detthresh`` and ``detthresh2`` 10000, ``cleansnr`` 6, ``cleanexpr`` ``ALWAYS_CLEAN==T``); by
+        default those of the tool hold (22000, 16000, 9, none).
     parameters
-        Further parameters of batsurvey.
-    backend, workers, timeout
-        How batsurvey is run: see `batx.heasoft.run`; observations at a time; seconds for each.
+        Further parameters of batsurvey, which replace those of the preset. ``global_pattern_map`` and
+        ``global_pattern_mask`` may hold codes of ``strftime`` for the day of the observation (``%Y%j``).
+    pattern_maps
+        Folder with a map (``.dpi``) and a mask (``.detmask``) of the noise pattern of each day, such as
+        ``pattern_noise_survey8a_2020006.dpi``: those of the day on which an observation begins are taken, or
+        of the nearest one, which is then said.
+    backend, timeout
+        How batsurvey is run: see `batx.heasoft.run`; seconds for each observation.
+    workers, executor
+        Observations at a time, by default as many as processors; or what runs them in place of threads here,
+        as for `batx.heasoft.run_many`: a `distributed.Client` of a cluster that shares the disk, or a pool of
+        `concurrent.futures`.
     data, mirrors, offline
         For numbers of observations, as for `batx.fetch`.
 
@@ -194,7 +222,10 @@ def survey(
     MissingFileError
         If a folder or file is not there, or none is given.
     ValueRangeError, PositionError
-        If one of `own_sources` makes no sense, or `time_axis` is unknown.
+        If one of `own_sources` makes no sense, `time_axis` or `preset` is unknown, a parameter is one that
+        the pipeline sets, or `output` lies in results of batsurvey that are given.
+    ParameterError
+        If there are not some workers.
 
     Examples
     --------
@@ -216,6 +247,7 @@ def survey(
         survey_catalog([name for name, _, _ in own], [ra for _, ra, _ in own], [dec for _, _, dec in own])
     given = [_place(os.fspath(source)) for source in sources]
     folder = Path(output).expanduser().absolute()
+    _require_apart(folder, given)
     options = {
         "sources": given,
         "data": str(data_directory(data)) if any(map(is_id, given)) else None,
@@ -235,13 +267,22 @@ def survey(
         "mosaic_response": None if mosaic_response is None else str(existing(os.fspath(mosaic_response))),
         "figures": bool(figures),
         "time_axis": time_axis,
-        "parameters": dict(parameters or {}),
-        "backend": backend,
-        "workers": workers,
-        "timeout": timeout,
+        "parameters": checked_parameters(preset, parameters),
+        "pattern_maps": None if pattern_maps is None else str(existing(os.fspath(pattern_maps))),
     }
+    crew = processing.Crew(backend, workers, executor, timeout)
     places = None if mirrors is None else mirror_list(mirrors)
-    return Pipeline("survey", _steps(places), folder, options)
+    return Pipeline("survey", _steps(places, crew), folder, options)
+
+
+def _require_apart(output: Path, given: list[str]) -> None:
+    """Raise if the folder for the results lies in one of results: what is made would be taken for given."""
+    for source in given:
+        if output.is_relative_to(source) and is_result(Path(source), output):
+            raise ValueRangeError(
+                f"output: found {output}, which lies in the results of batsurvey in {source}; give a folder "
+                "outside them"
+            )
 
 
 def _place(source: str) -> str:

@@ -19,6 +19,7 @@ from batx.pipelines.missions import xmm_curves as light
 from batx.pipelines.missions import xmm_events as early
 from batx.pipelines.missions import xmm_products as late
 from batx.pipelines.missions.places import regions_given, settled
+from batx.pipelines.missions.sas import plain_path
 from batx.pipelines.missions.toolbox import Toolbox
 
 __all__ = ["MIRRORS", "xmm"]
@@ -88,7 +89,8 @@ def xmm(
     exposures
         Names of exposures (``"S003"``, ``"U002"``) to choose from; all if empty.
     chain
-        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`.
+        ``"epproc"``, or ``"epchain"``, which is called once for each of `exposures`, or for each exposure of
+        pn in an imaging mode.
     merge
         Whether exposures in the mode and filter of the longest one are merged with it.
     min_exposure
@@ -116,7 +118,8 @@ def xmm(
     bands
         Edges of the bands of light curves, or how to make them from the mean spectrum of all observations:
         a mapping of ``n``, ``spacing`` (``"counts"``, ``"log"``, ``"linear"``), ``axis`` (``"energy"`` or
-        ``"channel"``), ``limits`` (by default `energy`), ``min_channels``; see `batx.channel_bins`.
+        ``"channel"``), ``limits`` (by default `energy`), ``min_channels``; see `batx.channel_bins`. Edges
+        are then edges of channels, at the energies of the response.
     bands_by
         Of given edges: ``"energy"`` (keV) or ``"channel"`` (of the spectra, 5 eV each).
     dt
@@ -136,7 +139,8 @@ def xmm(
     Raises
     ------
     ValueRangeError
-        If an argument is out of range, or there are no observations.
+        If an argument is out of range, there are no observations, or the path of `output` has letters that
+        SAS cannot take in an expression.
 
     Examples
     --------
@@ -155,6 +159,7 @@ def xmm(
         raise ValueRangeError(
             f"largest_core: found {largest_core}, expected at least {SMALLEST_CORE:g} arcsec"
         )
+    plain_path(Path(output).expanduser().absolute())
     options = settled("xmm", given)
     urls = [mirrors] if isinstance(mirrors, str) else list(mirrors)
     return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout), urls), Path(output), options)
@@ -220,8 +225,9 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "events",
             "event lists",
             events.events,
-            needs=["calibrate"],
+            needs=["unpack", "calibrate"],
             options=["cameras", "exposures", "chain"],
+            revision=2,
         ),
         Step(
             "exposures",
@@ -236,6 +242,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             events.flares,
             needs=["calibrate", "exposures"],
             options=["thresholds", "flare_dt"],
+            revision=2,
         ),
         Step(
             "regions",
@@ -244,13 +251,22 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             needs=["flares"],
             options=_REGIONS,
             outside=regions_given,
+            revision=2,
         ),
-        Step("pileup", "pile-up", products.pileup, needs=["calibrate", "flares", "regions"], options=piled),
+        Step(
+            "pileup",
+            "pile-up",
+            products.pileup,
+            needs=["calibrate", "flares", "regions"],
+            options=piled,
+            revision=2,
+        ),
         Step(
             "spectra",
             "spectra and responses",
             products.spectra,
             needs=["calibrate", "flares", "regions", "pileup"],
+            options=["ra", "dec"],
         ),
         Step("group", "group spectra", late.group, needs=["spectra"], options=["energy", "min_counts"]),
         Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
@@ -262,22 +278,32 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             needs=["unpack"],
             uses=["group"],
             options=["bands", "bands_by", "energy"],
+            revision=2,
         ),
         Step(
             "curves",
             "light curves in bands",
             curves.curves,
             needs=["calibrate", "flares", "regions", "pileup", "bands"],
-            options=["dt", "corrections"],
+            options=["dt", "corrections", "ra", "dec"],
+            revision=2,
         ),
-        Step("rgs", "spectra of RGS", products.rgs, needs=["calibrate"], options=["rgs", "ra", "dec"]),
-        Step("images", "images", light.images, needs=["flares"], options=["energy", "ra", "dec"]),
+        Step(
+            "rgs",
+            "spectra of RGS",
+            products.rgs,
+            needs=["calibrate"],
+            options=["rgs", "ra", "dec"],
+            revision=2,
+        ),
+        Step("images", "images", light.images, needs=["flares"], options=["energy", "ra", "dec"], revision=2),
         Step(
             "figures",
             "figures",
             light.figures,
-            needs=["regions", "pileup"],
-            uses=["flares", "images", "summary", "curves"],
-            options=["t0", "min_exposure"],
+            needs=["flares"],
+            uses=["regions", "pileup", "images", "group", "curves"],
+            options=["t0", "min_exposure", "ra", "dec"],
+            revision=2,
         ),
     ]

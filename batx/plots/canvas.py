@@ -20,6 +20,7 @@ __all__ = [
     "TICK_SIZE",
     "band_label",
     "draw_bins",
+    "draw_points",
     "draw_spans",
     "figure_title",
     "make_axes",
@@ -205,6 +206,52 @@ def draw_bins(
             alpha=0.5 if width == LINE_WIDTH else 0.3,
             zorder=2,
         )
+
+
+def draw_points(
+    ax: Axes,
+    edges: np.ndarray,
+    values: np.ndarray,
+    errors: np.ndarray | None,
+    *,
+    color: Any,
+    label: str | None = None,
+    filled: bool = True,
+    limits: bool = False,
+) -> None:
+    """Draw values as points with bars as long as their bins, which may overlap, and error bars.
+
+    Parameters
+    ----------
+    edges
+        ``(n, 2)`` lower and upper edges in the coordinate of the axis.
+    values, errors
+        ``(n,)``; a bin whose value is not finite is not drawn.
+    filled
+        Whether markers are filled.
+    limits
+        Values are upper limits: arrows down, as long as `errors`.
+    """
+    shown = np.isfinite(values)
+    if not shown.any():
+        return
+    low, high = edges[shown].T
+    dense = int(shown.sum()) > _DENSE
+    ax.errorbar(
+        0.5 * (low + high),
+        values[shown],
+        xerr=0.5 * (high - low),
+        yerr=None if errors is None else np.where(np.isfinite(errors[shown]), errors[shown], 0.0),
+        uplims=limits,
+        fmt="none" if limits else "o",
+        markersize=1.8 if dense else 3.2,
+        markerfacecolor=color if filled else "white",
+        color=color,
+        markeredgewidth=0.5 if dense else 0.8,
+        elinewidth=0.4 if dense else 0.8,
+        label=label,
+        zorder=3 if filled else 2.5,
+    )
 
 
 def draw_spans(ax: Axes, spans: np.ndarray, *, label: str | None = None, color: str = _GAP_COLOUR) -> None:

@@ -127,7 +127,7 @@ def plot_epochs(
     figure.colorbar(drawn, ax=list(panels), label="count/ks/pixel", shrink=0.8, pad=0.01)
     text = _heading(several, _reference(several, t0), max(days) - min(days)) if title is None else title
     if text:
-        figure.suptitle(text, fontsize=10.5)
+        figure.suptitle(text, fontsize=10.5, wrap=True)
     return panels
 
 

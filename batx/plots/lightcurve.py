@@ -12,6 +12,7 @@ from batx.plots.canvas import (
     PALETTE,
     band_label,
     draw_bins,
+    draw_points,
     draw_spans,
     figure_title,
     make_axes,
@@ -36,6 +37,7 @@ def plot_lightcurve(
     t0: Any = None,
     utc_axis: bool = False,
     errors: bool = True,
+    points: bool | None = None,
     color: Any = None,
     title: str | None = None,
 ) -> Axes | np.ndarray:
@@ -56,6 +58,9 @@ def plot_lightcurve(
         Show UTC on the upper edge too.
     errors
         Draw 1-sigma error bars. Counts without ``counts_err`` take the square root.
+    points
+        Points with bars as long as the bins, in place of steps, and no shading of time without data: by
+        default for rates of survey pointings, which are short and far apart.
     color
         Colour of all bands; by default each band has its own.
     title
@@ -71,7 +76,7 @@ def plot_lightcurve(
     EmptySelectionError
         If no bin holds a finite value.
     ValueRangeError
-        If bins overlap, `time` is unknown, or `ax` has the wrong number of Axes.
+        If bins overlap (but for points), `time` is unknown, or `ax` has the wrong number of Axes.
     """
     name = "rate" if "rate" in ds else "counts"
     sources = source_names(ds)
@@ -86,19 +91,23 @@ def plot_lightcurve(
     panels = make_axes(ax, 1 if overlay else n_bands, size=(7.2, 1.2 + 1.65 * (1 if overlay else n_bands)))
     bands = [band_label(*pair) for pair in ds["energy_bnds"].values]
     x_edges = axis(edges)
-    x_gaps = axis(gaps(ds))
+    points = ds.attrs.get("ratesof") == "pointings" if points is None else points
+    x_gaps = axis(gaps(ds)) if not points else np.empty((0, 2))
     visible = len(x_gaps) and np.diff(x_gaps).max() > 0.002 * (x_edges[-1, 1] - x_edges[0, 0])
     for row, panel in enumerate(panels[:, 0]):
         draw_spans(panel, x_gaps, label="no good time" if visible and row == 0 else None)
         if ds.attrs.get("weighting") == "mask":
             panel.axhline(0.0, color="#9a9a9a", linewidth=0.6, zorder=1)
         panel.set_ylabel(quantity_label(name.capitalize(), ds[name]).replace(" (", "\n(", 1))
-        panel.set_xlim(x_edges[0, 0], x_edges[-1, 1])
+        if points:
+            panel.margins(x=0.03, y=0.2)
+        else:
+            panel.set_xlim(x_edges[0, 0], x_edges[-1, 1])
     for source in range(values.shape[0]):
         for band in range(n_bands):
             panel = panels[0 if overlay else band, 0]
             which = band if values.shape[0] == 1 else source
-            draw_bins(
+            (draw_points if points else draw_bins)(
                 panel,
                 x_edges,
                 values[source, :, band],

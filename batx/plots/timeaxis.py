@@ -131,7 +131,13 @@ def time_axis(ds: xr.Dataset, first: float, mode: str | None = None, t0: Any = N
 
 def _moment(met: float, attrs: Mapping[str, Any]) -> str:
     clock = f"MET {met:.3f}"
-    return f"{_utc_text(met, attrs)} UTC, {clock}" if "utcf" in attrs else clock
+    return f"{_utc_text(met, attrs)} UTC, {clock}" if _has_utc(attrs) else clock
+
+
+def _has_utc(attrs: Mapping[str, Any]) -> bool:
+    """Whether UTC is known: Swift's clock drifts and needs its UTCF, other missions state their reference."""
+    elsewhere = str(attrs.get("telescope", "SWIFT")).strip().upper() != "SWIFT"
+    return "utcf" in attrs or (elsewhere and "mjdref_int" in attrs)
 
 
 def _utc_text(met: float, attrs: Mapping[str, Any]) -> str:

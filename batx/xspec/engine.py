@@ -15,22 +15,29 @@ import xarray as xr
 
 from batx.errors import BatxWarning, EngineError, MissingPackageError, ValueRangeError
 from batx.fit_errors import function_error, function_interval
-from batx.fit_inputs import Settings, problem_of
+from batx.fit_inputs import Settings, problem_of, settings_of
 from batx.fit_problems import Minimum, Problem
 from batx.fit_results import fit_dataset, flux_function
+from batx.fit_studies import contour_axes, contour_dataset, contour_places
 from batx.fitting import flux_bands, warn_of
 from batx.sessions import Session
 from batx.sessions.finding import environment_of, probe
 from batx.xspec.inputs import write_inputs
 from batx.xspec.translation import Translation
 
-__all__ = ["Xspec", "fit"]
+__all__ = ["Xspec", "fit", "fit_contour"]
 
 
 def fit(spectra: Any, model: Any = "powerlaw", **how: Any) -> xr.Dataset:
     """Return a fit that XSPEC makes in a process that ends with it; keywords as for `batx.fit`."""
     with Xspec() as engine:
         return engine.fit(spectra, model, **how)
+
+
+def fit_contour(spectra: Any, model: Any, pair: tuple[str, str], **how: Any) -> xr.DataArray:
+    """Return what XSPEC finds on a grid of two parameters; keywords as for `batx.fit_contour`."""
+    with Xspec() as engine:
+        return engine.fit_contour(spectra, model, pair, **how)
 
 
 class Xspec:
@@ -116,10 +123,7 @@ class Xspec:
             If XSPEC has no such component, parameter or statistic, and as for `batx.fit`.
         """
         settings = Settings(**how)
-        problem = problem_of(spectra, model, settings)
-        warn_of(problem)
-        alike = Problem(problem.model, problem.data, problem.layout, problem.model_error, "xspec")
-        translation = Translation(alike, extended=settings.compat != "xspec")
+        problem, alike, translation = _translated(spectra, model, settings)
         bands = flux_bands(flux, settings.energy, problem)
         rise = float(delta) if errors == "profile" else None
         with self._lock:
@@ -141,11 +145,51 @@ class Xspec:
             _fluxes(problem, alike, minimum, answer, np.atleast_2d(bands), delta),
             _folded(problem, answer),
         )
-        version = session.hello["version"]
         notes = [made.attrs.get("message", ""), *answer["complaints"]]
-        return made.assign_attrs(
-            engine=f"XSPEC {version[-1]}, pyXspec {version[0]}", message="; ".join(filter(None, notes))
-        )
+        return made.assign_attrs(engine=_version(session), message="; ".join(filter(None, notes)))
+
+    def fit_contour(
+        self,
+        spectra: Any,
+        model: Any,
+        pair: tuple[str, str],
+        *,
+        grid: tuple[Any, Any] | None = None,
+        size: int = 25,
+        **how: Any,
+    ) -> xr.DataArray:
+        """Return by how much XSPEC's statistic exceeds its minimum on a grid of two parameters (steppar).
+
+        Parameters
+        ----------
+        spectra, model, pair, grid, size, how
+            As for `batx.fit_contour`; the steps of a grid must be even.
+
+        Raises
+        ------
+        ModelError
+            If a name is not that of a free parameter, or XSPEC has another one in its place.
+        ValueRangeError
+            If the steps of a grid are not even.
+        MissingPackageError, EngineError, EngineTimeoutError
+            As for `fit`.
+        """
+        settings = settings_of(how, "fit_contour")
+        problem, _, translation = _translated(spectra, model, settings)
+        places = contour_places(problem, pair)
+        slots = [translation.plain(place) for place in places]
+        bands = flux_bands(None, settings.energy, problem)
+        with self._lock:
+            session = self._running()
+            files = write_inputs(spectra, settings, session.folder)
+            answer = session.request("fit", translation.request(files, np.atleast_2d(bands), None))
+            minimum, _ = translation.minimum(answer)
+            axes = contour_axes(problem, minimum, places, grid, size)
+            steps = [[slot.number, *_steps(axis)] for slot, axis in zip(slots, axes, strict=True)]
+            found = session.request("contour", {"axes": steps})
+        values = _on_grid(found, axes) - minimum.statistic
+        made = contour_dataset(problem, minimum, places, axes, values)
+        return made.assign_attrs(engine=_version(session))
 
     def _running(self) -> Session:
         """Return the session, with XSPEC running in it; a forked process has one of its own."""
@@ -173,6 +217,49 @@ class Xspec:
                 ) from error
             raise
         return self._session
+
+
+def _version(session: Session) -> str:
+    version = session.hello["version"]
+    return f"XSPEC {version[-1]}, pyXspec {version[0]}"
+
+
+def _translated(spectra: Any, model: Any, settings: Settings) -> tuple[Problem, Problem, Translation]:
+    """Return a problem, the same with XSPEC's integrals over bins, and its translation."""
+    problem = problem_of(spectra, model, settings)
+    warn_of(problem)
+    alike = Problem(problem.model, problem.data, problem.layout, problem.model_error, "xspec")
+    return problem, alike, Translation(alike, extended=settings.compat != "xspec")
+
+
+def _steps(axis: np.ndarray) -> tuple[float, float, int]:
+    """Return first and last value and the number of steps, as XSPEC steps through them."""
+    if axis.size < 2 or not np.allclose(np.diff(axis), (axis[-1] - axis[0]) / (axis.size - 1)):
+        raise ValueRangeError(
+            f"grid: found {axis.size} values from {axis.min():g} to {axis.max():g}, expected at least two in "
+            "even steps, which is how XSPEC goes through them"
+        )
+    return float(axis[0]), float(axis[-1]), axis.size - 1
+
+
+def _on_grid(found: Mapping[str, Any], axes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the statistics at the points of a grid, in whatever order XSPEC went through them."""
+    made = np.full((axes[0].size, axes[1].size), np.nan)
+    points = np.array(found["values"], np.float64)
+    indices = []
+    for axis, values in zip(axes, points, strict=True):
+        step = (axis[-1] - axis[0]) / (axis.size - 1)
+        indices.append(np.rint((values - axis[0]) / step).astype(int))
+        if np.abs(axis[0] + indices[-1] * step - values).max() > 1e-3 * abs(step):
+            raise EngineError("XSPEC went through other values of the parameters than it was asked for")
+    if points.shape[1] != made.size or any(
+        index.min() < 0 or index.max() >= axis.size for index, axis in zip(indices, axes, strict=True)
+    ):
+        raise EngineError(f"XSPEC gave {points.shape[1]} points of the grid, expected {made.size}")
+    made[tuple(indices)] = found["statistic"]
+    if np.isnan(made).any():
+        raise EngineError("XSPEC left out points of the grid")
+    return made
 
 
 def _private(environment: Mapping[str, str], folder: Path) -> dict[str, str]:

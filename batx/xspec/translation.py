@@ -125,6 +125,22 @@ class Translation:
                     f"statistic: XSPEC has no {data.statistic!r}; expected chi2, cstat, wstat or pgstat"
                 )
 
+    def plain(self, place: int) -> Slot:
+        """Return what carries a free parameter of the fit, if it is the same number there.
+
+        Raises
+        ------
+        ModelError
+            If XSPEC has another parameter in its place.
+        """
+        slot = self.masters[place]
+        if not self._is_plain(slot):
+            raise ModelError(
+                f"XSPEC has {slot.counterpart.name} in place of {self.entries[place].name!r}, through "
+                "which it cannot step"
+            )
+        return slot
+
     def _is_plain(self, slot: Slot) -> bool:
         """Whether a parameter there is the same number as here."""
         if slot.counterpart.back is None:

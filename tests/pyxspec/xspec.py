@@ -73,6 +73,20 @@ def _misbehave(place):
         raise Exception(f"Error: {place} did not work")
     elif manner == "prompt":
         _ask("Enter something")
+    elif manner == "elsewhere":
+        os.chdir("/")
+    elif manner == "bytes":
+        os.write(1, b"\xff\xfe\x00 \x1b[2J" * 1000)
+    elif manner == "closes":
+        os.closerange(3, 256)
+    elif manner == "slow":
+        time.sleep(0.5)
+    elif manner == "stops":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif manner == "deep":
+        sys.setrecursionlimit(50)
+    elif manner == "silent":
+        sys.stdout = sys.stderr = None
 
 
 def _ask(question):
@@ -574,6 +588,37 @@ class _Fit(_Restricted):
         for one, value in zip(free, best):
             one._values[0] = value
         entry._error = (low, high, "".join(flags))
+
+    def steppar(self, words):
+        _misbehave("steppar")
+        parts = [words.split()[i : i + 4] for i in range(0, len(words.split()), 4)]
+        axes = [
+            (int(n), np.linspace(float(low), float(high), int(steps) + 1)) for n, low, high, steps in parts
+        ]
+        free = self._free()
+        best = [entry._values[0] for entry in free]
+        places = [free.index(AllModels._flat()[number - 1]) for number, _ in axes]
+        self._steps = {"statistic": [], **{str(number): [] for number, _ in axes}}
+        for second in axes[1][1]:  # the first parameter runs fastest
+            for first in axes[0][1]:
+                minuit = self._minuit()
+                for place, value in zip(places, (first, second)):
+                    minuit.values[place] = value
+                    minuit.fixed[place] = True
+                if len(free) > 2:
+                    minuit.migrad(ncall=20_000)
+                for entry, value in zip(free, minuit.values):
+                    entry._values[0] = float(value)
+                self._steps["statistic"].append(self._value())
+                for (number, _), value in zip(axes, (first, second)):
+                    self._steps[str(number)].append(float(value))
+        for entry, value in zip(free, best):
+            entry._values[0] = value
+
+    def stepparResults(self, what):
+        if what not in self._steps:
+            raise Exception(f"Error: no results of steppar for {what}")
+        return tuple(self._steps[what])
 
     def _triangle(self):
         if self._answers is not None:

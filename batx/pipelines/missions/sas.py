@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,20 @@ from batx.errors import EmptySelectionError, ValueRangeError
 from batx.regions import Region
 
 __all__ = [
+    "PATTERNS",
     "PIXELS_PER_ARCSEC",
+    "camera_of",
     "choose_exposures",
     "expression",
     "flag_of",
+    "imaging_exposures",
     "in_time",
+    "named_exposures",
     "pi_range",
+    "plain_path",
     "shape_expression",
+    "source_position",
+    "time_range",
 ]
 
 #: pixels of X and Y of EPIC event lists: 0.05 arcsec
@@ -25,28 +33,50 @@ PIXELS_PER_ARCSEC = 20.0
 INSTRUMENTS = {"EPN": "pn", "EMOS1": "mos1", "EMOS2": "mos2"}
 #: filters through which the sky is not seen
 _CLOSED = ("CLOSED", "CALCLOSED", "CALTHIN1", "CALTHICK", "CALMEDIUM", "UNDEFINED")
-#: good events for spectra, for images and curves, and for the flares of each camera
+#: good events for spectra, for curves, for the flares, and for lists, which keep all patterns
 _FLAGS = {
-    "pn": (
-        "FLAG==0 && PATTERN<=4",
-        "#XMMEA_EP && PATTERN<=4",
-        "#XMMEA_EP && PI in [10000:12000] && PATTERN==0",
-    ),
-    "mos": ("#XMMEA_EM && PATTERN<=12", "#XMMEA_EM && PATTERN<=12", "#XMMEA_EM && PI>10000 && PATTERN==0"),
+    "pn": {
+        "spectrum": "FLAG==0 && PATTERN<=4",
+        "curve": "#XMMEA_EP && PATTERN<=4",
+        "flares": "#XMMEA_EP && PI in [10000:12000] && PATTERN==0",
+        "list": "#XMMEA_EP",
+    },
+    "mos": {
+        "spectrum": "#XMMEA_EM && PATTERN<=12",
+        "curve": "#XMMEA_EM && PATTERN<=12",
+        "flares": "#XMMEA_EM && PI>10000 && PATTERN==0",
+        "list": "#XMMEA_EM",
+    },
 }
+#: patterns up to this are X-rays
+PATTERNS = {"pn": 4, "mos": 12}
+#: shapes of one region whose middle SAS finds by itself
+_PLAIN = ("circle", "annulus", "box")
 
 
 def flag_of(instrument: str, purpose: str) -> str:
-    """Return the expression of good events of a camera for ``"spectrum"``, ``"curve"`` or ``"flares"``.
+    """Return the expression of good events for ``"spectrum"``, ``"curve"``, ``"flares"`` or ``"list"``.
 
-    Source: XMM-Newton SAS data-analysis threads for EPIC.
+    Source: XMM-Newton SAS data-analysis threads for EPIC. A list keeps all patterns: the fractions that
+    ``epatplot`` compares are of all of them.
 
     Examples
     --------
     >>> flag_of("mos1", "curve")
     '#XMMEA_EM && PATTERN<=12'
     """
-    return _FLAGS["pn" if instrument == "pn" else "mos"][("spectrum", "curve", "flares").index(purpose)]
+    return _FLAGS[camera_of(instrument)][purpose]
+
+
+def camera_of(instrument: str) -> str:
+    """Return the kind of camera: ``"pn"``, or ``"mos"`` for both of these.
+
+    Examples
+    --------
+    >>> camera_of("mos2")
+    'mos'
+    """
+    return instrument.rstrip("12")
 
 
 def shape_expression(regions: Sequence[Region]) -> str:
@@ -77,6 +107,47 @@ def _shape(region: Region) -> str:
     return f"{region.shape}({','.join(f'{value:.8g}' for value in values)})"
 
 
+def source_position(regions: Sequence[Region], ra: float, dec: float) -> dict[str, Any]:
+    """Return the parameters that say where the source is, for a region of several shapes; else none.
+
+    ``arfgen`` and ``epiclccorr`` take the middle of a plain region for it, and cannot find one of others.
+
+    Examples
+    --------
+    >>> around = Region("circle", (100.0, 100.0, 60.0), "physical")
+    >>> source_position([around], 83.6, 22.0)
+    {}
+    >>> without = Region("circle", (110.0, 100.0, 6.0), "physical", include=False)
+    >>> source_position([around, without], 83.6, 22.0)["sourcecoords"]
+    'eqpos'
+    """
+    if len(regions) == 1 and regions[0].shape in _PLAIN:
+        return {}
+    return {"withsourcepos": True, "sourcecoords": "eqpos", "sourcex": ra, "sourcey": dec}
+
+
+def time_range(start: float, stop: float, dt: float) -> dict[str, Any]:
+    """Return the parameters that make light curves begin and end at the same times, at multiples of `dt`.
+
+    Left to itself ``evselect`` begins at the first event of the region, so source, background, bands and
+    cameras would have bins of their own, and ``epiclccorr`` takes no background with others.
+
+    Parameters
+    ----------
+    start, stop
+        Of the exposure, s.
+    dt
+        Width of the bins, s.
+
+    Examples
+    --------
+    >>> time_range(1003.0, 1290.0, 100.0)
+    {'withtimeranges': True, 'timemin': 1000.0, 'timemax': 1300.0}
+    """
+    first, last = math.floor(start / dt), math.ceil(stop / dt)
+    return {"withtimeranges": True, "timemin": first * dt, "timemax": max(last, first + 1) * dt}
+
+
 def pi_range(low: int, high: int) -> str:
     """Return a range of PI channels (eV), both included.
 
@@ -96,12 +167,29 @@ def in_time(path: Path) -> str:
     ValueRangeError
         If the name of the file would be read as something else.
     """
+    return f"gti({plain_path(path)},TIME)"
+
+
+def plain_path(path: Path) -> str:
+    """Return a path if an expression of SAS can hold it.
+
+    Raises
+    ------
+    ValueRangeError
+        If it has a letter that is read as something else.
+
+    Examples
+    --------
+    >>> plain_path(Path("/data/good.gti"))
+    '/data/good.gti'
+    """
     text = str(path)
-    if any(letter in text for letter in "(),' \"&|"):
+    if found := {letter for letter in text if letter in "(),' \"&|:#[]{}!<>*?;\\$"}:
         raise ValueRangeError(
-            f"found the path {text!r}, which an expression of SAS cannot hold; use another folder"
+            f"found {' '.join(map(repr, sorted(found)))} in the path {text}, which an expression of SAS "
+            "cannot hold; use another folder"
         )
-    return f"gti({text},TIME)"
+    return text
 
 
 def expression(*parts: str) -> str:
@@ -113,6 +201,41 @@ def expression(*parts: str) -> str:
     '(FLAG==0 && PATTERN<=4) && (PI in [300:9999])'
     """
     return " && ".join(f"({part})" for part in parts if part)
+
+
+def named_exposures(files: Iterable[str], camera: str, wanted: Sequence[str]) -> str:
+    """Return the wanted exposures that have data files, by the names that ``epproc`` and ``emproc`` take.
+
+    Parameters
+    ----------
+    files
+        Names of observation data files: revolution, observation, then ``PNS003`` and more.
+    camera
+        ``"pn"`` or ``"mos"``.
+    wanted
+        Exposures: ``"S003"``, ``"U002"``.
+
+    Examples
+    --------
+    >>> files = ["2277_0693760101_M1S00100IME.FIT", "2277_0693760101_PNS00301IME.FIT"]
+    >>> named_exposures(files, "mos", ["S001"])
+    'M1S001'
+    """
+    heads = ("PN",) if camera == "pn" else ("M1", "M2")
+    there = {name.split("_")[2][:6].upper() for name in files if name.count("_") >= 2}
+    return " ".join(head + one for head in heads for one in wanted if head + one in there)
+
+
+def imaging_exposures(files: Iterable[str]) -> list[str]:
+    """Return the exposures of pn in an imaging mode that there are data files of.
+
+    Examples
+    --------
+    >>> imaging_exposures(["2277_0693760101_PNS00301IME.FIT", "2277_0693760101_PNU00204TIE.FIT"])
+    ['S003']
+    """
+    parts = [name.split("_")[2].upper() for name in files if name.count("_") >= 2]
+    return sorted({part[2:6] for part in parts if part.startswith("PN") and part[8:11] == "IME"})
 
 
 def choose_exposures(

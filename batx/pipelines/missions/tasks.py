@@ -53,15 +53,15 @@ _PROMISED: Mapping[str, Mapping[str, Any]] = {
         },
         "defaults": {"bkgextract": "yes", "clobber": "yes"},
     },
-    "epproc": {"products": {"events": ("*EPN*ImagingEvts.ds",)}},
-    "emproc": {"products": {"events": ("*EMOS*ImagingEvts.ds",)}},
-    "epchain": {"products": {"events": ("P*PNS*PIEVLI*", "P*PNU*PIEVLI*")}},
+    "epproc": {"products": {"events": ("*EPN*ImagingEvts.ds", "*EPN*TimingEvts.ds", "*EPN*BurstEvts.ds")}},
+    "emproc": {"products": {"events": ("*EMOS*ImagingEvts.ds", "*EMOS*TimingEvts.ds")}},
+    "epchain": {"products": {"events": ("P*PN[SU]*[PT]IEVLI*",)}},
     "evselect": {"inputs": ("table",), "copies": ()},
     "rgsproc": {
         "products": {
-            "spectrum": ("P*R?S*SRSPEC100*", "P*R?U*SRSPEC100*"),
-            "background": ("P*R?S*BGSPEC100*", "P*R?U*BGSPEC100*"),
-            "response": ("P*R?S*RSPMAT100*", "P*R?U*RSPMAT100*"),
+            "spectrum": ("P*R?S*SRSPEC[12]0*", "P*R?U*SRSPEC[12]0*"),
+            "background": ("P*R?S*BGSPEC[12]0*", "P*R?U*BGSPEC[12]0*"),
+            "response": ("P*R?S*RSPMAT[12]0*", "P*R?U*RSPMAT[12]0*"),
         },
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -161,8 +162,19 @@ def keep_going(work: Work, outcomes: Mapping[str, Any]) -> dict[str, Any]:
     if failed and len(failed) == len(outcomes):
         raise next(iter(failed.values()))
     for name, error in failed.items():
-        work.notes.append(f"{name}: {error}")
+        work.notes.append(f"{name}: {_with_log(work, name, error)}")
     return {name: one for name, one in outcomes.items() if name not in failed}
+
+
+def _with_log(work: Work, name: str, error: BatxError) -> str:
+    """Return what an error says; the log that it names becomes a product, as the scratch folder will go."""
+    log = getattr(getattr(error, "result", None), "log_file", None)
+    if log is None or not Path(log).is_file():
+        return str(error)
+    plain = re.sub(r"[^\w.-]", "_", name)
+    kept = f"logs/{plain}_{Path(log).name}"
+    put(work, Path(log), kept)
+    return str(error).replace(str(log), str(work.root / kept))
 
 
 def each(work: Work, items: Mapping[str, Any], make: Callable[[str, Any], Any]) -> dict[str, Any]:

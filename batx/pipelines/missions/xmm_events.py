@@ -12,14 +12,16 @@ import xarray as xr
 
 from batx.errors import EmptySelectionError, FileFormatError, MissingFileError, ValueRangeError
 from batx.flares import flare_gti
-from batx.heasoft import Result
+from batx.heasoft import Result, Sas
+from batx.intervals import gti_union
+from batx.io.file import FitsFile
 from batx.io.open import open_dataset
 from batx.io.write import to_fits
 from batx.pipelines.frame import Work
 from batx.pipelines.missions import sas
 from batx.pipelines.missions.places import header_row
 from batx.pipelines.missions.tasks import tool
-from batx.pipelines.missions.toolbox import ToolSteps, each, place, put
+from batx.pipelines.missions.toolbox import Toolbox, ToolSteps, each, place, put
 
 __all__ = ["PRODUCTS", "Events", "archives", "environment", "threshold_of", "unpack"]
 
@@ -118,6 +120,7 @@ class Events(ToolSteps):
 
     def calibrate(self, work: Work) -> dict[str, Any]:
         """Run cifbuild and odfingest for each observation."""
+        _require_calibration(self.toolbox)
 
         def one(name: str, folder: Path) -> dict[str, str]:
             index = self.toolbox.one(
@@ -158,19 +161,21 @@ class Events(ToolSteps):
             )
             for name in work.before["calibrate"].facts["files"]
             for camera in work.options["cameras"]
-            for number, (chain, parameters) in enumerate(_chains(camera, work.options["chain"], wanted))
+            for number, (chain, parameters) in enumerate(
+                _chains(camera, work.options["chain"], wanted, _odf_names(work, name))
+            )
         }
-        rows = []
+        found = []
         for key, result in self.toolbox.run(work, calls).items():
             name = key.partition("_")[0]
             for path in result.products["events"]:
                 put(work, path, f"events/{name}/{path.name}")
-                row = _exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name}
-                if not wanted or row["name"] in wanted:
-                    rows.append(row)
+                found.append(_exposure_row(path) | {"path": f"events/{name}/{path.name}", "obs_id": name})
+        rows = [row for row in found if not wanted or row["name"] in wanted]
         if not rows:
-            asked = f", of {', '.join(wanted)}" if wanted else ""
-            raise EmptySelectionError(f"found no event lists of imaging modes{asked}")
+            raise EmptySelectionError(
+                f"exposures: found {'; '.join(map(_described, found))}, expected some of {', '.join(wanted)}"
+            )
         return {"exposures": rows}
 
     def exposures(self, work: Work) -> dict[str, Any]:
@@ -182,6 +187,9 @@ class Events(ToolSteps):
         def one(key: str, rows: list[dict[str, Any]]) -> str:
             options = work.options
             chosen = sas.choose_exposures(rows, min_exposure=options["min_exposure"], merge=options["merge"])
+            if left := [_described(row) for row in rows if row not in chosen]:
+                work.notes.append(f"{key}: used {_described(chosen[0])}, not {'; '.join(left)}")
+            chosen.sort(key=lambda row: row["start_mjd"])  # merge wants the earlier one first
             path = work.root / chosen[0]["path"]
             for number, row in enumerate(chosen[1:], 1):
                 path = self.toolbox.one(
@@ -214,14 +222,24 @@ class Events(ToolSteps):
         limits = {
             product: threshold_of(work.options["thresholds"], instrument, product) for product in PRODUCTS
         }
-        made: dict[Any, str] = {None: path}
+        made: dict[Any, str] = {}
         facts: dict[str, Any] = {}
         curve = self._flare_curve(work, key, work.root / path, environment(work, name))
         to_fits(curve, work.output(f"flares/{key}.lc"))
-        for limit in sorted({value for value in limits.values() if value is not None}):
-            gti = flare_gti(curve, limit)
-            file = to_fits(gti, place(work, key) / f"good_{limit:g}.gti", overwrite=True)
-            good = put(work, file, f"flares/{key}_{limit:g}.gti")
+        for limit in sorted(set(limits.values()), key=lambda value: value or 0.0):
+            good_time, label = "", "all"
+            if limit is not None:
+                label = f"{limit:g}"
+                gti = flare_gti(curve, limit)
+                file = to_fits(gti, place(work, key) / f"good_{label}.gti", overwrite=True)
+                good_time, good = sas.in_time(file), put(work, file, f"flares/{key}_{label}.gti")
+                kept, lost = gti.attrs["exposure"], gti.attrs["lost"]
+                facts[label] = {"kept": kept, "lost": lost, "gti": good.name}
+                if kept < lost:
+                    work.notes.append(
+                        f"{key}: {kept / 1000:.1f} ks are below {label} count/s, {lost / 1000:.1f} ks are "
+                        f"not; see figures/flares_{key}.png"
+                    )
             result = self.toolbox.one(
                 work,
                 key,
@@ -230,13 +248,12 @@ class Events(ToolSteps):
                 withfilteredset=True,
                 destruct=True,
                 keepfilteroutput=True,
-                filteredset=place(work, key) / f"filtered_{limit:g}.evt",
-                expression=sas.expression(sas.flag_of(instrument, "curve"), sas.in_time(file)),
+                filteredset=place(work, key) / f"filtered_{label}.evt",
+                expression=sas.expression(sas.flag_of(instrument, "list"), good_time),
                 environment=environment(work, name),
             )
-            made[limit] = f"events/{key}_{limit:g}.evt"
+            made[limit] = f"events/{key}_{label}.evt"
             put(work, result["filteredset"], made[limit])
-            facts[f"{limit:g}"] = {"kept": gti.attrs["exposure"], "lost": gti.attrs["lost"], "gti": good.name}
         return {"lists": {product: made[limit] for product, limit in limits.items()}, "thresholds": facts}
 
     def _flare_curve(self, work: Work, key: str, path: Path, env: Mapping[str, str]) -> xr.Dataset:
@@ -254,11 +271,29 @@ class Events(ToolSteps):
             expression=sas.flag_of(instrument, "flares"),
             environment=dict(env),
         )
-        curve = result.open("rateset").load()
+        curve = _within_good_time(result.open("rateset").load(), path)
         return curve.assign_coords(
             energy=("energy", [11.0], {"units": "keV"}),
             energy_bnds=(("energy", "bnds"), [[10.0, 12.0]], {"units": "keV"}),
         )
+
+
+def _within_good_time(curve: xr.Dataset, path: Path) -> xr.Dataset:
+    """Return a light curve with the time in which any CCD of its event list was on as its good time.
+
+    Without, the time between two exposures that are merged were taken for time without flares.
+    """
+    file = FitsFile(path)
+    tables = [
+        open_dataset(path, hdu=number)
+        for number, (hdu, kind) in enumerate(zip(file.hdus, file.kinds, strict=True))
+        if kind == "gti" and hdu.name.startswith(("STDGTI", "GTI")) and hdu.rows
+    ]
+    if not tables:
+        return curve
+    good = gti_union(*tables)
+    bare = curve.drop_vars(["gti_start", "gti_stop"], errors="ignore")
+    return bare.assign({f"gti_{end}": ("gti", good[end].values, {"units": "s"}) for end in ("start", "stop")})
 
 
 def threshold_of(thresholds: Mapping[str, float | None], instrument: str, product: str) -> float | None:
@@ -276,29 +311,74 @@ def threshold_of(thresholds: Mapping[str, float | None], instrument: str, produc
     return None
 
 
-def _chains(camera: str, chain: str, wanted: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+def _require_calibration(toolbox: Toolbox) -> None:
+    """Raise unless SAS is told where the calibration files are: without, cifbuild makes an empty index.
+
+    Raises
+    ------
+    MissingFileError
+        If ``SAS_CCFPATH`` is not set, or names no folder.
+    """
+    if not (toolbox.backend in (None, "sas") or isinstance(toolbox.backend, Sas)):
+        return
+    own = toolbox.backend.environment if isinstance(toolbox.backend, Sas) else {}
+    text = {**os.environ, **own, **toolbox.environment}.get("SAS_CCFPATH", "")
+    if not any(Path(one).is_dir() for one in text.split(":") if one):
+        raise MissingFileError(
+            f"SAS_CCFPATH: found {text or 'nothing'}, expected the folder of the current calibration files "
+            "(CCF) of XMM-Newton: fetch them as the installation of SAS says, and export SAS_CCFPATH"
+        )
+
+
+def _odf_names(work: Work, name: str) -> list[str]:
+    """Return the names of the observation data files of an observation."""
+    return [path.name for path in (work.root / work.before["unpack"].facts["folders"][name]).iterdir()]
+
+
+def _chains(
+    camera: str, chain: str, wanted: Sequence[str], files: Sequence[str]
+) -> list[tuple[str, dict[str, Any]]]:
     """Return the tasks that make the event lists of a camera, with parameters: epchain takes one exposure.
 
     Examples
     --------
-    >>> _chains("pn", "epchain", ["S003"])
+    >>> _chains("pn", "epchain", ["S003"], [])
     [('epchain', {'schedule': 'S', 'exposure': 3})]
+    >>> _chains("pn", "epproc", ["S003"], ["2277_0693760101_PNS00301IME.FIT"])
+    [('epproc', {'withinstexpids': True, 'instexpids': 'PNS003'})]
     """
     if camera != "pn" or chain == "epproc":
-        return [(_CHAINS[camera], {})]
-    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in wanted] or [
+        named = sas.named_exposures(files, camera, wanted)
+        return [(_CHAINS[camera], {"withinstexpids": True, "instexpids": named} if named else {})]
+    several = wanted or sas.imaging_exposures(files)
+    return [("epchain", {"schedule": one[0], "exposure": int(one[1:])}) for one in several] or [
         ("epchain", {})
     ]
 
 
+def _described(row: Mapping[str, Any]) -> str:
+    """Return what an exposure is in some words.
+
+    Examples
+    --------
+    >>> _described({"name": "U002", "submode": "FastTiming", "filter": "Thin1", "exposure": 9e3})
+    'U002 (FastTiming, Thin1, 9000 s)'
+    """
+    return f"{row['name']} ({row['submode'] or row['mode']}, {row['filter']}, {row['exposure']:.0f} s)"
+
+
 def _exposure_row(path: Path) -> dict[str, Any]:
-    attrs = open_dataset(path).attrs
+    """Return what an event list says of its exposure, some of it only in the primary header."""
+    file = FitsFile(path)
+    attrs = {**file.attrs(file.primary), **open_dataset(path).attrs}
     header = str(attrs.get("instrument", "")).upper()
+    times = header_row(path)
     return {
         "name": str(attrs.get("expidstr", os.path.splitext(path.name)[0])),
         "instrument": sas.INSTRUMENTS.get(header, header.lower()),
         "mode": str(attrs.get("datamode", "")),
         "submode": str(attrs.get("submode", "")),
         "filter": str(attrs.get("filter", "")),
-        "exposure": header_row(path)["exposure"],
+        "exposure": times["exposure"],
+        "start_mjd": times["start_mjd"],
     }

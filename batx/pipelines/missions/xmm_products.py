@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from batx.count_images import in_region
 from batx.errors import EmptySelectionError, ValueRangeError
 from batx.heasoft import Result
 from batx.imaging_telescopes import sky_of
@@ -21,7 +22,7 @@ from batx.pipelines.missions.places import save_regions
 from batx.pipelines.missions.tasks import tool
 from batx.pipelines.missions.toolbox import ToolSteps, each, place, put
 from batx.pipelines.missions.xmm_events import environment
-from batx.regions import Region, in_pixels, read_regions, region_text
+from batx.regions import Region, circle, in_pixels, read_regions, region_text
 
 __all__ = ["Products", "group", "lists_of", "regions", "shapes", "summarise"]
 
@@ -37,16 +38,25 @@ def lists_of(work: Work, product: str) -> dict[str, Path]:
 
 def regions(work: Work) -> dict[str, Any]:
     """Write the regions of each event list on the sky, and in its physical pixels, as evselect needs them."""
+    target = circle(work.options["ra"], work.options["dec"], SOURCE_RADIUS / 3600.0)
 
-    def one(key: str, path: Path) -> None:
+    def one(key: str, path: Path) -> list[float]:
         both = save_regions(work, key, SOURCE_RADIUS, BACKGROUND_RADII)
-        sky = sky_of(open_dataset(path))
+        events = open_dataset(path)
+        sky = sky_of(events)
         for kind, shapes in zip(("source", "background"), both, strict=True):
-            text = region_text(in_pixels(shapes, sky))
-            work.output(f"regions/{key}_{kind}_physical.reg").write_text(text, encoding="utf-8")
+            physical = in_pixels(shapes, sky)
+            work.output(f"regions/{key}_{kind}_physical.reg").write_text(
+                region_text(physical), encoding="utf-8"
+            )
+            if not in_region(events, physical).any():
+                raise EmptySelectionError(
+                    f"the {kind} region has no events: it lies off the CCDs of this exposure, or its place "
+                    f"is wrong; see {key} in figures/epochs.png, and give another region"
+                )
+        return [float(value) for value in in_pixels(target, sky)[0].values[:2]]
 
-    each(work, lists_of(work, "spectrum"), one)
-    return {}
+    return {"middles": each(work, lists_of(work, "spectrum"), one)}
 
 
 def shapes(work: Work, key: str, *, core: bool = True) -> tuple[list[Region], list[Region]]:
@@ -55,23 +65,37 @@ def shapes(work: Work, key: str, *, core: bool = True) -> tuple[list[Region], li
         read_regions(work.path("regions", f"regions/{key}_{kind}_physical.reg"))
         for kind in ("source", "background")
     ]
-    radius = work.before["pileup"].facts["radii"].get(key, 0.0) if core and "pileup" in work.before else 0.0
-    return _without_core(both[0], radius), both[1]
+    radius = _core(work, key) if core else 0.0
+    return _without_core(both[0], radius, work.before["regions"].facts["middles"][key]), both[1]
 
 
-def _without_core(source: list[Region], radius: float) -> list[Region]:
-    """Return a region less a circle of `radius` arcsec around its middle; one circle becomes an annulus."""
+def _core(work: Work, key: str) -> float:
+    """Return the radius (arcsec) that is cut out because of pile-up; 0 where it was not looked for."""
+    facts = work.before["pileup"].facts
+    if not facts["looked_for"]:
+        return 0.0
+    if key not in facts["radii"]:
+        raise EmptySelectionError(
+            "whether there is pile-up is not known (see the notes of the step pileup); with "
+            "pileup_rule='none' it is not asked"
+        )
+    return float(facts["radii"][key])
+
+
+def _without_core(source: list[Region], radius: float, middle: Sequence[float]) -> list[Region]:
+    """Return a region less a circle of `radius` arcsec: around its own middle if round, else `middle`."""
     if radius <= 0:
         return source
     inner = radius * sas.PIXELS_PER_ARCSEC
-    x, y = source[0].values[:2]
-    if len(source) == 1 and source[0].shape == "circle":
-        if inner >= source[0].values[2]:
-            raise ValueRangeError(
-                f"pile-up: the core of {radius:g} arcsec is all of the source region; use a larger region"
-            )
-        return [Region("annulus", (x, y, inner, source[0].values[2]), "physical")]
-    return [*source, Region("circle", (x, y, inner), "physical", include=False)]
+    shape, values = source[0].shape, source[0].values
+    if len(source) > 1 or shape not in ("circle", "annulus"):
+        return [*source, Region("circle", (*middle, inner), "physical", include=False)]
+    if inner >= values[-1]:
+        raise ValueRangeError(
+            f"pile-up: the core of {radius:g} arcsec is all of the source region; use a larger region"
+        )
+    held = values[2] if shape == "annulus" else 0.0
+    return [Region("annulus", (*values[:2], max(inner, held), values[-1]), "physical")]
 
 
 class Products(ToolSteps):
@@ -83,7 +107,7 @@ class Products(ToolSteps):
         """Find for each event list the inner radius outside which patterns are as in the model."""
         if work.options["pileup_rule"] == "none":
             work.notes.append("pile-up was not looked for")
-            return {"radii": {}}
+            return {"looked_for": False, "radii": {}}
         jobs = {
             key: partial(self._excised, work, key, path) for key, path in lists_of(work, "spectrum").items()
         }
@@ -94,30 +118,36 @@ class Products(ToolSteps):
         for key, held in found.items():
             if not held["clean"]:
                 work.notes.append(
-                    f"{key}: patterns depart from the model even outside {held['radius']:g} arcsec"
+                    f"{key}: patterns depart from the model even outside {held['radius']:g} arcsec, which is "
+                    "then hardly pile-up alone; see pileup.csv, and other rules in pileup_rule"
                 )
-        return {"radii": {key: held["radius"] for key, held in found.items()}}
+        return {"looked_for": True, "radii": {key: held["radius"] for key, held in found.items()}}
 
     def _excised(self, work: Work, key: str, path: Path) -> dict[str, Any]:
-        source = shapes(work, key, core=False)[0]
+        source, background = shapes(work, key, core=False)
+        middle = work.before["regions"].facts["middles"][key]
         env = environment(work, key.partition("_")[0])
         options = work.options
+        behind = self._events(work, key, path, "background", sas.shape_expression(background), env)
+        given: dict[str, Any] = {}
+        if open_dataset(behind).sizes["event"]:
+            given = {"withbackgroundset": True, "backgroundset": behind}
 
         def measure(radius: float) -> PatternFractions:
-            chosen = self._events(
-                work, key, path, f"core_{radius:g}", sas.shape_expression(_without_core(source, radius)), env
-            )
-            name = place(work, key) / f"patterns_{radius:g}.evt"
+            region = sas.shape_expression(_without_core(source, radius, middle))
+            chosen = self._events(work, key, path, f"core_{radius:g}", region, env)
             result = self.toolbox.one(
                 work,
                 key,
                 tool("epatplot"),
                 set=chosen,
-                outputs={"set": name},
+                outputs={"set": place(work, key) / f"patterns_{radius:g}.evt"},
                 useplotfile=True,
-                plotfile=place(work, key) / f"patterns_{radius:g}.ps",
+                plotfile=place(work, key) / f"patterns_{radius:g}.pdf",
+                **given,
                 environment=env,
             )
+            _put_plot(work, result["plotfile"], f"pileup/{key}_{radius:g}")
             return pattern_fractions(open_dataset(result["set"]))
 
         found = excise_core(
@@ -159,8 +189,9 @@ class Products(ToolSteps):
         name, _, instrument = key.partition("_")
         env, folder = environment(work, name), place(work, key)
         highest = 20479 if instrument == "pn" else 11999
+        both = shapes(work, key)
         made: dict[str, Path] = {}
-        for kind, region in zip(("spectrum", "background"), shapes(work, key), strict=True):
+        for kind, region in zip(("spectrum", "background"), both, strict=True):
             condition = sas.expression(sas.flag_of(instrument, "spectrum"), sas.shape_expression(region))
             raw = self.toolbox.one(
                 work,
@@ -204,6 +235,7 @@ class Products(ToolSteps):
             rmfset=made["redistribution"],
             badpixlocation=path,
             detmaptype="psf",
+            **sas.source_position(both[0], work.options["ra"], work.options["dec"]),
             environment=env,
         )["arfset"]
         return {
@@ -264,6 +296,13 @@ class Products(ToolSteps):
         links: dict[str, Any] = {"backfile": f"{name}_bkg.pha", "respfile": f"{name}.rsp", "ancrfile": None}
         write_links(result["filepha"], work.output(f"rgs/{name}.pha"), **links)
         return f"rgs/{name}.pha"
+
+
+def _put_plot(work: Work, path: Path, name: str) -> None:
+    """Make a figure of epatplot a product: PostScript, or PDF from SAS 22 on, whatever its name is."""
+    with path.open("rb") as file:
+        ending = "pdf" if file.read(4) == b"%PDF" else "ps"
+    put(work, path, f"{name}.{ending}")
 
 
 def _by_order(products: Mapping[str, Sequence[Path]]) -> dict[int, list[dict[str, Path]]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from batx.errors import MissingFileError
+from batx.errors import BatxWarning, MissingFileError
 from batx.io.open import open_dataset
 from batx.pipelines.frame import Work
+from batx.survey_folders import open_survey
 
 __all__ = [
     "BAND",
@@ -22,6 +24,7 @@ __all__ = [
     "is_result",
     "loaded",
     "observation_folders",
+    "quiet_survey",
     "result_files",
     "result_places",
 ]
@@ -37,9 +40,10 @@ def is_id(source: str) -> bool:
     return re.fullmatch(r"\d{11}", source) is not None
 
 
-def is_result(folder: Path) -> bool:
-    """Whether a folder holds what batsurvey made of one or several observations."""
-    return any(path.is_file() for path in folder.rglob("stats_point.fits*"))
+def is_result(folder: Path, but: Path | None = None) -> bool:
+    """Whether a folder holds results of batsurvey, not counting those in one of its folders."""
+    found = (path for path in folder.rglob("stats_point.fits*") if path.is_file())
+    return any(but is None or not path.is_relative_to(but) for path in found)
 
 
 def is_observation(folder: Path) -> bool:
@@ -47,18 +51,25 @@ def is_observation(folder: Path) -> bool:
     return any(path.is_file() for path in (folder / "bat" / "survey").glob("*.dph*"))
 
 
-def observation_folders(place: Path) -> list[Path]:
-    """Return the observations that a folder is, or holds."""
-    if is_observation(place):
-        return [place]
-    return [folder for folder in sorted(place.iterdir()) if folder.is_dir() and is_observation(folder)]
+def observation_folders(place: Path) -> tuple[list[Path], list[Path]]:
+    """Return the observations that a folder is, or holds: those with survey histograms, and others."""
+    folders = [place] if _is_of_archive(place) else [one for one in sorted(place.iterdir()) if one.is_dir()]
+    with_histograms = [folder for folder in folders if is_observation(folder)]
+    return with_histograms, [
+        folder for folder in folders if _is_of_archive(folder) and folder not in with_histograms
+    ]
+
+
+def _is_of_archive(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in ("bat", "auxil"))
 
 
 def result_places(options: Mapping[str, Any]) -> list[Path]:
     """Return the folders with results of batsurvey: those given, and those made here."""
     given = [Path(source) for source in options["sources"] if not is_id(source)]
-    found = [place for place in given if place.is_dir() and is_result(place)]
-    made = Path(options["output"]) / PROCESSED
+    output = Path(options["output"])
+    found = [place for place in given if place.is_dir() and is_result(place, output)]
+    made = output / PROCESSED
     if made.is_dir():
         found += [folder for folder in sorted(made.iterdir()) if folder.is_dir() and is_result(folder)]
     return found
@@ -69,6 +80,13 @@ def result_files(options: Mapping[str, Any]) -> list[Path]:
     patterns = ("stats_point.fits*", "stats_obs.fits*", "*master.gti*", "*.cat", "*.cat.gz", "*_status.txt")
     found = {path for place in result_places(options) for one in patterns for path in place.rglob(one)}
     return sorted(path for path in found if path.is_file())
+
+
+def quiet_survey(places: Iterable[str | Path]) -> xr.DataTree:
+    """Open results of batsurvey; what is left out is said by its tables, not by warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BatxWarning)
+        return open_survey(*places, errors="warn")
 
 
 def file_names(sources: Iterable[str]) -> dict[str, str]:

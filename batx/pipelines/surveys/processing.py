@@ -1,33 +1,28 @@
-"""From observations to pointings: what is there, the catalogue, batsurvey for many observations at a time."""
+"""From observations to results of batsurvey: what is there, the catalogue, many observations at a time."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import xarray as xr
-
-from batx.errors import BatxError, MissingFileError, ValueRangeError
-from batx.heasoft import request, run_many
+from batx.errors import BatxError, MissingFileError, MissingVariableError, ParameterError, ValueRangeError
+from batx.heasoft import Backend, Request, request, run_many
 from batx.io.open import open_dataset
+from batx.io.source import starts_like_fits
 from batx.io.write import to_fits
+from batx.met import met_to_utc
 from batx.pipelines.frame import SkippedError, Work
-from batx.pipelines.surveys.names import (
-    PROCESSED,
-    is_id,
-    is_result,
-    observation_folders,
-    result_files,
-    result_places,
-)
-from batx.pointings import pointing_cuts
-from batx.survey_catalogs import survey_catalog
-from batx.survey_folders import open_survey
-from batx.survey_spectra import SURVEY_EDGES
+from batx.pipelines.surveys.names import PROCESSED, is_id, is_result, observation_folders, result_files
+from batx.pipelines.surveys.settings import PatternMaps, of_day
+from batx.schema import require_kind
+from batx.survey_catalogs import require_unique, survey_catalog
 
-__all__ = ["catalog", "inputs", "pointings", "process"]
+__all__ = ["Crew", "catalog", "given_files", "inputs", "process", "processed_files"]
 
 #: channels of a whole histogram, and of one that was cut short
 _CHANNELS, _CUT = 80, 20
@@ -39,33 +34,89 @@ def inputs(work: Work, mirrors: list[str] | None = None) -> dict[str, Any]:
     Raises
     ------
     MissingFileError
-        If a folder is neither.
+        If a folder is neither, or there is no observation with histograms.
     ValueRangeError
         If an observation is there twice.
     """
     observations: dict[str, str] = {}
     results: list[str] = []
+    without: list[str] = []
     cut: dict[str, list[str]] = {}
+    days: dict[str, str] = {}
     for source in _sources(work, mirrors):
-        if is_result(source):
+        folders, bare = observation_folders(source) if source.is_dir() else ([], [])
+        if is_result(source, Path(work.options["output"])):
             results.append(str(source))
+            if folders:
+                work.notes.append(
+                    f"{source} holds results of batsurvey, which are used as they are, and "
+                    f"{len(folders)} observation(s), which are not processed; give the folders of these too"
+                )
             continue
-        folders = observation_folders(source) if source.is_dir() else []
-        if not folders:
+        if not folders and not bare:
             raise MissingFileError(
                 f"{source}: found neither survey histograms (bat/survey/*.dph*) nor results of batsurvey "
                 "(stats_point.fits); give folders of observations, or of results"
             )
+        without += [folder.name for folder in bare]
         for folder in folders:
             work.progress(f"histograms of {folder.name}")
             if folder.name in observations:
                 raise ValueRangeError(f"found the observation {folder.name} twice; give it once")
             observations[folder.name] = str(folder)
-            short = [path.name for path in histograms(folder) if _is_cut(work, path)]
+            short, day = _looked_at(work, folder)
+            if day:
+                days[folder.name] = day
             if short:
                 cut[folder.name] = short
                 work.notes.append(_about_cut(folder.name, short, len(histograms(folder))))
-    return {"observations": observations, "results": results, "cut_short": cut}
+    lines = [f"{name}: no survey histograms (bat/survey/*.dph*)" for name in without]
+    if not observations and not results:
+        raise MissingFileError(f"found nothing to process: {lines[0]}")
+    work.notes.extend(f"left out: {line}" for line in lines)
+    return {
+        "observations": observations,
+        "contents": {name: _contents(Path(folder)) for name, folder in observations.items()},
+        "days": days,
+        "patterns": _patterns(work, days),
+        "results": results,
+        "cut_short": cut,
+        "left_out": lines,
+    }
+
+
+def _patterns(work: Work, days: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
+    """Return map and mask of the noise pattern for each observation; `None` if none are given."""
+    if work.options["pattern_maps"] is None:
+        return None
+    maps = PatternMaps(Path(work.options["pattern_maps"]))
+    chosen = {}
+    for name, day in days.items():
+        pattern, mask, apart = maps.nearest(date.fromisoformat(day))
+        chosen[name] = {"global_pattern_map": str(pattern), "global_pattern_mask": str(mask)}
+        if apart:
+            work.notes.append(f"{name}: {pattern.name}, the nearest noise pattern, is {apart} day(s) away")
+    return chosen
+
+
+def given_files(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the folders of observations hold, so that new ones and new files are noticed."""
+    places = [Path(source) for source in options["sources"] if not is_id(source)]
+    found = [folder for place in places if place.is_dir() for folder in observation_folders(place)[0]]
+    if options["data"] is not None:
+        data = Path(options["data"])
+        ids = [source for source in options["sources"] if is_id(source)]
+        found += [folder / name for name in ids for folder in (data, data / "quicklook")]
+    held = {str(folder): _contents(folder) for folder in found if folder.is_dir()}
+    if options["pattern_maps"] is not None:
+        held |= {str(path): "" for path in Path(options["pattern_maps"]).iterdir()}
+    return held
+
+
+def _contents(folder: Path) -> str:
+    """Return how many files batsurvey finds in an observation, and their size."""
+    files = [path for name in ("bat", "auxil") for path in (folder / name).rglob("*") if path.is_file()]
+    return f"{len(files)} files, {sum(path.stat().st_size for path in files)} bytes"
 
 
 def _sources(work: Work, mirrors: list[str] | None) -> list[Path]:
@@ -96,13 +147,25 @@ def histograms(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "bat" / "survey").glob("*.dph*") if path.is_file())
 
 
-def _is_cut(work: Work, path: Path) -> bool:
-    """Whether a file has the first channels only: fewer columns, or nothing in the others."""
-    try:
-        plane = open_dataset(path)
-    except BatxError as error:
-        work.notes.append(f"{path.name} cannot be read: {error}")
-        return False
+def _looked_at(work: Work, folder: Path) -> tuple[list[str], str]:
+    """Return the histograms of an observation that were cut short, and the day of the first (UTC)."""
+    short: list[str] = []
+    starts: list[tuple[float, str]] = []
+    for path in histograms(folder):
+        try:
+            plane = open_dataset(path)
+            if _is_cut(plane):
+                short.append(path.name)
+            if "time_bnds" in plane.variables and plane.sizes.get("time"):
+                start = float(plane["time_bnds"].values.min())
+                starts.append((start, str(met_to_utc(start, attrs=plane.attrs))[:10]))
+        except BatxError as error:
+            work.notes.append(f"{folder.name}: {path.name} cannot be read: {error}")
+    return short, min(starts)[1] if starts else ""
+
+
+def _is_cut(plane: Any) -> bool:
+    """Whether a histogram has the first channels only: fewer columns, or nothing in the others."""
     if "energy" not in plane["counts"].dims or not plane.sizes.get("time", 0):
         return False
     if plane.sizes["energy"] < _CHANNELS:
@@ -128,50 +191,108 @@ def catalog(work: Work) -> dict[str, Any]:
         raise MissingFileError(
             "batsurvey needs a catalogue of sources: give catalog=, own sources (own_sources=), or both"
         )
+    target = work.output("catalog.fits")
     if own:
         names, ra, dec = zip(*own, strict=True)
         made = survey_catalog(list(names), list(ra), list(dec), base)
+        to_fits(made, target)
     else:
         made = open_dataset(base).load()
+        require_kind(made, "catalog", operation=f"catalog: {base}")
+        if "name" not in made.variables:
+            raise MissingVariableError(f"catalog: {base} has no names of sources (NAME)")
+        require_unique(made["name"].values, f"catalog: {base}")
         made.encoding.pop("source", None)
-    to_fits(made, work.output("catalog.fits"))
+        if starts_like_fits(Path(base)):
+            shutil.copyfile(base, target)  # with all its columns
+        else:
+            to_fits(made, target)
     return {"sources": int(made.sizes["source"]), "own": [name for name, _, _ in own]}
 
 
-def process(work: Work) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Crew:
+    """What runs batsurvey: none of it changes the results.
+
+    Attributes
+    ----------
+    backend, timeout
+        As for `batx.heasoft.run`.
+    workers, executor
+        As for `batx.heasoft.run_many`.
+    """
+
+    backend: str | Backend | None = None
+    workers: int | None = None
+    executor: Any = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ParameterError(f"found workers = {self.workers}, expected at least 1")
+
+    def run(self, calls: list[Request], progress: Callable[[str], None]) -> list[Any]:
+        """Return a result or an error for each call."""
+        begin = monotonic()
+        failed = made = 0
+
+        def announce(done: int, total: int, last: Any) -> None:
+            nonlocal failed, made
+            failed += isinstance(last, BatxError)
+            made += not getattr(last, "cached", False)
+            text = f"{done} of {total} observations"
+            text += f", {failed} of them failed" if failed else ""
+            if made and done < total:
+                text += f", about {_duration((monotonic() - begin) / made * (total - done))} left"
+            progress(text)
+
+        return run_many(
+            calls, workers=self.workers, executor=self.executor, progress=announce, errors="return"
+        )
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds, minutes or hours, whichever is readable."""
+    for unit, name in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def process(work: Work, crew: Crew) -> dict[str, Any]:
     """Run batsurvey for each observation, several at a time; what is done already is not done again.
 
     Raises
     ------
     BatxError
         The first failure, if all observations fail.
+    MissingVariableError
+        If sources are to be cleaned by a flag that the catalogue does not have.
     """
     observations: dict[str, str] = work.before["inputs"].facts["observations"]
-    options = work.options
-    home = Path(options["output"]) / PROCESSED
-    home.mkdir(parents=True, exist_ok=True)
-    given = dict(options["parameters"])
-    calls = [
-        request(
-            "batsurvey",
-            {"indir": folder, "incatalog": str(work.path("catalog")), **given, "outdir": str(home / name)},
-            backend=options["backend"],
-            timeout=options["timeout"],
-            overwrite=True,
-        )
-        for name, folder in observations.items()
-    ]
-
-    def progress(done: int, total: int, last: Any) -> None:
-        work.progress(f"{done} of {total} observations")
-
-    found = run_many(calls, workers=options["workers"], progress=progress, errors="return")
-    outcome = dict(zip(observations, found, strict=True))
+    (home := Path(work.options["output"]) / PROCESSED).mkdir(parents=True, exist_ok=True)
+    catalog = work.path("catalog")
+    _require_flag(catalog, str(work.options["parameters"].get("cleanexpr", "")))
+    outcome: dict[str, Any] = {}
+    calls: dict[str, Request] = {}
+    for name, folder in observations.items():
+        try:
+            files = {"indir": folder, "incatalog": str(catalog), "outdir": str(home / name)}
+            calls[name] = request(
+                "batsurvey",
+                {**files, **_parameters(work, name)},
+                backend=crew.backend,
+                timeout=crew.timeout,
+                overwrite=True,
+            )
+        except MissingFileError as error:
+            outcome[name] = error
+    outcome |= dict(zip(calls, crew.run(list(calls.values()), work.progress), strict=True))
+    outcome = {name: outcome[name] for name in observations}
     failed = {name: error for name, error in outcome.items() if isinstance(error, BatxError)}
     if failed and len(failed) == len(outcome):
         raise next(iter(failed.values()))
-    for name, error in failed.items():
-        work.notes.append(f"{name}: not processed: {error}")
+    work.notes.extend(f"{name}: not processed: {error}" for name, error in failed.items())
     return {
         "processed": [name for name in outcome if name not in failed],
         "failed": {name: str(error) for name, error in failed.items()},
@@ -179,90 +300,26 @@ def process(work: Work) -> dict[str, Any]:
     }
 
 
+def _parameters(work: Work, name: str) -> dict[str, Any]:
+    """Return the parameters for an observation, with the noise pattern of its day."""
+    day = work.before["inputs"].facts["days"].get(name)
+    when = date.fromisoformat(day) if day else None
+    patterns = work.before["inputs"].facts["patterns"]
+    if patterns is not None and name not in patterns:
+        raise MissingFileError("pattern_maps: the day of the observation is not known")
+    return (patterns or {}).get(name, {}) | of_day(work.options["parameters"], when)
+
+
+def _require_flag(catalog: Path, expression: str) -> None:
+    if "ALWAYS_CLEAN" not in expression.upper():
+        return
+    if "always_clean" not in open_dataset(catalog).variables:
+        raise MissingVariableError(
+            f"cleanexpr={expression} needs the column ALWAYS_CLEAN, which the catalogue does not have; give "
+            'another catalogue, or parameters={"cleanexpr": "NONE"}'
+        )
+
+
 def processed_files(options: Any) -> list[Path]:
     """Return the files of the results that were made here."""
     return result_files({"sources": [], "output": options["output"]})
-
-
-def pointings(work: Work) -> dict[str, Any]:
-    """Write the table of pointings: which are good, which failed, and why."""
-    places = result_places(work.options)
-    done = work.before["process"]
-    if done.state == "done":
-        wanted = set(done.facts["processed"])
-        made = Path(work.options["output"]) / PROCESSED
-        places = [place for place in places if place.parent != made or place.name in wanted]
-    if not places:
-        raise MissingFileError(f"found no results of batsurvey: {done.reason or 'none was given'}")
-    tree = open_survey(*places)
-    table = tree["pointings"].to_dataset()
-    judged = judged_table(table)
-    good = table["image_status"].values.astype(bool)
-    reason = np.where(
-        good, "", [f"{c}: {r}" for c, r in zip(table["code"].values, table["reason"].values, strict=True)]
-    )
-    used = good & (table["catalog"].values != "")
-    if work.options["cuts"]:
-        cuts = pointing_cuts(judged)
-        cut = good & ~cuts["good"].values
-        reason = np.where(cut, [f"cut: {why}" for why in cuts["reason"].values], reason)
-        used &= cuts["good"].values
-    reason = np.where(good & (table["catalog"].values == ""), "no catalogue of sources", reason)
-    empty = _empty_bands(table)
-    if (empty & good[:, None]).any():
-        work.notes.append(
-            f"{int((empty.any(axis=1) & good).sum())} of {int(good.sum())} good pointing(s) have empty bands "
-            f"({_bands(empty[good].any(axis=0))}): their histograms were cut short, these have no values"
-        )
-    bad = [
-        f"{obs} {image}: {why}"
-        for obs, image, why, one in zip(
-            table["obs_id"].values, table["image_id"].values, reason, used, strict=True
-        )
-        if not one
-    ]
-    work.notes.extend(f"left out: {line}" for line in bad)
-    shown = table.assign(used=("row", used), cut_reason=("row", reason.astype(str)))
-    _write_csv(shown, work.output("pointings.csv"))
-    if not used.any():
-        raise MissingFileError(f"none of {used.size} pointing(s) can be used: {bad[0]}")
-    np.save(work.output("used.npy"), used, allow_pickle=False)
-    exposure = float(table["exposure"].values[used].sum())
-    return {
-        "places": [str(place) for place in places],
-        "pointings": int(used.size),
-        "used": int(used.sum()),
-        "exposure": exposure,
-        "left_out": bad,
-    }
-
-
-def judged_table(table: xr.Dataset) -> xr.Dataset:
-    """Return a table of pointings in which bands without counts pass the cut on chi-square.
-
-    Their chi-square is 0, which says nothing about the bands that were measured.
-    """
-    empty = _empty_bands(table)
-    good = table["image_status"].values.astype(bool)
-    neutral = np.where(empty & good[:, None], table["nbatdets"].values[:, None], table["chi2"].values)
-    return table.assign(chi2=(table["chi2"].dims, neutral))
-
-
-def _empty_bands(table: xr.Dataset) -> np.ndarray:
-    if "bkg_counts" not in table.variables:
-        return np.zeros(table["chi2"].shape, bool)
-    return table["bkg_counts"].values <= 0
-
-
-def _bands(empty: np.ndarray) -> str:
-    edges = SURVEY_EDGES
-    if len(empty) != len(edges) - 1:
-        return f"{int(empty.sum())} of {len(empty)}"
-    return ", ".join(f"{edges[n]:g}-{edges[n + 1]:g} keV" for n in np.flatnonzero(empty))
-
-
-def _write_csv(table: xr.Dataset, path: Path) -> None:
-    names = ("obs_id", "image_id", "tstart", "tstop", "exposure", "ra_pnt", "dec_pnt", "pa_pnt", "nbatdets",
-             "code", "reason", "used", "cut_reason")  # fmt: skip
-    columns = {name: table[name].values for name in names if name in table.variables}
-    pd.DataFrame(columns).to_csv(path, index=False)

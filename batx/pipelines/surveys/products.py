@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,39 @@ from batx.met import met_to_mjd, met_to_utc
 from batx.mosaic_sources import mosaic_rates
 from batx.mosaics import mosaic
 from batx.pipelines.frame import SkippedError, Work
-from batx.pipelines.surveys.names import BAND, file_names, loaded
+from batx.pipelines.surveys.names import BAND, file_names, loaded, quiet_survey, result_places
 from batx.resolved_fits import fit_series
 from batx.schema import build
-from batx.survey_folders import open_survey, survey_images
+from batx.survey_folders import survey_images
 from batx.survey_merging import plain_name, survey_rates
 from batx.survey_spectra import survey_response, survey_spectrum
-from batx.survey_tables import survey_table
+from batx.survey_tables import by_clock, survey_table
 from batx.time_averages import average_times, one_source
 
-__all__ = ["figures", "fits", "lightcurves", "mosaic_products", "mosaics", "rates", "report", "spectra"]
+__all__ = [
+    "figures",
+    "fits",
+    "images_read",
+    "lightcurves",
+    "mosaic_products",
+    "mosaics",
+    "rates",
+    "report",
+    "spectra",
+]
+
+
+#: where the source was in a pointing: keywords of spectra
+_PLACE = ("bat_xobj", "bat_yobj", "bat_zobj", "mskwtsqf", "pcodefr")
+
+
+#: how batsurvey names what is not in the catalogue: by the minute of the pointing, and a number
+_NEW = re.compile(r"\d{11}_\d+")
 
 
 def _used(work: Work) -> tuple[xr.DataTree, np.ndarray]:
     """Return the results of batsurvey, and which pointings are used."""
-    tree = open_survey(*work.before["pointings"].facts["places"])
+    tree = quiet_survey(work.before["pointings"].facts["places"])
     return tree, np.load(work.path("pointings", "used.npy"), allow_pickle=False)
 
 
@@ -47,6 +66,8 @@ def rates(work: Work) -> dict[str, Any]:
     if wanted is not None:
         wanted = _seen(work, tree, used, list(wanted))
     made = survey_rates(tree, wanted, cuts=used)
+    if wanted is None:
+        made = _without_new(work, made)
     names = file_names(made["name"].values)
     band = _measured_band(work, made)
     to_netcdf(made, work.output("rates.nc"))
@@ -55,6 +76,31 @@ def rates(work: Work) -> dict[str, Any]:
         table = _pointing_table(one_source(made, source, "rates"), band)
         table.to_csv(work.output(f"rates/{name}.csv"), index=False)
     return {"sources": names, "pointings": int(made.sizes["time"]), "band": list(band)}
+
+
+def _without_new(work: Work, made: xr.Dataset) -> xr.Dataset:
+    """Return the sources of the catalogue; a table of those that batsurvey found besides.
+
+    It finds them anew in every image, under a name of the image and a number.
+    """
+    new = np.array([_NEW.fullmatch(str(name)) is not None for name in made["name"].values])
+    if not new.any() or new.all():
+        return made
+    found = made.isel(source=np.flatnonzero(new))
+    rate = np.nansum(found["rate"].values, axis=2)
+    noise = np.sqrt(np.nansum(found["noise"].values ** 2, axis=2))
+    snr = np.divide(rate, noise, out=np.full(rate.shape, -np.inf), where=noise > 0)
+    best = snr.argmax(axis=1)
+    columns = {name: found[name].values for name in ("name", "ra", "dec")}
+    columns |= {"image_id": made["image_id"].values[best]}
+    for name, values in (("rate", rate), ("noise", noise), ("snr", snr)):
+        columns[name] = np.take_along_axis(values, best[:, None], axis=1)[:, 0]
+    pd.DataFrame(columns).to_csv(work.output("new_sources.csv"), index=False)
+    work.notes.append(
+        f"{int(new.sum())} detection(s) of sources that are not in the catalogue are in new_sources.csv; for "
+        "products of one, add it to the catalogue (own_sources=), or name it (targets=)"
+    )
+    return made.isel(source=np.flatnonzero(~new))
 
 
 def _measured_band(work: Work, made: xr.Dataset) -> tuple[float, float]:
@@ -91,13 +137,13 @@ def _pointing_table(one: xr.Dataset, sums: tuple[float, float]) -> pd.DataFrame:
     """Return the values of a source, a row for each pointing that it is in."""
     total = average_times(one, energy=sums)
     bounds = one["time_bnds"].values
-    mjd = met_to_mjd(bounds, attrs=one.attrs)
+    mjd = by_clock(one, bounds, met_to_mjd)
     columns: dict[str, Any] = {
         "obs_id": one["obs_id"].values,
         "image_id": one["image_id"].values,
         "tstart": bounds[:, 0],
         "tstop": bounds[:, 1],
-        "utc": met_to_utc(bounds[:, 0], attrs=one.attrs),
+        "utc": by_clock(one, bounds[:, 0], met_to_utc),
         "start_mjd": mjd[:, 0],
         "stop_mjd": mjd[:, 1],
         "exposure": one["exposure"].values,
@@ -125,7 +171,8 @@ def lightcurves(work: Work) -> dict[str, Any]:
                     work.notes.append(f"{source}: no pointing with values{' in all bands' if energy else ''}")
                     break
                 to_netcdf(curve, work.output(f"lightcurves/{name}_{label}{ending}.nc"))
-                to_fits(curve.drop_vars("group"), work.output(f"lightcurves/{name}_{label}{ending}.lc"))
+                plain = curve.drop_vars(["group", "utcf"], errors="ignore")
+                to_fits(plain, work.output(f"lightcurves/{name}_{label}{ending}.lc"))
                 made += 1
     return {"lightcurves": made}
 
@@ -171,7 +218,8 @@ def _write_pair(work: Work, spectrum: xr.Dataset, matrix: xr.Dataset, name: str)
     """Write a spectrum and its response as OGIP files that name each other."""
     response = matrix.drop_vars(["time", "time_bnds"], errors="ignore")
     to_fits(response, work.output(f"spectra/{name}.rsp"))
-    single = spectrum.drop_vars("group").assign_attrs(respfile=f"{name}.rsp")
+    place = {key: float(spectrum[key]) for key in _PLACE if key in spectrum.variables}
+    single = spectrum.drop_vars(["group", *place]).assign_attrs(respfile=f"{name}.rsp", **place)
     to_fits(single, work.output(f"spectra/{name}.pha"))
 
 
@@ -244,18 +292,30 @@ def _at(matrix: xr.Dataset, number: int) -> xr.Dataset:
     return matrix.isel(time=number).drop_vars(["time", "time_bnds"])
 
 
+def images_read(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the images of the results, and the correction, with size and time of change: they are large."""
+    if options["nside"] is None:
+        return {}
+    patterns = ("*.img", "*.img.gz", "*.var", "*.var.gz")
+    found = [path for place in result_places(options) for one in patterns for path in place.rglob(one)]
+    found += [Path(options["off_axis"])] if options["off_axis"] else []
+    return {str(path): f"{(state := path.stat()).st_size} {state.st_mtime_ns}" for path in sorted(found)}
+
+
 def mosaics(work: Work) -> dict[str, Any]:
     """Sum the images of the pointings: all of them, and those of each group."""
     nside = work.options["nside"]
     if nside is None:
         raise SkippedError("no mosaic is asked for (nside=)")
     tree, used = _used(work)
-    images = survey_images(tree, used)
+    images = survey_images(tree, used, errors="warn")
     if not images:
         raise SkippedError("no pointing that is used has an image")
     correction = work.options["off_axis"]
     off_axis = None if correction is None else open_dataset(correction).load()
-    made = mosaic(images, nside, off_axis=off_axis, time_bins=work.options["time_bins"])
+    # sums of images stay in the scratch folder until the step is done: a run that is killed goes on there
+    options = {"off_axis": off_axis, "time_bins": work.options["time_bins"], "path": work.scratch / "sums"}
+    made = mosaic(images, nside, **options)
     work.progress(f"{len(images)} images")
     # chunks are files of their own, so that the order in which they are finished leaves no trace
     to_zarr(made, work.output("mosaic.zarr"))
@@ -301,21 +361,33 @@ def _of_mosaic(work: Work, one: xr.Dataset, source: str, stem: str, response: xr
 
 
 def figures(work: Work) -> dict[str, Any]:
-    """Draw the light curves of the sum of bands, in the time asked for."""
+    """Draw rates and significance of every source, fluxes, limits and indices too where there are fits."""
     from batx.plots.page import save
+    from batx.plots.survey import plot_survey
 
     if not work.options["figures"]:
         raise SkippedError("no figures are asked for (figures=False)")
     drawn = []
-    for path in work.paths("lightcurves", "lightcurves/*_sum.nc"):
-        work.progress(path.stem)
-        curve = loaded(work, "lightcurves", f"lightcurves/{path.name}")
-        try:
-            save(curve, work.output(f"figures/{path.stem}.png"), time=work.options["time_axis"])
-        except BatxError as error:
-            work.notes.append(f"no picture of {path.stem}: {error}")
-            continue
-        drawn.append(path.stem)
+    options = {"time": work.options["time_axis"], "snr": work.options["snr"]}
+    fitted = list(_groupings(work))[-1][0]
+    for name in work.before["rates"].facts["sources"].values():
+        for label, _ in _groupings(work):
+            stem = f"{name}_{label}"
+            if not work.paths("lightcurves", f"lightcurves/{stem}_sum.nc"):
+                continue
+            work.progress(stem)
+            curve = loaded(work, "lightcurves", f"lightcurves/{stem}_sum.nc")
+            fit, limit = (
+                _if_there(work, f"fits/{name}_{key}.nc") if label == fitted else None
+                for key in ("fit", "limit")
+            )
+            draw = partial(plot_survey, fit=fit, limit=limit)
+            try:
+                save(curve, work.output(f"figures/{stem}.png"), draw=draw, **options)
+            except BatxError as error:
+                work.notes.append(f"no picture of {stem}: {error}")
+                continue
+            drawn.append(stem)
     return {"figures": drawn}
 
 

@@ -135,12 +135,14 @@ def serve(name: str, requests: BinaryIO, replies: BinaryIO) -> None:
         )
 
     sys.excepthook = failed
+    home = os.open(".", os.O_RDONLY)
     module = importlib.import_module(name)
     _send(replies, {"value": dict(module.hello(), pid=os.getpid())})
     while True:
         message = _receive(requests)
         if message is None:
             break
+        os.fchdir(home)  # this is the process of the library, which may have left its folder
         value = module.VERBS[message["verb"]](message["payload"])
         _send(replies, {"number": message["number"], "value": value})
     os._exit(0)  # libraries that crash or wait when they are unloaded shall not

@@ -195,4 +195,17 @@ def _flux(request: dict[str, Any], band: list) -> list:
     return [[row[0], row[3]] for row in rows]
 
 
-VERBS = {"fit": fit}
+def contour(request: dict[str, Any]) -> dict[str, Any]:
+    """Step through two parameters of the fit that was made last.
+
+    The request has ``axes``: of each parameter its global number, first and last value, number of steps.
+    """
+    axes = request["axes"]
+    xspec.Fit.steppar(" ".join("{} {!r} {!r} {}".format(*axis) for axis in axes))
+    return {
+        "statistic": _numbers(xspec.Fit.stepparResults("statistic")),
+        "values": [_numbers(xspec.Fit.stepparResults(str(axis[0]))) for axis in axes],
+    }
+
+
+VERBS = {"fit": fit, "contour": contour}

@@ -25,6 +25,7 @@ from batx.errors import (
     MissingFileError,
     PositionError,
     QueryError,
+    UnitsError,
     ValueRangeError,
 )
 from batx.instrument.outline import flight_coding
@@ -227,6 +228,10 @@ def test_answers_that_are_none(site: Site):
     ("options", "error"),
     [
         ({}, ValueRangeError),
+        ({"obs_id": []}, ValueRangeError),
+        ({"time": 5}, ValueRangeError),
+        ({"position": (1, 2), "radius": "far"}, UnitsError),
+        ({"name": "x", "limit": "all"}, ValueRangeError),
         ({"position": (400.0, 95.0)}, PositionError),
         ({"position": ("a", "b")}, PositionError),
         ({"position": (1.0, 2.0), "radius": -1}, ValueRangeError),

@@ -12,7 +12,7 @@ import numpy as np
 from batx.archive.finding import folder_on_disk
 from batx.archive.tables import mjd, start_times
 from batx.archive.wanted import Request
-from batx.errors import BatxWarning, QueryError
+from batx.errors import BatxWarning, QueryError, ValueRangeError
 from batx.transfer.limits import scheme
 from batx.transfer.stores import Store
 
@@ -103,6 +103,8 @@ def month_names(time: Any) -> tuple[str, ...]:
         instant = time.astype("datetime64[h]")
     else:
         day = float(time) if isinstance(time, (int, float, np.number)) else mjd(time)
+        if not abs(day) < 1e6:
+            raise ValueRangeError(f"start: found {day!r}, expected a time as MJD")
         instant = np.datetime64("1858-11-17", "h") + np.timedelta64(round(day * 24), "h")
     near = [instant + np.timedelta64(hours, "h") for hours in (0, -24, 24)]
     return tuple(dict.fromkeys(str(one)[:7].replace("-", "_") for one in near))

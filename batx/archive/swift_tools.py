@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batx.archive.tables import ask, literal, time_conditions, with_times
+from batx.archive.layouts import several
+from batx.archive.tables import ask, id_condition, time_conditions, with_times
 from batx.errors import QueryError, ValueRangeError
 from batx.optional import optional
 from batx.transfer import Limits
@@ -66,8 +67,7 @@ def triggers(
     """
     conditions = [] if time is None else time_conditions("cat.time", time)
     if trigger is not None:
-        numbers = [trigger] if np.ndim(trigger) == 0 else list(trigger)  # type: ignore[arg-type]
-        conditions.append(f"cat.obsid IN ({', '.join(literal(trigger_id(one)) for one in numbers)})")
+        conditions.append(id_condition(trigger_id(one) for one in several(trigger, "trigger")))
     if where:
         conditions.append(f"({where})")
     if not conditions:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batx.archive.coding import FIELD_RADIUS, field_position, pointing_coding
-from batx.archive.layouts import mission_of, obs_id_text
+from batx.archive.layouts import mission_of, obs_id_text, several
 from batx.archive.targets import target
 from batx.errors import DownloadError, QueryError, ValueRangeError
 from batx.transfer import Limits, read_bytes
+from batx.units import to_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SERVICE",
     "ask",
+    "id_condition",
     "literal",
     "mjd",
     "observations",
@@ -77,7 +79,7 @@ def ask(
     Traceback (most recent call last):
     batx.errors.ValueRangeError: limit: found 0, expected a positive number of rows
     """
-    if not limit > 0:
+    if not isinstance(limit, (int, float, np.number)) or not limit > 0:
         raise ValueRangeError(f"limit: found {limit!r}, expected a positive number of rows")
     service = (SERVICE if service is None else service).rstrip("/")
     parameters = {
@@ -141,7 +143,7 @@ def observations(
     position: Any = None,
     *,
     mission: str = "swift",
-    radius: float = 0.2,
+    radius: Any = 0.2,
     coded: float | None = None,
     name: str | None = None,
     time: Sequence[Any] | None = None,
@@ -162,7 +164,7 @@ def observations(
     mission
         ``"swift"``, ``"nustar"`` or ``"xmm"``.
     radius
-        Largest distance between `position` and the pointing, degrees.
+        Largest distance between `position` and the pointing, degrees or Quantity.
     coded
         In place of `radius`, for Swift: observations with `position` in the coded field of BAT, with at least
         this fraction of the detectors coded (0 to 1).
@@ -205,6 +207,7 @@ def observations(
     batx.errors.ValueRangeError: mission: found 'rosat', expected one of swift, nustar, xmm
     """
     chosen = mission_of(mission)
+    coded = None if coded is None else float(to_value(coded, "1", "coded"))
     if coded is not None and (chosen.name != "swift" or position is None or not 0 <= coded <= 1):
         raise ValueRangeError(
             f"coded: found {coded!r}; expected a fraction from 0 to 1, a position, and Swift"
@@ -212,14 +215,14 @@ def observations(
     place = None if position is None else target(position)
     conditions = []
     if place is not None:
-        conditions.append(_circle(*place, FIELD_RADIUS if coded is not None else radius))
+        largest = FIELD_RADIUS if coded is not None else float(to_value(radius, "deg", "radius"))
+        conditions.append(_circle(*place, largest))
     if name is not None:
-        conditions.append(f"UPPER(cat.name) LIKE {literal(name.upper().replace('*', '%'))}")
+        conditions.append(f"UPPER(cat.name) LIKE {literal(str(name).upper().replace('*', '%'))}")
     if time is not None:
         conditions += time_conditions(f"cat.{chosen.times[0]}", time)
     if obs_id is not None:
-        many = [obs_id] if np.ndim(obs_id) == 0 else list(obs_id)
-        conditions.append(f"cat.obsid IN ({', '.join(literal(obs_id_text(one, chosen)) for one in many)})")
+        conditions.append(id_condition(obs_id_text(one, chosen) for one in several(obs_id, "obs_id")))
     if where:
         conditions.append(f"({where})")
     if not conditions:
@@ -256,8 +259,8 @@ def start_times(
     mission = mission_of("swift")
     found: dict[str, float] = {}
     for first in range(0, len(obs_ids), _CHUNK):
-        many = ", ".join(literal(obs_id_text(one, mission)) for one in obs_ids[first : first + _CHUNK])
-        query = f"SELECT cat.obsid, cat.start_time FROM swiftmastr AS cat WHERE cat.obsid IN ({many})"
+        which = id_condition(obs_id_text(one, mission) for one in obs_ids[first : first + _CHUNK])
+        query = f"SELECT cat.obsid, cat.start_time FROM swiftmastr AS cat WHERE {which}"
         frame = ask(query, service=service, limits=limits)
         _require(frame, "obsid", "start_time")
         found |= {
@@ -265,6 +268,25 @@ def start_times(
             for one, time in zip(frame["obsid"], frame["start_time"], strict=True)
         }
     return found
+
+
+def id_condition(obs_ids: Iterable[str]) -> str:
+    """Return the condition that an observation is one of some.
+
+    Raises
+    ------
+    ValueRangeError
+        If there are none.
+
+    Examples
+    --------
+    >>> id_condition(["00012345000", "00012345001"])
+    "cat.obsid IN ('00012345000', '00012345001')"
+    """
+    many = ", ".join(map(literal, obs_ids))
+    if not many:
+        raise ValueRangeError("found no numbers of observations or triggers, expected at least one")
+    return f"cat.obsid IN ({many})"
 
 
 def literal(value: str) -> str:
@@ -297,7 +319,7 @@ def time_conditions(column: str, time: Sequence[Any]) -> list[str]:
     >>> time_conditions("time", ("2021-12-11", None))
     ['time >= 59559.0']
     """
-    if isinstance(time, str) or len(time) != 2:
+    if isinstance(time, str) or not hasattr(time, "__len__") or len(time) != 2:
         raise ValueRangeError(f"time: found {time!r}, expected a first and a last time")
     first, last = (None if one is None else mjd(one) for one in time)
     if first is not None and last is not None and first > last:
@@ -333,7 +355,7 @@ def _columns(columns: Iterable[str] | None, mission: Any, coding: bool) -> str:
         return "*"
     needed = ["obsid", *(time for time in mission.times if time), "ra", "dec"]
     needed += ["roll_angle", mission.exposures[0]] if coding else []
-    names = dict.fromkeys([*needed, *columns])
+    names = dict.fromkeys([*needed, *([columns] if isinstance(columns, str) else columns)])
     wrong = [name for name in names if not _NAME.fullmatch(name)]
     if wrong:
         raise ValueRangeError(f"columns: found {wrong[0]!r}, expected names of columns")

@@ -14,7 +14,7 @@ import numpy as np
 
 from batx.archive.assembly import RECORD, assemble, support_gaps, trigger_time
 from batx.archive.finding import Search
-from batx.archive.layouts import mirror_list
+from batx.archive.layouts import mirror_list, several
 from batx.archive.months import month_names
 from batx.archive.planned import Planned, files_in_archive, files_on_disk
 from batx.archive.plans import Plan, plan
@@ -227,7 +227,7 @@ def _wanted(numbers: Any) -> dict[str, Any]:
     if hasattr(numbers, "keys") and "obsid" in numbers:
         times = numbers["time"] if "time" in numbers else [None] * len(numbers["obsid"])
         return {trigger_id(one): time for one, time in zip(numbers["obsid"], times, strict=True)}
-    many = [numbers] if np.ndim(numbers) == 0 else list(numbers)
+    many = several(numbers, "triggers")
     if not many:
         raise ValueRangeError("triggers: found none, expected numbers such as 1104692")
     return dict.fromkeys(trigger_id(one) for one in many)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from batx.archive.layouts import Mission, mirror_list, mission_of, obs_id_text
+from batx.archive.layouts import Mission, mirror_list, mission_of, obs_id_text, several
 from batx.errors import ValueRangeError
 from batx.transfer import Entry, Limits, data_directory, entries
 
@@ -87,7 +87,9 @@ def request_of(
     True
     """
     chosen = mission_of(mission)
-    patterns = () if match is None else (match,) if isinstance(match, str) else tuple(match)
+    patterns = () if match is None else tuple(several(match, "match"))
+    if not all(isinstance(one, str) for one in patterns):
+        raise ValueRangeError(f"match: found {match!r:.40}, expected patterns of names such as '*bevsh*'")
     return Request(
         chosen,
         _instruments(instruments, chosen),
@@ -139,6 +141,10 @@ def observations_of(observations: Any, mission: Mission) -> dict[str, Any]:
         raise ValueRangeError("observations: found none, expected ids such as '00012345000'")
     key = next((key for key in ("start", mission.times[0]) if key in names), None)
     times = [None] * len(ids) if key is None else [_known(time) for time in _column(observations, key)]
+    if len(times) != len(ids):
+        raise ValueRangeError(
+            f"observations: found {len(ids)} ids and {len(times)} times, expected one for each"
+        )
     return {obs_id_text(one, mission): time for one, time in zip(ids, times, strict=True)}
 
 
@@ -155,8 +161,7 @@ def _column(table: Any, name: str) -> Any:
 def _instruments(names: Iterable[str] | str | None, mission: Mission) -> tuple[str, ...]:
     if names is None:
         return mission.folders[: mission.default]
-    many = [names] if isinstance(names, str) else list(names)
-    many = [part for name in many for part in str(name).split(",") if part]
+    many = [part for name in several(names, "instruments") for part in str(name).split(",") if part]
     wrong = [name for name in many if name not in mission.folders]
     if wrong or not many:
         raise ValueRangeError(

@@ -23,14 +23,14 @@ __all__ = ["plain_name", "survey_rates"]
 
 #: variable -> column of the catalogues, with a value for each band
 _BANDED = {
-    "rate": "cent_rate",
+    "rate": "rate",
     "rate_err": "rate_err",
     "noise": "bkg_var",
     "snr": "vectsnr",
-    "psf_rate": "rate",
+    "centre_rate": "cent_rate",
 }
 _UNITS = {"snr": "1"}
-_NEEDED = ("name", "time", "exposure", "cent_rate", "bkg_var", "imx", "imy")
+_NEEDED = ("name", "time", "exposure", "rate", "cent_rate", "bkg_var", "imx", "imy")
 
 
 def survey_rates(
@@ -39,6 +39,7 @@ def survey_rates(
     *,
     cuts: Any = None,
     energy: Any = None,
+    compat: str | None = None,
 ) -> xr.Dataset:
     """Return the rates of sources in every pointing of the survey, merged from its catalogues.
 
@@ -56,16 +57,18 @@ def survey_rates(
         `batx.pointing_cuts`.
     energy
         Edges of the bands in keV, where they are not the eight of the survey: catalogues do not say them.
+    compat
+        ``"batanalysis"`` takes the image at the nearest pixel (CENT_RATE) for the rate, as BatAnalysis does.
 
     Returns
     -------
     xarray.Dataset
         Kind ``lightcurve`` with dimensions ``(source, time, energy)`` and a bin for each good pointing, in
         order; NaN where a source was not in the field, or a band is empty. Pointings whose catalogue has no
-        row are not there. ``rate`` (CENT_RATE: the image at
-        the source, less the background; count/s per fully illuminated detector), ``rate_err`` (RATE_ERR,
-        the error of the fitted amplitude), ``noise`` (BKG_VAR: the standard deviation of the image around
-        the source, in spite of its name), ``snr`` (VECTSNR), ``psf_rate`` (RATE, the fitted amplitude).
+        row are not there. ``rate`` (RATE: the amplitude of the point source that is fitted at the place of
+        the source; count/s per fully illuminated detector), ``rate_err`` (RATE_ERR, its error), ``noise``
+        (BKG_VAR: the standard deviation of the image around the source, in spite of its name), ``snr``
+        (VECTSNR), ``centre_rate`` (CENT_RATE: the image at the nearest pixel, less the background).
         ``imx``, ``imy``, ``pcode`` (source, time): place and coded fraction (``pcode_file``: as the
         catalogue has it, times the projection factor, so that it may be above 1). ``obs_id``, ``image_id``
         and ``group`` (the image, with the observation and a number where names would be the same) along time,
@@ -78,7 +81,7 @@ def survey_rates(
         If there are no good pointings, or none has any source.
     ValueRangeError
         If a source that is wanted is in none of the catalogues, or twice in one; if a pointing is there
-        twice; if bands are not as many as `energy` says.
+        twice; if bands are not as many as `energy` says; if `compat` is unknown.
     KindError, MissingVariableError, MissingFileError
         If something is no catalogue of the survey, or missing.
 
@@ -89,8 +92,11 @@ def survey_rates(
 
     Notes
     -----
-    Definitions of rates: those that light curves of the BAT survey are commonly made of. ``rate_err`` is 1.1
-    to 1.2 times ``noise``; the latter is what the image varies by, and what spectra take for their error.
+    The nearest pixel is up to half a pixel from the source in either direction, so that ``centre_rate`` is
+    low by up to a seventh, by another factor in every pointing: of 14 simulated pointings it found 0.937
+    (0.907 to 0.970) of the counts, the fit 0.994 (0.964 to 1.034, which the noise explains). ``rate_err`` is
+    1.1 to 1.2 times ``noise``; the latter is what fitted rates vary by, and what spectra take for their
+    error.
     Bands and pointings are combined by `batx.average_times`.
 
     Examples
@@ -105,6 +111,8 @@ def survey_rates(
     >>> rates.rate.dims, float(rates.exposure[0]), rates.energy_bnds.values[0].tolist()
     (('source', 'time', 'energy'), 900.0, [14.0, 20.0])
     """
+    if compat not in (None, "batanalysis"):
+        raise ValueRangeError(f"compat: found {compat!r}, expected None or 'batanalysis'")
     survey = _opened(survey)
     pointings = _pointings(survey, cuts)
     low, high = energy_bounds(SURVEY_EDGES if energy is None else energy)
@@ -121,6 +129,8 @@ def survey_rates(
     for number, catalog in enumerate(catalogs):
         catalog.fill(number, wanted, banded, single, of_source)
     _warn_of_empty(banded["noise"], low, high)
+    if compat:
+        banded["rate"] = banded["centre_rate"]
     single["pcode"] = np.clip(
         single["pcode_file"] / coding_efficiency(single["imx"], single["imy"]), 0.0, 1.0
     )
@@ -229,7 +239,7 @@ class _Catalog:
 
     def __init__(self, item: dict[str, Any], ds: xr.Dataset, label: str, bands: int) -> None:
         self.ds, self.label, self.others = ds, label, list[_Catalog]()
-        found = self.ds["cent_rate"].shape[1:]
+        found = self.ds["rate"].shape[1:]
         if found != (bands,):
             raise ValueRangeError(
                 f"{self.label}: found {'x'.join(map(str, found)) or 'no'} bands, expected {bands}; give "

@@ -163,7 +163,8 @@ def test_reference_results(shared):
     rates = batx.survey_rates(tree)
     for number, name in enumerate(sorted(folder.glob("*_1.cat"))):
         raw = batx.open_dataset(name)
-        for own, column in (("rate", "cent_rate"), ("rate_err", "rate_err"), ("noise", "bkg_var")):
+        pairs = {"rate": "rate", "rate_err": "rate_err", "noise": "bkg_var", "centre_rate": "cent_rate"}
+        for own, column in pairs.items():
             np.testing.assert_array_equal(rates[own][:, number], raw[column])
         np.testing.assert_array_equal(rates.snr[:, number], raw["vectsnr"])
     # histogram by histogram or as one snapshot: the same source
@@ -234,8 +235,12 @@ def test_rates_of_sources(rates, tree):
     assert rates.rate.dims == ("source", "time", "energy") and dict(rates.sizes)["time"] == 7
     np.testing.assert_allclose(rates.energy_bnds, BOUNDS)
     raw = batx.open_dataset(str(tree["pointings"].catalog.values[0]))
-    np.testing.assert_array_equal(rates.rate[:, 0], raw.cent_rate)
-    np.testing.assert_array_equal(rates.psf_rate[:, 0], raw.rate)
+    np.testing.assert_array_equal(rates.rate[:, 0], raw.rate)
+    np.testing.assert_array_equal(rates.centre_rate[:, 0], raw.cent_rate)
+    nearest = batx.survey_rates(tree, compat="batanalysis")
+    np.testing.assert_array_equal(nearest.rate, rates.centre_rate)
+    with pytest.raises(ValueRangeError, match="compat: found 'peer'"):
+        batx.survey_rates(tree, compat="peer")
     np.testing.assert_array_equal(rates.noise[:, 0], raw.bkg_var)
     assert rates.attrs["utcf"] == UTCF and float(rates.exposure[0]) == 900.0
     pull = (rates.rate.values[0] - folded(2.0, 6.0, 0.05, 0.02)) / NOISE

@@ -245,7 +245,7 @@ def test_reference_results(archive, shared, tmp_path):
     assert results.detected.tolist() == [True, True, False] and results.n_pointings.tolist() == [3, 3, 3]
     raw = [batx.open_dataset(path) for path in sorted((archive.root / "results/00099999001").glob("*_1.cat"))]
     weight = [1 / (one.bkg_var.values**2).sum(axis=1) for one in raw]
-    mean = sum(w * one.cent_rate.values.sum(axis=1) for w, one in zip(weight, raw, strict=True)) / sum(weight)
+    mean = sum(w * one.rate.values.sum(axis=1) for w, one in zip(weight, raw, strict=True)) / sum(weight)
     np.testing.assert_allclose(results["rate"], mean, rtol=1e-9)
     np.testing.assert_allclose(results["snr"], mean * np.sqrt(sum(weight)), rtol=1e-9)
 

@@ -78,7 +78,7 @@ def test_mask_and_statistics_are_those_of_the_tool(made, expected):
 def test_what_is_made_goes_on(made):
     catalog, image = made["catalog"].to_dataset(), made["image"].to_dataset()
     rates = batx.survey_rates([catalog])
-    np.testing.assert_array_equal(rates["rate"].isel(time=0, source=0), catalog["cent_rate"][0])
+    np.testing.assert_array_equal(rates["rate"].isel(time=0, source=0), catalog["rate"][0])
     np.testing.assert_array_equal(rates["noise"].isel(time=0, source=0), catalog["bkg_var"][0])
     assert batx.pointing_cuts(made["pointing"].to_dataset())["good"].item()
     assert batx.identify(image) == "sky_image"

@@ -112,7 +112,7 @@ class _Assignment(click.ParamType):
     help="Of the figures.",
 )
 @click.option(
-    "--preset", type=click.Choice(["batanalysis"]), help="Parameters of batsurvey that BatAnalysis sets."
+    "--preset", type=click.Choice(["batanalysis"]), help="Parameters of batsurvey, and rates, of BatAnalysis."
 )
 @click.option(
     "--engine",

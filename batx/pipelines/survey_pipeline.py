@@ -64,8 +64,9 @@ def _steps(mirrors: list[str] | None, crew: processing.Crew) -> list[Step]:
             "rates of the sources in every pointing",
             products.rates,
             needs=["pointings"],
-            options=["sources", "output", "targets", "own_sources"],
+            options=["sources", "output", "targets", "own_sources", "compat"],
             outside=result_files,
+            revision=2,
         ),
         Step(
             "lightcurves",
@@ -196,9 +197,10 @@ def survey(
         What processes observations: ``"heasoft"``, the tool batsurvey; ``"native"``, batx itself, with the
         same numbers (`batx.survey_observation`, ``compat="heasoft"``); by default the tool if it is there.
     preset
-        Parameters of batsurvey under one name: ``"batanalysis"`` takes those that BatAnalysis sets
-        (``detthresh`` and ``detthresh2`` 10000, ``cleansnr`` 6, ``cleanexpr`` ``ALWAYS_CLEAN==T``); by
-        default those of the tool hold (22000, 16000, 9, none).
+        ``"batanalysis"`` takes the parameters of batsurvey that BatAnalysis sets (``detthresh`` and
+        ``detthresh2`` 10000, ``cleansnr`` 6, ``cleanexpr`` ``ALWAYS_CLEAN==T``), and its rates, which are
+        those of the nearest pixel (`batx.survey_rates`). By default the parameters of the tool hold (22000,
+        16000, 9, none), and rates are fitted.
     parameters
         Further parameters of batsurvey, which replace those of the preset; batx itself takes those that it
         has something for. ``global_pattern_map`` and
@@ -276,6 +278,7 @@ def survey(
         "time_axis": time_axis,
         "engine": engine,
         "parameters": checked_parameters(preset, parameters),
+        "compat": preset,
         "pattern_maps": None if pattern_maps is None else str(existing(os.fspath(pattern_maps))),
     }
     crew = processing.Crew(backend, workers, executor, timeout)

@@ -65,7 +65,7 @@ def rates(work: Work) -> dict[str, Any]:
         wanted = [name for name, _, _ in work.options["own_sources"]]
     if wanted is not None:
         wanted = _seen(work, tree, used, list(wanted))
-    made = survey_rates(tree, wanted, cuts=used)
+    made = survey_rates(tree, wanted, cuts=used, compat=work.options["compat"])
     if wanted is None:
         made = _without_new(work, made)
     names = file_names(made["name"].values)

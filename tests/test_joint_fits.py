@@ -18,10 +18,14 @@ USED = {"a": Path("a.pha"), "b": Path("b.pha")}
 
 def result(statistic: float, **values: float) -> xr.Dataset:
     held = np.array(list(values.values()))
-    return xr.Dataset({"statistic": ((), statistic), "value": ("parameter", held)}, {"parameter": list(values)})
+    return xr.Dataset(
+        {"statistic": ((), statistic), "value": ("parameter", held)}, {"parameter": list(values)}
+    )
 
 
-def lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: Any, **given: Any) -> tuple[xr.Dataset, Work]:
+def lower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: Any, **given: Any
+) -> tuple[xr.Dataset, Work]:
     monkeypatch.setattr(joint, "fit_spectra", fits)
     work = Work(tmp_path, {}, {}, lambda _: None, tmp_path, tmp_path)
     found = result(120.0, **{"nh": 150.0, "index[a]": 1.0, "index[b]": 9.0})
@@ -35,7 +39,9 @@ def test_a_spectrum_that_cannot_be_fitted_alone_leaves_the_joint_fit(tmp_path, m
 
     found, work = lower(tmp_path, monkeypatch, fails)
     assert float(found.statistic) == 120.0
-    assert work.notes == ["whether there is a lower minimum of the fit is not known: more parameters than bins"]
+    assert work.notes == [
+        "whether there is a lower minimum of the fit is not known: more parameters than bins"
+    ]
 
 
 def test_what_is_shared_is_held_within_the_limits_that_were_given(tmp_path, monkeypatch):

@@ -249,7 +249,9 @@ def _single_fits(
     """
     at = _by_parameter(found, "value")
     shared = {
-        name: {**_settings(given.get(name)), "value": at[name], "frozen": True} for name in at if "[" not in name
+        name: {**_settings(given.get(name)), "value": at[name], "frozen": True}
+        for name in at
+        if "[" not in name
     }
     starts, alone = dict(given), 0.0
     for number, (label, path) in enumerate(used.items(), 1):

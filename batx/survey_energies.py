@@ -89,8 +89,8 @@ def calibrate_histogram(
     Warns
     -----
     BatxWarning
-        As `batx.calibrate_energy`, where calibration is missing; if no detector has a usable one, so that there
-        are no counts.
+        As `batx.calibrate_energy`, where calibration is missing; if that of no detector can be used, so that
+        there are no counts.
 
     Notes
     -----
@@ -192,8 +192,8 @@ class _Scale:
         taken = quality < channels.CHANGED
         if not taken.any():
             warn(
-                f"calibrate_histogram: no detector has a calibration ({', '.join(self.used) or 'gain_offset'}) "
-                "like that of a working one, so nothing is counted; is it of this instrument, and of this time?"
+                "calibrate_histogram: no detector has a calibration like that of a working one "
+                f"({', '.join(['gain_offset', *self.used])}), so nothing is counted; is it that of BAT?"
             )
         whole = (int(below), len(bounds) - int(above))
         shared = channels.share_counts(

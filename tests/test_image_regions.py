@@ -108,7 +108,9 @@ def test_limits_of_counts_hold_the_posterior(counts, background):
     assert count_limit(counts, background) == pytest.approx(wanted, rel=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [(-1, 0.0), (3, -1.0), (np.nan, 1.0), (np.inf, 1.0), (5, 1.0, 0), (5, 1.0, 9)])
+@pytest.mark.parametrize(
+    "wrong", [(-1, 0.0), (3, -1.0), (np.nan, 1.0), (np.inf, 1.0), (5, 1.0, 0), (5, 1.0, 9)]
+)
 def test_numbers_that_have_no_limit(wrong):
     with pytest.raises(ValueRangeError):
         count_limit(*wrong)

@@ -290,6 +290,24 @@ def test_a_check_that_fails_or_hangs_is_a_line(monkeypatch: pytest.MonkeyPatch) 
     assert "of all things" in found[1].detail and "not known after 2 s" in found[3].detail
 
 
+def test_judging_that_fails_or_hangs_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_a_disk(error: Exception | None) -> Iterator[tuple[str, str, str]]:
+        yield "events (batx run)", "", ""
+        if error is not None:
+            raise error
+        time.sleep(20)
+
+    monkeypatch.setattr(looking, "_JUDGING", 0.2)
+    for error, said in ((PermissionError("not allowed"), "not allowed"), (None, "not known after")):
+        monkeypatch.setattr(looking, "abilities", lambda _, error=error: of_a_disk(error))
+        begin = time.monotonic()
+        lines = list(findings(network=False, patience=1.0))
+        assert time.monotonic() - begin < 3
+        whole(lines)
+        first, last = (one for one in lines if one.section == "What runs")
+        assert first.status == "ok" and last.status == "broken" and said in last.detail
+
+
 ODD = {
     "no home": {"HOME": None},
     "home that cannot be written": {"HOME": "/proc"},

@@ -131,7 +131,7 @@ def time_names(ds: xr.Dataset) -> list[str]:
     there = str(ds.attrs.get("timeref", "")).upper() == "SOLARSYSTEM"
     if there or str(ds.attrs.get("time_scale", "")).lower() == "tdb":
         raise ValueRangeError(
-            "barycenter: the times are those at the barycentre already (attribute timeref or time_scale); open "
+            "barycenter: the times are those at the barycentre already (timeref or time_scale); open "
             "the file again"
         )
     return names

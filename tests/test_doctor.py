@@ -216,6 +216,8 @@ def test_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "not there" in lines[2].detail
     assert all(one.remedy for one in lines if one.status == "absent")
     assert "secret" not in repr(lines)
+    monkeypatch.setenv("BATX_MIRRORS", "http://user:secret@127.0.0.1:9/x")
+    assert next(iter(network.look(1.0))).detail.count("127.0.0.1:9/x") == 1
     monkeypatch.setenv("BATX_MIRRORS", "ftp://x")
     monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "me:secret@127.0.0.1:8")

@@ -48,6 +48,7 @@ def test_sums_of_counts_and_of_exposures(histograms):
     assert float(plane["exposure"]) == 700.0 and plane.attrs["n_histograms"] == 3
     np.testing.assert_array_equal(plane["gti_start"], START + np.array([0.0, 600.0, 900.0]))
     np.testing.assert_array_equal(plane["time_bnds"], [START, START + 1200.0])
+    xr.testing.assert_identical(histograms.bat.survey_plane((START, START + 1200.0)), plane)
     flagged = batx.survey_plane(histograms, (START, START + 1200.0), flags=False)
     assert float(flagged["exposure"]) == 1000.0
 

@@ -118,6 +118,8 @@ _PUBLIC = {
     "survey_table": "batx.survey_tables",
     "survey_gti": "batx.survey_times",
     "calibrate_histogram": "batx.survey_energies",
+    "survey_pointing": "batx.survey_pointings",
+    "survey_observation": "batx.survey_observations",
     "survey_plane": "batx.survey_planes",
     "survey_mask": "batx.survey_planes",
     "steady_attitude": "batx.steady_attitudes",

@@ -391,6 +391,8 @@ def field_position(
     ------
     AttitudeError
         If the attitude does not cover the times.
+    ValueRangeError
+        If the times have more than one dimension.
 
     Examples
     --------
@@ -402,6 +404,8 @@ def field_position(
     lon, lat = sky_position(ra, dec)
     path = attitude_path(attitude, alignment)
     met = path.times if times is None else np.atleast_1d(to_met(times, attitude.attrs, name="times"))
+    if met.ndim != 1:
+        raise ValueRangeError(f"times: found shape {met.shape}, expected times along one dimension")
     path.require(path.coverage(met), extrapolate, "times")
     rotation = path.alignment @ sky.quaternion_to_matrix(sky.slerp(met, path.times, path.quaternions))
     bat = np.einsum("tij,...j->...ti", rotation, sky.radec_to_vector(lon, lat))

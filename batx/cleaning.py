@@ -85,7 +85,7 @@ def clean(
     lead_edge
         Fit the detectors at the edges of modules that face a source apart from its other detectors.
     balance
-        As for `batx.balance`, applied to cleaned images.
+        As for `batx.balance`, applied to cleaned images; fits hold what it takes away as well.
     balance_first
         Balance before the fit, not after it.
     version
@@ -349,10 +349,10 @@ def _clean_group(
     own = owner >= 0
     wanted = {"bkg": ~own, "src": own}.get(plan.version[:3], np.ones_like(own))
     model = np.tensordot(coefficients * wanted, templates, 1)
+    rest = np.where(good, counts - model, 0.0)
+    image = kernel.balance(rest, good, plan.last)
     if plan.version.endswith("fit"):
-        image = np.where(good | (plan.mask_fit & DETECTOR), model, 0.0)
-    else:
-        image = kernel.balance(np.where(good, counts - model, 0.0), good, plan.last)
+        image = np.where(good | (plan.mask_fit & DETECTOR), model, 0.0) + (rest - image)
     light = used.sum(axis=1)[own]
     share = (owner[own] == np.arange(plan.number)[:, np.newaxis]) * light
     total = share.sum(axis=1, keepdims=True)

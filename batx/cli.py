@@ -14,6 +14,7 @@ from batx.commands.missions import nustar, xmm, xrt
 from batx.commands.options import EXISTING, NEW, Edges, result_options, source_options
 from batx.commands.pipelines import run
 from batx.commands.products import dataset_info, product
+from batx.commands.questions import find
 from batx.commands.rates import trigger
 from batx.commands.screen import Commands, console, debug_option, progress, sheet, table
 from batx.commands.sky import image, mosaic
@@ -55,6 +56,7 @@ main.add_command(nustar)
 main.add_command(xmm)
 main.add_command(run)
 main.add_command(fetch)
+main.add_command(find)
 main.add_command(survey)
 
 

@@ -167,13 +167,14 @@ def _total_counts(plane: xr.Dataset) -> np.ndarray:
     if "counts" in plane.variables:
         counts = plane["counts"]
     elif "rate" in plane.variables and "exposure" in plane.variables:
-        counts = plane["rate"] * plane["exposure"]
+        # in the precision of the rates: 20 counts must not come out as 20.0000006
+        counts = (plane["rate"] * plane["exposure"]).astype(plane["rate"].dtype)
     else:
         raise ValueRangeError(
             f"hot_pixels: found {sorted(map(str, plane.data_vars))}, expected counts, or rate and exposure"
         )
     others = [dim for dim in counts.dims if dim not in ("dety", "detx")]
-    total = np.asarray(counts.sum(others).transpose("dety", "detx").values, dtype=np.float64)
+    total = counts.sum(others, dtype=np.float64).transpose("dety", "detx").values
     if total.shape != SHAPE:
         raise ValueRangeError(f"hot_pixels: found an image of shape {total.shape}, expected {SHAPE}")
     return total

@@ -46,6 +46,9 @@ UTCF_LIMIT = 999.0
 """A UTCF keyword of a larger magnitude is unphysical and stands for 'unknown'."""
 EXTRAPOLATION_LIMIT = 90 * DAY
 """How far past the end of the clock file the drift model is used."""
+FARTHEST = 1e11
+"""The largest MET of which a date is made, some 3000 years."""
+SCALES = ("utc", "tt", "tdb")
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,11 @@ def read_clock(path: str | Path) -> ClockFile:
         binary = stream.read(6)
     fits_like = binary == b"SIMPLE" or binary[:2] == b"\x1f\x8b"
     start, stop, origin, coefficients = _fits_rows(path) if fits_like else _text_rows(path)
-    if stop.size == 0 or np.any(np.diff(stop) <= 0):
-        raise FileFormatError(f"{path}: found {stop.size} rows, expected rows with increasing end times")
+    finite = np.isfinite(start) and np.isfinite(stop).all() and np.isfinite(coefficients).all()
+    if stop.size == 0 or not finite or np.any(np.diff(stop) <= 0):
+        raise FileFormatError(
+            f"{path}: found {stop.size} rows, expected rows of finite numbers with increasing end times"
+        )
     draft = ClockFile(start, stop, origin, coefficients, np.zeros(stop.size))
     rows = np.arange(stop.size)
     ends = stop[:-1]
@@ -158,7 +164,7 @@ def _fits_rows(path: Path) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
             columns = [
                 np.array(table[name], dtype=np.float64) for name in ("TSTART", "TSTOP", "C0", "C1", "C2")
             ]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise FileFormatError(f"{path}: expected a clock file with a table CLOCK_CORRECT; {error}") from error
     return float(columns[0][0]), columns[1], columns[0], np.stack(columns[2:], axis=-1)
 
@@ -286,7 +292,8 @@ def met_to_time(
     Raises
     ------
     UnitsError, ValueRangeError
-        For values that are no times, and for NaN.
+        For values that are no times, for those that are not finite or thousands of years away, and for a UTCF
+        that is no time.
 
     Warns
     -----
@@ -301,6 +308,11 @@ def met_to_time(
     """
     attrs = attrs or {}
     seconds = to_met(met)
+    if np.any(np.abs(seconds) > FARTHEST):
+        raise ValueRangeError(
+            f"time: found {seconds.ravel()[np.abs(seconds).argmax()]:g} s, expected finite times within "
+            f"{FARTHEST:g} s of 2001"
+        )
     return _reference(attrs) + _time_delta(seconds + _ttcf(seconds, attrs, utcf))
 
 
@@ -324,6 +336,8 @@ def met_to_utc(
     >>> str(met_to_utc(612354468.864, utcf=-25.0171))
     '2020-05-28T10:27:23.847'
     """
+    if precision not in range(10):
+        raise ValueRangeError(f"precision: found {precision!r}, expected 0 to 9 decimals")
     utc = met_to_time(met, utcf, attrs).utc
     utc.precision = precision
     return np.asarray(utc.isot)
@@ -349,6 +363,8 @@ def met_to_mjd(
     >>> round(float(met_to_mjd(612354468.864, utcf=-25.0171)), 6)
     58997.435693
     """
+    if scale not in SCALES:
+        raise ValueRangeError(f"scale: found {scale!r}, expected one of {', '.join(SCALES)}")
     return np.asarray(getattr(met_to_time(met, utcf, attrs), scale).mjd, dtype=np.float64)
 
 
@@ -402,7 +418,7 @@ def _ttcf(
     """Return TTCF; `corrected` says that `met` is TT seconds since the reference, not yet clock time."""
     if isinstance(utcf, ClockFile):
         return utcf.ttcf(met)
-    value = attrs.get("utcf") if utcf is None else float(utcf)
+    value = attrs.get("utcf") if utcf is None else float(to_value(utcf, "s", "utcf"))
     if value is None:
         if _is_swift(attrs) and not attrs.get("clockapp", 0):
             warnings.warn(

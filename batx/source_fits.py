@@ -16,7 +16,7 @@ from batx.kernels.detect import Background, components, disk, find_pixels
 from batx.kernels.psf import Fit, Guess, Parameters, Profile, SharedNoise, fit_sources
 from batx.source_fields import Field, Targets, nearest, places_on, plane_scale
 
-__all__ = ["Settings", "Sources", "background_of", "measure"]
+__all__ = ["Settings", "Sources", "background_of", "measure", "observe"]
 
 #: bits of `flags`
 HELD_IMX, HELD_IMY, HELD_RATE, HELD_WIDTH, GROUP, POOR = (1 << bit for bit in range(6))
@@ -136,6 +136,13 @@ def measure(
 
     Values that differ by band have shape ``(source, band)``.
     """
+    return observe(field, targets, settings, distortion)[0]
+
+
+def observe(
+    field: Field, targets: Targets, settings: Settings, distortion: DistortionMap | None
+) -> tuple[dict[str, Any], Background]:
+    """Return what `measure` does, and the local background that the sources were found above."""
     x, y = places_on(field.image, targets, distortion, settings.tool)
     inside = field.holds(x, y)
     targets, x, y = targets.select(inside), x[inside], y[inside]
@@ -149,7 +156,7 @@ def measure(
     reach = 2 * int(settings.source_radius * 5 / 4) if settings.together else 0
     for group, kept in _groups(sources, reach):
         columns.fit(group, kept)
-    return columns.finished(inside)
+    return columns.finished(inside), background
 
 
 def _candidates(field: Field, background: Background, settings: Settings) -> list[Any]:

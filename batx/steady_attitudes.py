@@ -16,7 +16,7 @@ from batx.kernels import gti as intervals
 from batx.kernels.steady import attitude_steps, steady_rotation
 from batx.reduction import compat_of
 from batx.schema import build, require_kind
-from batx.schema.spec import COMMON_ATTRIBUTES
+from batx.schema.attributes import ORIGIN, kept_attrs
 from batx.units import to_value
 
 __all__ = ["steady_attitude", "steady_gti"]
@@ -82,9 +82,7 @@ def steady_attitude(attitude: xr.Dataset, gti: Any, *, alignment: Any = None) ->
     guess = sky.slerp(np.array([centre]), path.times, path.quaternions)[0]
     rotation, seconds = steady_rotation(steps, guess)
     quaternion = np.tile(sky.matrix_to_quaternion(rotation), (2, 1))
-    attrs = {
-        spec.name: attitude.attrs[spec.name] for spec in COMMON_ATTRIBUTES if spec.name in attitude.attrs
-    }
+    attrs = kept_attrs(attitude.attrs, *ORIGIN, "history")
     made = build("attitude", {"time": [start.min(), stop.max()], "quaternion": quaternion}, attrs)
     made = pointing(made, alignment=alignment)
     made.attrs |= {"tstart": float(start.min()), "tstop": float(stop.max()), "steady_seconds": seconds}
@@ -162,9 +160,7 @@ def steady_gti(
     if not mode:
         held = intervals.intersection(held, (start, stop))
     bad = _seconds(start, stop) - _seconds(*held)
-    attrs = {
-        spec.name: attitude.attrs[spec.name] for spec in COMMON_ATTRIBUTES if spec.name in attitude.attrs
-    }
+    attrs = kept_attrs(attitude.attrs, *ORIGIN, "history")
     return build("gti", {"start": held[0], "stop": held[1]}, attrs | {"bad_seconds": bad})
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from batx.calibration_inputs import records
 from batx.detector_masks import COLD, HOT, combine_masks, hot_pixels
 from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
 from batx.instrument.detector import DETECTOR, DETID
 from batx.intervals import gti_arrays
 from batx.kernels import gti as intervals
+from batx.provenance import with_calibration
 from batx.schema import build, require_bat
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.survey_inputs import survey_histograms
@@ -212,6 +215,7 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
     if not good.any():
         raise EmptySelectionError("survey_mask: no detector is good; look at the masks that are given")
     attrs = kept_attrs(plane.attrs, *ORIGIN, "tstart", "tstop", "history", "provenance")
+    attrs = with_calibration(attrs, _purposes(mask for mask in masks if isinstance(mask, xr.Dataset)))
     attrs |= {
         "n_good": int(good.sum()),
         "n_cold": found[COLD],
@@ -219,6 +223,15 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
         "n_dead": int(dead.sum()),
     }
     return build("detector_mask", {"good": good}, with_history(attrs, f"batx.survey_mask: {good.sum()} good"))
+
+
+def _purposes(masks: Iterable[xr.Dataset]) -> dict[str, dict[str, Any]]:
+    """Return records of the files of masks: bad pixels are those of the calibration database."""
+    found: dict[str, dict[str, Any]] = {}
+    for mask in masks:
+        known = "calibration_file" in mask.attrs or "badval" in mask.attrs
+        found |= records(**{"bad_pixels" if known else "detector_mask": mask})
+    return found
 
 
 def _known(plane: xr.Dataset, masks: tuple[Any, ...]) -> np.ndarray:

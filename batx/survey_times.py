@@ -10,13 +10,14 @@ import xarray as xr
 
 from batx.caldb.finding import served
 from batx.engines import by_engine
-from batx.errors import EmptySelectionError, MissingVariableError, ValueRangeError
+from batx.errors import EmptySelectionError, ValueRangeError
 from batx.grids import warn
 from batx.intervals import gti_arrays
 from batx.kernels import gti as kernel
 from batx.provenance import file_record, with_calibration
 from batx.reduction import compat_of
 from batx.schema import build, require_kind
+from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.survey_filters import FILTERS, MADE, PARTING, Inputs, Intervals, Rows
 from batx.survey_inputs import nodes_of, survey_histograms
 from batx.units import to_value
@@ -85,8 +86,7 @@ def survey_gti(
         Intervals of this length or less are dropped, s.
     compat
         ``"heasoft"`` as batsurvey-gti: the global good time is applied even if left out, `max_loss` is not
-        looked at, histograms that follow each other are one without the filter of the rate, and no global
-        good time is an error.
+        looked at, and histograms that follow each other are one without the filter of the rate.
     engine
         ``"native"``; ``"heasoft"`` for the tool batsurvey-gti, or a `batx.heasoft.Engine`.
 
@@ -148,7 +148,7 @@ def survey_gti(
         flags="flags" not in left_out,
         midnight="midnight" not in left_out,
     )
-    table = None if "global" in left_out else _global_table(global_gti, inputs.rows, mode)
+    table = None if "global" in left_out else _global_table(global_gti, inputs.rows)
     lists: dict[str, Intervals] = {}
     for name in (name for name in FILTERS if name not in left_out):
         if name in MADE:
@@ -159,7 +159,7 @@ def survey_gti(
             lists[name] = gti_arrays(gti, {str(key): value for key, value in observation.attrs.items()})
         else:
             continue
-        _require(lists, name)
+        _require(lists, name, inputs)
     start, stop = _common(lists)
     gap, least = (
         float(to_value(v, "s", n)) for v, n in ((max_gap, "max_gap"), (min_duration, "min_duration"))
@@ -203,17 +203,14 @@ def _names(leave_out: str | Iterable[str]) -> set[str]:
     return names
 
 
-def _global_table(given: Any, rows: Rows, mode: str | None) -> Any:
+def _global_table(given: Any, rows: Rows) -> Any:
     """Return the global good time that is given, or that of the calibration database; `None` without."""
     found = served("good_time", float(rows.start[0])) if given is None else given
     if found is None:
-        text = (
-            "survey_gti: found no global good time of the instrument in the calibration database; give "
-            "global_gti=, or leave_out='global'"
+        warn(
+            "survey_gti: found no global good time of the instrument in the calibration database, so none is "
+            "applied; give global_gti=, or leave_out='global'"
         )
-        if mode:
-            raise MissingVariableError(text)
-        warn(f"{text}; it is not applied")
     elif isinstance(found, xr.Dataset):
         require_kind(found, "gti", operation="survey_gti (global_gti=)")
     return found
@@ -227,13 +224,15 @@ def _global(table: Any) -> Intervals:
     return start[good], stop[good]
 
 
-def _require(lists: dict[str, Intervals], name: str) -> None:
+def _require(lists: dict[str, Intervals], name: str, inputs: Inputs) -> None:
     """Raise an error if a filter leaves nothing, or nothing in common with those before."""
     if name not in lists:
         return
     if not lists[name][0].size:
+        found = np.nan_to_num(inputs.rows.rate)
+        rates = f"; rates are {found.min():.5g} to {found.max():.5g} count/s" if name == "rate" else ""
         raise EmptySelectionError(
-            f"survey_gti: the filter {name!r} leaves no time: {FILTERS[name]}; leave_out={name!r} "
+            f"survey_gti: the filter {name!r} leaves no time: {FILTERS[name]}{rates}; leave_out={name!r} "
             "does without it"
         )
     if not _common(lists)[0].size:
@@ -261,11 +260,10 @@ def _labelled(
 ) -> xr.Dataset:
     names = np.repeat(list(lists), [len(pair[0]) for pair in lists.values()])
     ends = [np.concatenate([pair[end] for pair in lists.values()]) for end in range(2)]
-    keys = ("telescope", "instrument", "obs_id", "object", "mjdref_int", "mjdref_frac", "time_scale", "utcf")
-    attrs: dict[str, Any] = {key: plane.attrs[key] for key in keys if key in plane.attrs}
+    attrs = kept_attrs(plane.attrs, *ORIGIN)
     attrs |= {"tstart": float(start[0]), "tstop": float(stop[-1])}
     attrs["histogram_exposure"] = float(rows.exposure.sum())
-    attrs["history"] = f"batx.survey_gti: {', '.join(lists)}"
+    attrs = with_history(attrs, f"batx.survey_gti: {', '.join(lists)}")
     if isinstance(table, xr.Dataset):
         attrs = with_calibration(attrs, {"good_time": file_record(table)})
     seconds = {"units": "s"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 from batx.attitudes import field_position
 from batx.calibration_inputs import aperture_for, records
 from batx.engines import by_engine
-from batx.errors import AttitudeError, OrbitError, ValueRangeError
+from batx.errors import AttitudeError, BatxError, OrbitError, ValueRangeError
 from batx.instrument.sky import NOMINAL_ALIGNMENT, radec_to_vector
 from batx.intervals import gti_from_housekeeping
 from batx.kernels import occult
@@ -35,7 +35,7 @@ def visibility(
     times: Any = None,
     *,
     orbit: Any = None,
-    attitude: xr.Dataset | tuple[float, float, float] | None = None,
+    attitude: xr.Dataset | Sequence[Any] | None = None,
     alignment: Any = None,
     aperture: xr.Dataset | None = None,
     detector_mask: Any = None,
@@ -59,8 +59,8 @@ def visibility(
         which displaces the Moon by up to 1 degree).
     attitude
         Kind ``attitude``, or a pointing that is kept: right ascension and declination of spacecraft X and
-        roll, degrees, as keywords RA_PNT, DEC_PNT, PA_PNT; that of the orbit table (its quaternions, or RA,
-        DEC, ROLL) if not given.
+        roll, degrees or quantities, as keywords RA_PNT, DEC_PNT, PA_PNT; that of the orbit table (its
+        quaternions, or RA, DEC, ROLL) if not given.
     alignment
         As for `batx.field_position`; the nominal axes if not given, which are off by some arcminutes.
     aperture, detector_mask
@@ -91,11 +91,11 @@ def visibility(
     OrbitError
         If the orbit is none, does not cover the times, or there is neither orbit, attitude nor `times`.
     AttitudeError
-        If the attitude does not cover the times, or there is an aperture and none.
+        If the attitude is none or does not cover the times, or there is an aperture and no attitude.
     KindError
         If `pcode_min` is given and no aperture found.
-    ValueRangeError
-        If a constraint is unknown.
+    ValueRangeError, PositionError
+        If a constraint is unknown, or the times or the position make no sense.
 
     Notes
     -----
@@ -114,12 +114,10 @@ def visibility(
     held = None if orbit is None else opened_orbit(orbit)
     if attitude is None and held is not None:
         attitude = attitude_of_orbit(held)
-    path = None if isinstance(attitude, tuple) else attitude
-    met, attrs = _times(times, held, path)
-    if isinstance(attitude, tuple):
+    path = attitude if isinstance(attitude, xr.Dataset) else None
+    met, attrs = _times(times, held, path, utcf)
+    if attitude is not None and not isinstance(attitude, xr.Dataset):
         path = _kept_pointing(attitude, met, attrs)
-    if utcf is not None and "utcf" not in attrs:
-        attrs["utcf"] = utcf
     direction = radec_to_vector(lon, lat)
     dims = ("source", "time") if lon.ndim else ("time",)
     made = _angles(direction, met, held, attrs, dims, float(to_value(atmosphere, "km", "atmosphere")))
@@ -161,14 +159,23 @@ def visibility(
     return xr.Dataset(made, coords, with_calibration(kept_attrs(attrs, *ORIGIN, "provenance"), served))
 
 
-def _kept_pointing(pointing: tuple[float, ...], met: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
+def _kept_pointing(pointing: Sequence[Any], met: np.ndarray, attrs: dict[str, Any]) -> xr.Dataset:
     """Return the attitude of a pointing that is kept over some times."""
-    if len(pointing) != 3 or not np.isfinite(np.asarray(pointing, np.float64)).all():
-        raise AttitudeError(f"attitude: found {pointing!r}, expected right ascension, declination and roll")
+    try:
+        ra, dec = sky_position(*pointing[:2])
+        (roll,) = (to_value(angle, "deg", "roll") for angle in pointing[2:])
+        good = not ra.ndim and not roll.ndim and np.isfinite(roll)
+    except (BatxError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise AttitudeError(
+            f"attitude: found {pointing!r:.80}, expected kind attitude, or right ascension, declination and "
+            "roll, degrees"
+        )
     first, last = float(met.min()), float(met.max())
     columns = {
         name: ("time", [float(angle)] * 2)
-        for name, angle in zip(("ra", "dec", "roll"), pointing, strict=True)
+        for name, angle in zip(("ra", "dec", "roll"), (ra, dec, roll), strict=True)
     }
     table = xr.Dataset(columns, {"time": [first - 1.0, last + 1.0]}, attrs)
     attitude = attitude_of_orbit(table)
@@ -198,19 +205,28 @@ def constraints_of(constraints: str | Iterable[str], known: tuple[str, ...] = BO
 
 
 def _times(
-    times: Any, orbit: xr.Dataset | None, attitude: xr.Dataset | None
+    times: Any, orbit: xr.Dataset | None, attitude: xr.Dataset | None, utcf: Any
 ) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the times, MET, and what the files say that they come from."""
     attrs: dict[str, Any] = {}
     for source in (attitude, orbit):
         if source is not None:
             attrs |= {str(key): value for key, value in source.attrs.items()}
+    if utcf is not None and "utcf" not in attrs:
+        attrs["utcf"] = float(to_value(utcf, "s", "utcf"))
     if times is not None:
-        return np.atleast_1d(to_met(times, attrs, name="times")).astype(np.float64), attrs
-    if orbit is not None:
-        return OrbitTable.of(orbit).times, attrs
-    if attitude is not None:
-        return np.unique(attitude["time"].values.astype(np.float64)), attrs
-    raise OrbitError("visibility: found no times, orbit or attitude; give times=, or orbit= (sw*sao.fits*)")
+        met = np.atleast_1d(to_met(times, attrs, name="times")).astype(np.float64)
+    elif orbit is not None:
+        met = OrbitTable.of(orbit).times
+    elif attitude is not None:
+        met = np.unique(attitude["time"].values.astype(np.float64))
+    else:
+        raise OrbitError(
+            "visibility: found no times, orbit or attitude; give times=, or orbit= (sw*sao.fits*)"
+        )
+    if met.ndim != 1 or not met.size or not np.isfinite(met).all():
+        raise ValueRangeError(f"times: found {met.shape} values, expected one or more finite times, 1-D")
+    return met, attrs
 
 
 def _angles(
@@ -325,5 +341,5 @@ def visibility_gti(
     lon, _ = sky_position(ra, dec)
     if lon.ndim:
         raise ValueRangeError(f"visibility_gti: found {lon.size} positions, expected one")
-    seen = visibility(ra, dec, times, orbit=orbit, **options)
+    seen = visibility(ra, dec, times, orbit=orbit, **options).sortby("time")
     return gti_from_housekeeping(seen, seen["visible"])

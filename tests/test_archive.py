@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,18 @@ import batx
 from batx import archive
 from batx.archive.coding import field_position, pointing_coding
 from batx.archive.layouts import MISSIONS, mirror_list
+from batx.archive.tables import start_times
 from batx.errors import (
     BatxWarning,
     DownloadError,
+    FileFormatError,
     MissingFileError,
     PositionError,
     QueryError,
+    UnitsError,
     ValueRangeError,
 )
+from batx.instrument.outline import flight_coding
 from batx.transfer import Limits
 
 pytest.importorskip("requests")
@@ -163,6 +165,27 @@ def test_coding_is_that_of_the_instrument():
     assert pointing_coding(0.0, 0.0, np.array([180.0, 0.0]), np.zeros(2), np.zeros(2)).tolist() == [0.0, 1.0]
 
 
+def test_coded_fractions_are_those_of_a_real_map():
+    """Places of the map of an observation of 2015, plain fractions; all of it where the data are."""
+    places = np.array([(0.754, -0.008, 0.726), (-0.003, 0.497, 0.573), (-0.003, -0.495, 0.481),
+                       (-0.995, 0.244, 0.515), (1.006, -0.495, 0.160), (1.258, 0.497, 0.251)])  # fmt: skip
+    np.testing.assert_allclose(flight_coding(*places.T[:2]), places[:, 2], atol=0.03)
+    assert np.isnan(flight_coding(np.nan, np.nan))
+
+
+def test_coded_fractions_are_those_of_a_whole_real_map(shared: Path):
+    real = batx.open_dataset(shared / "data" / "imaging" / "pcode_map.img.gz").squeeze()
+    real = real.isel(imx=slice(None, None, 10), imy=slice(None, None, 10))
+    imx, imy = np.meshgrid(real["imx"], real["imy"])
+    # the written map has the factor of the flat field, and nothing below 0.05
+    sides = [np.minimum(0.15, 0.05 / np.abs(one)) * np.abs(one) for one in (imx, imy)]
+    plain = real["pcode"].values / ((1 + sides[0] + sides[1]) / np.sqrt(1 + imx**2 + imy**2))
+    seen = plain > 0.06
+    off = flight_coding(imx, imy) - plain
+    assert np.sqrt((off[seen] ** 2).mean()) < 0.017 and np.abs(off[seen]).max() < 0.065
+    assert flight_coding(imx, imy)[real["pcode"].values == 0].max() < 0.065
+
+
 def test_other_missions(site: Site):
     rows = Table(
         {"obsid": ["80002092002"], "ra": [1.0], "dec": [2.0], "time": [56700.0], "end_time": [56701.0]}
@@ -205,6 +228,10 @@ def test_answers_that_are_none(site: Site):
     ("options", "error"),
     [
         ({}, ValueRangeError),
+        ({"obs_id": []}, ValueRangeError),
+        ({"time": 5}, ValueRangeError),
+        ({"position": (1, 2), "radius": "far"}, UnitsError),
+        ({"name": "x", "limit": "all"}, ValueRangeError),
         ({"position": (400.0, 95.0)}, PositionError),
         ({"position": ("a", "b")}, PositionError),
         ({"position": (1.0, 2.0), "radius": -1}, ValueRangeError),
@@ -226,76 +253,13 @@ def test_triggers(site: Site):
     found = archive.triggers(trigger=[1104692, 7], service=f"{site.url}/tap")
     assert asked(site).endswith("FROM swifttdrss AS cat WHERE cat.obsid IN ('01104692000', '00000007000')")
     assert str(found["start"][0])[:16] == "2022-04-30 13:48"
+    rows["obsid"] = [1104692000]
+    assert archive.triggers(trigger=1104692, service=f"{site.url}/tap")["obsid"].tolist() == ["01104692000"]
+    rows["start_time"] = rows["time"]
+    assert start_times(["01104692000"], service=f"{site.url}/tap") == {"01104692000": 59699.5756}
     for wrong in (-1, "x", 123456789, 0):
         with pytest.raises(ValueRangeError, match="trigger"):
             archive.triggers(trigger=wrong, service=f"{site.url}/tap")
-
-
-# ---------------------------------------------------------------- services of the mission
-
-
-class Accepted:
-    status, errors = "Accepted", ()
-
-
-def test_guano(monkeypatch: pytest.MonkeyPatch):
-    """Objects of the real package, as it makes them of an answer; a stand-in for the service."""
-    swift_too = pytest.importorskip("swifttools.swift_too")
-    from swifttools.swift_too.swift import guano as classes
-
-    then = datetime(2022, 4, 30, 13, 48, 45)
-    gti = {
-        "begin": then,
-        "end": then + timedelta(seconds=199),
-        "utcf": -29.05,
-        "exposure": timedelta(seconds=199),
-    }
-    dump = {
-        "triggertype": "Fermi", "triggertime": then, "offset": 50.0, "duration": 200.0,
-        "obs_id": "00015129012", "ra": 10.0, "dec": -20.0,
-        "data": {"all_gtis": [gti], "gti": gti, "exposure": 199.0, "acs": "slewing", "filenames": ["a.evt"]},
-    }  # fmt: skip
-    day = timedelta(days=1)
-    pending = {"triggertype": "IceCube", "triggertime": then - day, "offset": 0.0, "duration": 90.0,
-               "data": {"all_gtis": []}}  # fmt: skip
-    asked: dict[str, Any] = {}
-
-    def service(**options: Any) -> Any:
-        asked.update(options)
-        entries = [classes.SwiftGUANOEntry(**one) for one in (dump, pending)]
-        return types.SimpleNamespace(status=Accepted, entries=entries)
-
-    monkeypatch.setattr(swift_too, "GUANO", service)
-    found = archive.guano(("2022-04-01", "2022-05-01"))
-    assert asked == {"begin": datetime(2022, 4, 1), "end": datetime(2022, 5, 1)}
-    assert list(found["kind"]) == ["IceCube", "Fermi"]
-    assert found["obsid"].isna().tolist() == [True, False] and found["obsid"][1] == "00015129012"
-    last = found.iloc[1]
-    assert (last["exposure"], last["pointing"], last["gtis"], last["utcf"]) == (199.0, "slewing", 1, -29.05)
-    assert last["trigger_time"] == pd.Timestamp(then) and last["begin"] == pd.Timestamp(then)
-    refused = types.SimpleNamespace(status=types.SimpleNamespace(status="Rejected", errors=["no network"]))
-    monkeypatch.setattr(swift_too, "GUANO", lambda **options: refused)
-    with pytest.raises(QueryError, match="no network"):
-        archive.guano(limit=1)
-    with pytest.raises(ValueRangeError):
-        archive.guano()
-
-
-def test_clock(monkeypatch: pytest.MonkeyPatch):
-    swift_too = pytest.importorskip("swifttools.swift_too")
-    then = datetime(2020, 5, 28, 10, 27, 23, 847000, tzinfo=UTC)
-
-    def service(met: Any = None, utctime: Any = None) -> Any:
-        entry = types.SimpleNamespace(met=612354468.864, utctime=then, utcf=-25.0171)
-        return types.SimpleNamespace(status=Accepted, entries=[entry] * len(met or utctime))
-
-    monkeypatch.setattr(swift_too, "Clock", service)
-    found = archive.clock(612354468.864)
-    assert found["utcf"][0] == -25.0171 and found["utc"][0] == pd.Timestamp("2020-05-28 10:27:23.847")
-    assert len(archive.clock(utc=["2020-05-28", "2020-05-29"])) == 2
-    for options in ({}, {"met": 1.0, "utc": "2020-01-01"}, {"met": [np.nan]}):
-        with pytest.raises(ValueRangeError):
-            archive.clock(**options)
 
 
 # ---------------------------------------------------------------- plans and fetches
@@ -461,7 +425,7 @@ def test_quicklook(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     site.files |= {
         f"/ql/sw{new}.{k:03d}/{name.replace(OBS, new)}": data for name, data in FILES.items() for k in (3, 4)
     }
-    monkeypatch.setattr("batx.archive.plans._QUICKLOOK", f"{site.url}/ql")
+    monkeypatch.setattr("batx.archive.finding._QUICKLOOK", f"{site.url}/ql")
     table = {"obsid": [new], "start_time": [59560.0]}
     options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK}
     with pytest.warns(BatxWarning, match="quick-look"):
@@ -568,6 +532,12 @@ def test_xmm_from_esa(site: Site, tmp_path: Path):
     ]
     archive.fetch_xmm("0123700101", offline=True, **options)
     assert len(site.asked) == 1
+    damaged = packed[:-20]
+    site.handlers["/aio"] = lambda request, server: server.send_file(request, damaged)
+    with pytest.raises(FileFormatError, match="damaged"):
+        archive.fetch_xmm("0123700103", **options)
+    site.handlers["/aio"] = lambda request, server: server.send_file(request, packed)
+    assert len(below(archive.fetch_xmm("0123700103", **options))) == 3, "what was damaged is fetched anew"
     site.handlers["/aio"] = lambda request, server: server.answer(200, b"<html>No data</html>")
     with pytest.raises(DownloadError, match="web page"):
         archive.fetch_xmm("0123700102", **options)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -18,9 +20,11 @@ from web_server import Request, Site, serving
 
 import batx
 from batx import archive
+from batx.archive.assembly import trigger_time
 from batx.cli import main
 from batx.errors import BatxWarning, FileFormatError, MissingFileError, ValueRangeError, WriteError
 from batx.instrument.detector import DETID
+from batx.met import met_to_mjd
 from batx.simulate import Background, Box, Source, observation
 
 pytest.importorskip("requests")
@@ -239,6 +243,35 @@ def test_quicklook_triggers(site: Site, trigger: Path, tmp_path: Path, monkeypat
         archive.plan_triggers(
             table, data=tmp_path / "e", mirrors=f"{site.url}/FTP", limits=QUICK, quicklook=False
         )
+    (offline,) = archive.plan_triggers(1104699, data=tmp_path / "d", offline=True).folders.values()
+    assert offline == tmp_path / "d" / "quicklook" / "tdrss" / "01104699000"
+
+
+def test_a_trigger_of_today(site: Site, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The table does not know it yet: its messages tell when it was."""
+    monkeypatch.setattr("batx.archive.trigger_data._QUICKLOOK", f"{site.url}/ql")
+    serve(site, trigger, "/ql/011046xx/01104699000")
+    answer = site.handlers["/tap/sync"]
+    none = Table(names=("obsid", "time"), dtype=("U11", "f8"))
+
+    def without(request: Request, server: Any) -> None:
+        if b"swifttdrss" in request.body:
+            server.answer(200, votable(none))
+        else:
+            answer(request, server)
+
+    site.handlers["/tap/sync"] = without
+    options = {"data": tmp_path, "mirrors": f"{site.url}/FTP", "limits": QUICK}
+    with pytest.warns(BatxWarning, match="00015129013 was not found"):
+        made = archive.fetch_trigger(1104699, **options)
+    parts = json.loads((made / "assembled.json").read_text())["parts"]
+    assert set(parts) == {"attitude", "gain_offset", "enabled"} and parts["attitude"]["gap"] == 0.0
+    asked = next(request.body for request in reversed(site.asked) if b"swiftmastr" in request.body)
+    times = [float(one) for one in re.findall(r"_time [<>]= ([\d.]+)", parse_qs(asked.decode())["QUERY"][0])]
+    told = met_to_mjd(trigger_time(trigger), utcf=0.0)
+    assert times == pytest.approx([told + 1.0, told - 1.0], abs=1e-6)
+    with pytest.raises(MissingFileError, match="swifttdrss"):
+        archive.fetch_trigger(1104698, **options)
 
 
 # ---------------------------------------------------------------- scaled maps

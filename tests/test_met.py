@@ -241,7 +241,12 @@ def test_bad_clock_files(tmp_path: Path):
     with pytest.raises(MissingFileError, match="nothing"):
         read_clock(tmp_path / "none.dat")
     bad = tmp_path / "bad.dat"
-    for text in ("hello world\n", "", "1800.0 0.0 -1 -1\n1 2 3 9\n1 2 3 8\n"):
+    for text in (
+        "hello world\n",
+        "",
+        "1800.0 0.0 -1 -1\n1 2 3 9\n1 2 3 8\n",
+        "1800.0 0.0 -1 -1\nnan 2 3 9\n",
+    ):
         bad.write_text(text)
         with pytest.raises(FileFormatError, match="expected"):
             read_clock(bad)
@@ -405,3 +410,19 @@ def test_no_date():
 def test_no_trigger():
     with pytest.raises(MissingKeywordError, match="trigger_time"):
         to_met(5, {"utcf": 0}, t0="trigger")
+
+
+@pytest.mark.parametrize("met", [np.inf, -np.inf, [1e8, 1e18], -1e12])
+def test_what_is_no_date(met):
+    with pytest.raises(ValueRangeError, match="of 2001"):
+        met_to_utc(met, utcf=0.0)
+
+
+def test_wrong_options():
+    with pytest.raises(UnitsError, match="utcf"):
+        met_to_time(1e8, utcf="x")
+    with pytest.raises(ValueRangeError, match="decimals"):
+        met_to_utc(1e8, utcf=0.0, precision=10)
+    with pytest.raises(ValueRangeError, match="utc, tt, tdb"):
+        met_to_mjd(1e8, utcf=0.0, scale="gps")
+    assert met_to_utc(1e8, utcf=-0.5 * u.min) == met_to_utc(1e8, utcf=-30.0)

@@ -184,12 +184,20 @@ CALLS: dict[str, tuple[Callable[[World], Any], set[str]]] = {
         lambda w: batx.slew_mosaic(w.calibrate_energy, T0, T0 + 2, step=1.0, nside=64, **w.sky),
         {*ENERGIES, "aperture", "alignment"},
     ),
+    # survey
     "calibrate_histogram": (lambda w: batx.calibrate_histogram(w.obs), ENERGIES),
-    "survey_plane": (lambda w: batx.survey_plane(w.calibrate_histogram, w.node("gti")), ENERGIES),
-    "survey_mask": (lambda w: batx.survey_mask(w.detector_plane), ENERGIES),
+    "survey_plane": (lambda w: batx.survey_plane(w.calibrate_histogram, (T0, T0 + 20)), ENERGIES),
+    "survey_mask": (
+        lambda w: batx.survey_mask(w.survey_plane, w.node("detector_mask")),
+        {*ENERGIES, "detector_mask"},
+    ),
     "steady_attitude": (
-        lambda w: batx.steady_attitude(w.node("attitude"), w.node("gti"), alignment=w.node("alignment")),
+        lambda w: batx.steady_attitude(w.node("attitude"), (T0, T0 + 20), alignment=w.node("alignment")),
         {"alignment"},
+    ),
+    "survey_pointing": (
+        lambda w: batx.survey_pointing(w.survey_plane, detector_mask=w.survey_mask, iterations=1, **w.sky),
+        WEIGHTED,
     ),
     "glitches": (lambda w: batx.glitches(w.calibrate_energy, T0, T0 + 5), {*ENERGIES, "glitch_score"}),
 }
@@ -244,10 +252,12 @@ OTHERS = {
         "pointing_cuts",
     ),
     *("plot", "plot_contour", "plot_duration", "plot_epochs", "plot_fit_series", "plot_hardness"),
-    *("plot_lag", "plot_pulses", "plot_rates", "plot_selection", "plot_triggers"),
+    *("plot_lag", "plot_pulses", "plot_rates", "plot_selection", "plot_triggers", "plot_survey"),
     # of telescopes that are not coded, or of the folders of batsurvey, which used its own CALDB
     *("count_image", "region_lightcurve", "barycenter", "open_survey", "survey_images", "survey_catalog"),
     *("survey_rates", "survey_spectrum", "add_position"),
+    # good time, and what is made of the products above
+    *("survey_gti", "steady_gti", "survey_observation"),
     # numbers and functions of what is given
     *("peak_energy", "ramps"),
     # tested below under another name; what was found already, collected

@@ -43,9 +43,11 @@ def test_layout(observation: Path) -> None:
     assert files == [
         f"auxil/sw{OBS}sao.fits",
         f"auxil/sw{OBS}sat.fits",
+        f"auxil/sw{OBS}sen.hk",
         f"bat/event/sw{OBS}bevshsp_uf.evt",
         f"bat/hk/sw{OBS}bdecb.hk",
         f"bat/hk/sw{OBS}bdqcb.hk",
+        f"bat/hk/sw{OBS}ben.hk",
         f"bat/hk/sw{OBS}bgocb.hk",
         f"bat/rate/sw{OBS}brt1s.lc",
         f"bat/rate/sw{OBS}brtms.lc",
@@ -209,7 +211,11 @@ def test_survey_histograms(observation: Path) -> None:
         bounds = hdus["EBOUNDS"].data
         assert (bounds["E_MIN"][1:] == bounds["E_MAX"][:-1]).all()
         second = good & (events["TIME"] >= T0 + 10) & (events["TIME"] < T0 + 20)
-        x, y, energy = events["DETX"][second], events["DETY"][second], events["PI"][second] / 10 + 0.01
+        x, y, height = (events[name][second] for name in ("DETX", "DETY", "PHA"))
+        maps = fits.getdata(observation / "bat" / "hk" / f"sw{OBS}bgocb.hk")[0]
+        # energies on board are those of the linear scale
+        gain, offset = (maps[name][y, x].astype(float) for name in ("GAIN", "OFFSET"))
+        energy = np.floor(gain * (offset - height) / 0.1) / 10 + 0.01
         counts = histograms.data["DPH_COUNTS"][1]
         low, high = (round(float(bounds[name][20]), 1) for name in ("E_MIN", "E_MAX"))
         assert counts[..., 20].sum() == ((energy >= low) & (energy < high)).sum()

@@ -12,6 +12,7 @@ import xarray as xr
 import batx
 from batx.errors import BatxError, EmptySelectionError, GtiError, KindError, ValueRangeError
 from batx.schema import build
+from batx.survey_spectra import SURVEY_EDGES
 
 START, LENGTH = 6e8, 300.0
 PLANE = ("dety", "detx")
@@ -104,6 +105,19 @@ def test_dead_detectors_of_a_short_image(histograms):
     assert mask.attrs["n_dead"] == 1 and not mask["good"].values[4, 6] and mask.attrs["n_good"] == 32767
 
 
+def test_a_detector_at_the_limit_is_good():
+    """Counts are those of the rate, not of its rounding: 20 counts are not above a limit of 20."""
+    counts = np.random.default_rng(3).poisson(7.0, (1, 173, 286)).clip(max=13).astype(float)
+    counts[0, 0, :2], counts[0, 1, 0] = 20.0, 21.0
+    for seconds in (299.8, 299.799999952316, 7.3):
+        rate = (counts / seconds).astype(np.float32)
+        axes = {"exposure": ((), seconds), "energy": [20.0], "energy_bnds": [[14.0, 26.0]]}
+        plane = build("detector_plane", {"rate": (("energy", *PLANE), rate), **axes})
+        made = batx.hot_pixels(plane)
+        assert made.attrs["highest_counts"] == 20.0
+        assert made["good"].values[0, :2].all() and not made["good"].values[1, 0]
+
+
 @pytest.mark.parametrize(
     ("error", "words", "gti", "options"),
     [
@@ -143,6 +157,9 @@ def test_the_snapshot_of_the_tool(shared: Path):
     np.testing.assert_array_equal([good["start"], good["stop"]], [master["start"], master["stop"]])
     plane = batx.survey_plane(bands, good)
     tool = batx.open_dataset(f"{golden}_1.dpi.gz").isel(time=0)
+    single = batx.calibrate_histogram(tree, energy=[0, *SURVEY_EDGES], compat="heasoft", **files)
+    same = batx.survey_plane(single.isel(energy=slice(1, None)), good)
+    np.testing.assert_allclose(same["rate"], tool["rate"], rtol=0, atol=1.2e-7)
     # the tool's energies are in single precision
     np.testing.assert_allclose(plane["rate"], tool["rate"], rtol=0, atol=4e-6)
     assert float(plane["exposure"]) == pytest.approx(float(tool["exposure"]), abs=1e-6)

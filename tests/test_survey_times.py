@@ -208,8 +208,17 @@ def test_global_good_time(observation, monkeypatch, tmp_path):
         made = batx.survey_gti(observation)
     assert "global" not in made["filter"].values
     assert made.identical(batx.survey_gti(observation, leave_out=["global"]))
-    with pytest.raises(MissingVariableError, match="global_gti="):
+    with pytest.warns(BatxWarning, match="global_gti="):
         batx.survey_gti(observation, leave_out=["global"], compat="heasoft")
+    bad = build("gti", {"start": [0.0], "stop": [START + 400.0], "quality": (("gti",), [1])})
+    kept = batx.survey_gti(observation, global_gti=bad, leave_out=["global"])
+    assert (
+        kept["stop"].values[-1]
+        > batx.survey_gti(observation, global_gti=bad, leave_out=["global"], compat="heasoft")["stop"].values[
+            -1
+        ]
+        == START + 400.0
+    )
 
 
 def test_what_is_wrong_is_said(observation, instrument):

@@ -8,6 +8,7 @@ import random
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,20 @@ def test_damaged(tmp_path: Path, cut: int):
     assert all_files(tmp_path) == ["out", "x.tar.gz"]
     with pytest.raises(MissingFileError):
         unpack(tmp_path / "none.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: data[:-6] + b"xx" + data[-4:]])
+def test_the_checksum_of_a_packed_tar_archive_is_compared(tmp_path: Path, change: Any):
+    """It comes after what fills up the archive, which need not be read for its files."""
+    path = tar(tmp_path / "x.tar.gz", ("a", random.Random(0).randbytes(5000)))
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(FileFormatError, match="damaged"):
+        unpack(path, tmp_path / "out")
+    assert all_files(tmp_path / "out") == []
+    whole = gzip.decompress(tar(path, ("a", b"1")).read_bytes())
+    path.write_bytes(gzip.compress(whole + bytes(20_000_000)))
+    with pytest.raises(FileFormatError, match="after the end"):
+        unpack(path, tmp_path / "out")
 
 
 def test_zip_of_an_unknown_method(tmp_path: Path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.coordinates import GCRS, SkyCoord, get_body
 
 import batx
 from batx import simulate
+from batx.archive.coding import field_position
 from batx.errors import (
     AttitudeError,
     BatxWarning,
@@ -20,6 +24,7 @@ from batx.errors import (
     ValueRangeError,
 )
 from batx.kernels import occult
+from batx.met import met_to_time, to_met
 from batx.orbits import OrbitTable, attitude_of_orbit
 
 T0 = 6e8
@@ -318,3 +323,59 @@ def test_bad_input_is_said() -> None:
         batx.occultation(image, table, algorithm="limb")
     with pytest.raises(ValueRangeError, match="expected some of earth, moon, sun, or"):
         batx.occultation(image, table, constraints="field")
+
+
+@pytest.mark.parametrize(
+    "pointing",
+    [(10 * u.deg, 20 * u.deg, 0.5 * u.rad), [10.0, 20.0, 28.64788975654116], (10, 20, 28.64788975654116)],
+)
+def test_forms_of_a_pointing(pointing) -> None:
+    seen = batx.visibility(15.0, 25.0, times=[T0], attitude=pointing, constraints="field", utcf=-22.5)
+    expected = field_position(15.0, 25.0, [10.0], [20.0], [28.64788975654116])
+    assert float(seen["imx"][0]) == pytest.approx(expected[0][0], abs=1e-9)
+    assert float(seen["imy"][0]) == pytest.approx(expected[1][0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "pointing", [(10, 20), ("a", 20, 3), (10, 99, 3), (10, 20, np.nan), "text", 5, ([1, 2], 3, 4)]
+)
+def test_what_is_no_pointing(pointing) -> None:
+    with pytest.raises(AttitudeError, match="roll"):
+        batx.visibility(15.0, 25.0, times=[T0], attitude=pointing, constraints="field", utcf=-22.5)
+
+
+@pytest.mark.parametrize("times", [[], [[T0, T0 + 1]], [np.inf]])
+def test_what_are_no_times(times) -> None:
+    with pytest.raises(ValueRangeError, match="times"):
+        batx.visibility(15.0, 25.0, times=times, constraints="sun", utcf=-22.5)
+
+
+def test_the_order_of_times_does_not_matter() -> None:
+    times = T0 + 60.0 * np.arange(10)
+    options = {"constraints": "field", "attitude": (10.0, 20.0, 30.0), "utcf": -22.5}
+    for order in (times, times[::-1], np.roll(times, 3)):
+        free = batx.visibility_gti(15.0, 25.0, times=order, **options)
+        assert (free["start"].item(), free["stop"].item()) == (times[0], times[-1])
+    with pytest.raises(ValueRangeError, match="one dimension"):
+        batx.field_position(
+            simulate.attitude(T0, 60.0), 15.0, 25.0, [[T0 + 1]], alignment=simulate.alignment()
+        )
+
+
+def test_dates_are_those_of_the_given_clock() -> None:
+    """Without a file that tells the clock, the UTCF given is that of the dates, too; and none is missed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = batx.visibility(15.0, 25.0, times=["2020-01-01"], constraints="sun", utcf=-22.5)
+    assert float(seen["time"][0]) == pytest.approx(float(to_met("2020-01-01", utcf=-22.5)))
+
+
+def test_sun_and_moon_are_those_of_astropy() -> None:
+    """Separations in the geocentric frame of date; the rest is aberration, 0.006 degrees."""
+    ra, dec = np.array([10.0, 130.0, 250.0]), np.array([-70.0, 5.0, 40.0])
+    seen = batx.visibility(ra, dec, times=np.linspace(4e8, 7.5e8, 5), constraints="sun,moon", utcf=-22.5)
+    frame = GCRS(obstime=met_to_time(seen["time"], utcf=-22.5))
+    source = SkyCoord(ra, dec, unit="deg")[:, None].transform_to(frame)
+    for body in ("sun", "moon"):
+        expected = source.separation(get_body(body, frame.obstime)).deg
+        np.testing.assert_allclose(seen[f"{body}_angle"], expected, rtol=0, atol=0.006)

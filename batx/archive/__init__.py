@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from batx.archive.assembly import assemble
-from batx.archive.plans import Plan, Planned, fetch, plan
+from batx.archive.planned import Planned
+from batx.archive.plans import Plan, fetch, plan
 from batx.archive.swift_tools import clock, guano, triggers
 from batx.archive.tables import ask, observations
 from batx.archive.trigger_data import fetch_trigger, plan_triggers

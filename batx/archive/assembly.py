@@ -18,7 +18,7 @@ from batx.io.header import keyword
 from batx.io.identify import principal
 from batx.io.source import starts_like_fits
 
-__all__ = ["RECORD", "assemble", "support_gaps"]
+__all__ = ["RECORD", "assemble", "support_gaps", "trigger_time"]
 
 #: says in an assembled observation where its parts come from
 RECORD = "assembled.json"
@@ -164,6 +164,26 @@ def support_gaps(
     candidates = [*own, *_parts(support)]
     gaps = {role: _nearest(candidates, role, span)[1] for role in _PLACES}
     return gaps | {"attitude": 0.0 if gaps["attitude"] <= _LEAST_GAP else gaps["attitude"]}
+
+
+def trigger_time(messages: _Path | Iterable[_Path]) -> float:
+    """Return the time of a trigger, MET, by its messages (TRIGTIME) or else the middle of its events.
+
+    Raises
+    ------
+    EmptySelectionError
+        If nothing tells it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from batx.simulate import observation
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     made = observation(place, duration=5.0)
+    ...     trigger_time(made / "bat" / "event") > 0
+    True
+    """
+    return _span(list(_parts(messages)), None)[2]
 
 
 def _nearest(parts: list[_Part], role: str, span: tuple[float, float, float]) -> tuple[_Part | None, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from batx.instrument.mask import rectangle_coding
+from batx.instrument.outline import flight_coding
 from batx.instrument.sky import radec_to_vector
 
 __all__ = ["FIELD_RADIUS", "field_position", "pointing_coding"]
@@ -56,10 +56,11 @@ def field_position(
 
 
 def pointing_coding(ra: Any, dec: Any, pointing_ra: Any, pointing_dec: Any, roll: Any) -> np.ndarray:
-    """Return about which fraction of the detectors a position shadows in pointings: that of rectangles.
+    """Return about which fraction of the detectors the mask shadows for a position, in pointings.
 
-    Parameters are those of `field_position`. All detectors count as enabled, and the mask is a rectangle: the
-    true fraction is smaller near the corners.
+    Parameters are those of `field_position`. The fraction is that of the outline of the flight mask
+    (`batx.instrument.outline.flight_coding`: within 0.06 of a map made with the aperture FLUX), with all
+    detectors enabled and without misalignment. The aperture DETECTION has a somewhat larger field.
 
     Examples
     --------
@@ -67,4 +68,4 @@ def pointing_coding(ra: Any, dec: Any, pointing_ra: Any, pointing_dec: Any, roll
     [1.0, 0.0]
     """
     imx, imy, _ = field_position(ra, dec, pointing_ra, pointing_dec, roll)
-    return np.nan_to_num(rectangle_coding(imx, imy))
+    return np.nan_to_num(flight_coding(imx, imy))

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from batx.errors import FileFormatError, ValueRangeError
 from batx.transfer.limits import address
 from batx.transfer.places import config_file
 
-__all__ = ["MISSIONS", "Mission", "mirror_list", "mission_of", "obs_id_text"]
+__all__ = ["MISSIONS", "Mission", "mirror_list", "mission_of", "obs_id_text", "several"]
 
 #: in the order in which they are tried
 _MIRRORS = ("https://heasarc.gsfc.nasa.gov/FTP", "s3://nasa-heasarc")
@@ -103,6 +104,26 @@ def mission_of(name: str) -> Mission:
     return found
 
 
+def several(value: Any, name: str) -> list[Any]:
+    """Return one or many numbers or texts as a list.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is neither.
+
+    Examples
+    --------
+    >>> several("a", "match"), several(iter([1, 2]), "trigger")
+    (['a'], [1, 2])
+    """
+    if isinstance(value, (str, int, float)) or getattr(value, "ndim", None) == 0:
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
+        raise ValueRangeError(f"{name}: found {value!r:.40}, expected one or several")
+    return list(value)
+
+
 def obs_id_text(value: object, mission: Mission) -> str:
     """Return an observation id with all its digits.
 
@@ -147,7 +168,7 @@ def mirror_list(
     """
     if mirrors is None:
         mirrors = os.environ.get(_VARIABLE, "").split() or _configured() or list(_MIRRORS)
-    many = [mirrors] if isinstance(mirrors, (str, os.PathLike)) else list(mirrors)
+    many = [mirrors] if isinstance(mirrors, os.PathLike) else several(mirrors, "mirrors")
     if not many:
         raise ValueRangeError(
             "mirrors: found none, expected addresses such as https://heasarc.gsfc.nasa.gov/FTP"

@@ -6,16 +6,19 @@ through the package swifttools.
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batx.archive.tables import ask, literal, time_conditions, with_times
+from batx.archive.layouts import several
+from batx.archive.tables import ask, id_condition, time_conditions, with_times
 from batx.errors import QueryError, ValueRangeError
 from batx.optional import optional
 from batx.transfer import Limits
+from batx.units import to_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +67,7 @@ def triggers(
     """
     conditions = [] if time is None else time_conditions("cat.time", time)
     if trigger is not None:
-        numbers = [trigger] if np.ndim(trigger) == 0 else list(trigger)  # type: ignore[arg-type]
-        conditions.append(f"cat.obsid IN ({', '.join(literal(trigger_id(one)) for one in numbers)})")
+        conditions.append(id_condition(trigger_id(one) for one in several(trigger, "trigger")))
     if where:
         conditions.append(f"({where})")
     if not conditions:
@@ -76,6 +78,7 @@ def triggers(
         raise QueryError(f"more than {limit} triggers fit; narrow the question or raise the limit")
     attrs = frame.attrs
     frame = with_times(frame, ("time", None)).sort_values("start", kind="stable", ignore_index=True)
+    frame["obsid"] = frame["obsid"].str.zfill(11)  # tables may have it as a number
     frame.attrs = attrs
     return frame
 
@@ -114,7 +117,7 @@ def guano(
     Parameters
     ----------
     time
-        First and last trigger time, as for `batx.archive.observations`.
+        First and last trigger time, as for `batx.archive.observations`; None for no limit.
     kind
         What asked for them, as the service names it.
     subthreshold
@@ -140,7 +143,13 @@ def guano(
     MissingPackageError
         If swifttools is not installed.
     ValueRangeError
-        If neither a time, a kind nor a limit is given.
+        If neither a time, a kind nor a limit is given, one makes no sense, or the login is missing.
+
+    Notes
+    -----
+    The service has these times in UTC, and they are returned as it has them. Releases 4.0 of swifttools take
+    them for times of the spacecraft's clock and shift them by its correction, some 30 s; that step is left
+    out.
 
     Examples
     --------
@@ -148,15 +157,47 @@ def guano(
     """
     if time is None and kind is None and limit is None:
         raise ValueRangeError("found no condition; give a time, a kind or a limit")
-    service = optional("swifttools.swift_too", "archive", "a question about GUANO")
+    if limit is not None and not limit > 0:
+        raise ValueRangeError(f"limit: found {limit!r}, expected a positive number of rows")
+    if subthreshold and not {"username", "shared_secret"} <= login.keys():
+        raise ValueRangeError(
+            "subthreshold: found no login; give username= and shared_secret= of the Swift TOO service"
+        )
     options: dict[str, Any] = {"triggertype": kind, "limit": limit, **login}
     if time is not None:
-        options |= dict(zip(("begin", "end"), _datetimes(time), strict=True))
+        time_conditions("time", time)  # two times in order
+        options |= {
+            key: _datetimes([one])[0]
+            for key, one in zip(("begin", "end"), time, strict=True)
+            if one is not None
+        }
     if subthreshold:
         options["subthreshold"] = True
-    answer = service.GUANO(**{name: value for name, value in options.items() if value is not None})
+    answer = _dumps(**{name: value for name, value in options.items() if value is not None})
     _check(answer, "GUANO")
     return _guano_table(answer.entries)
+
+
+def _service(operation: str) -> Any:
+    """Return the module of swifttools that asks the service."""
+    try:
+        return optional("swifttools.swift_too", "archive", operation)
+    except OSError as error:
+        raise QueryError(
+            f"{operation}: swifttools cannot be loaded ({error}); it keeps a file in ~/.cache/swift_too, "
+            "which has to be a folder that can be written"
+        ) from error
+
+
+def _dumps(**options: Any) -> Any:
+    """Ask for dumps; their dates stay as the service has them, which is UTC."""
+    base: Any = _service("a question about GUANO").GUANO
+
+    class _AsSent(base):
+        def clock_correct(self) -> None:
+            """Leave out a correction that is for dates of the spacecraft's clock."""
+
+    return _AsSent(**options)
 
 
 def _guano_table(entries: Iterable[Any]) -> pd.DataFrame:
@@ -216,8 +257,8 @@ def clock(met: Any = None, *, utc: Any = None) -> pd.DataFrame:
         If the service cannot be reached or refuses.
     MissingPackageError
         If swifttools is not installed.
-    ValueRangeError
-        If not exactly one is given, or a time is not finite.
+    ValueRangeError, UnitsError
+        If not exactly one is given, there are no times, or one is no finite time.
 
     See Also
     --------
@@ -231,15 +272,18 @@ def clock(met: Any = None, *, utc: Any = None) -> pd.DataFrame:
 
     if (met is None) == (utc is None):
         raise ValueRangeError("found both or neither of met and utc, expected one of them")
-    service = optional("swifttools.swift_too", "archive", "a question about the clock")
+    question: dict[str, Any]
     if met is not None:
-        times = np.atleast_1d(np.asarray(met, dtype=np.float64)).ravel()
+        times = np.atleast_1d(to_value(met, "s", "met")).ravel()
         if not np.isfinite(times).all():
             raise ValueRangeError("met: found NaN or infinity, expected finite times")
-        answer = service.Clock(met=times.tolist())
+        question = {"met": times.tolist()}
     else:
         many = [utc] if isinstance(utc, str) or np.ndim(utc) == 0 else list(utc)
-        answer = service.Clock(utctime=_datetimes(many))
+        question = {"utctime": _datetimes(many)}
+    if not all(question.values()):
+        raise ValueRangeError("found no times, expected at least one")
+    answer = _service("a question about the clock").Clock(**question)
     _check(answer, "clock")
     rows = [(float(one.met), _utc(one.utctime), float(one.utcf)) for one in answer.entries]
     frame = pd.DataFrame(rows, columns=["met", "utc", "utcf"])
@@ -272,11 +316,12 @@ def _datetimes(times: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _utc(time: Any) -> np.datetime64:
-    """Return a datetime, which is UTC, as numpy has them."""
+def _utc(time: datetime.datetime | None) -> np.datetime64:
+    """Return a datetime, which is UTC if it has no zone, as numpy has them."""
     if time is None:
-        return np.datetime64("NaT", "ms")
-    return np.datetime64(time.replace(tzinfo=None), "ms")
+        return np.datetime64("NaT", "us")
+    plain = time if time.tzinfo is None else time.astimezone(datetime.UTC).replace(tzinfo=None)
+    return np.datetime64(plain, "us")
 
 
 def _number(value: Any) -> float:

@@ -13,14 +13,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batx.archive.coding import FIELD_RADIUS, field_position, pointing_coding
-from batx.archive.layouts import mission_of, obs_id_text
-from batx.errors import DownloadError, PositionError, QueryError, ValueRangeError
+from batx.archive.layouts import mission_of, obs_id_text, several
+from batx.archive.targets import target
+from batx.errors import DownloadError, QueryError, ValueRangeError
 from batx.transfer import Limits, read_bytes
+from batx.units import to_value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SERVICE", "ask", "literal", "observations", "start_times", "time_conditions", "with_times"]
+__all__ = [
+    "SERVICE",
+    "ask",
+    "id_condition",
+    "literal",
+    "mjd",
+    "observations",
+    "start_times",
+    "time_conditions",
+    "with_times",
+]
 
 #: the TAP service of HEASARC
 SERVICE = "https://heasarc.gsfc.nasa.gov/xamin/vo/tap"
@@ -67,7 +79,7 @@ def ask(
     Traceback (most recent call last):
     batx.errors.ValueRangeError: limit: found 0, expected a positive number of rows
     """
-    if not limit > 0:
+    if not isinstance(limit, (int, float, np.number)) or not limit > 0:
         raise ValueRangeError(f"limit: found {limit!r}, expected a positive number of rows")
     service = (SERVICE if service is None else service).rstrip("/")
     parameters = {
@@ -131,7 +143,7 @@ def observations(
     position: Any = None,
     *,
     mission: str = "swift",
-    radius: float = 0.2,
+    radius: Any = 0.2,
     coded: float | None = None,
     name: str | None = None,
     time: Sequence[Any] | None = None,
@@ -147,11 +159,12 @@ def observations(
     Parameters
     ----------
     position
-        Right ascension and declination in degrees (ICRS), a ``SkyCoord``, or a name that CDS resolves.
+        Right ascension and declination (ICRS; degrees or quantities), a ``SkyCoord``, or a text: two numbers,
+        hours and degrees, or a name that CDS resolves.
     mission
         ``"swift"``, ``"nustar"`` or ``"xmm"``.
     radius
-        Largest distance between `position` and the pointing, degrees.
+        Largest distance between `position` and the pointing, degrees or Quantity.
     coded
         In place of `radius`, for Swift: observations with `position` in the coded field of BAT, with at least
         this fraction of the detectors coded (0 to 1).
@@ -174,8 +187,9 @@ def observations(
     pandas.DataFrame
         The columns of the archive, and ``start`` (and ``stop``, where the table has it) as UTC. With a
         position also ``separation`` (degrees); with `coded` also ``coded_fraction`` and ``coded_exposure``
-        (s, exposure of BAT times coded fraction). The fraction is that of rectangles with all detectors on
-        for the pointing of the table, without misalignment. ``attrs["units"]`` has the units.
+        (s, exposure of BAT times coded fraction). The fraction is that of the outline of the flight mask with
+        all detectors on, within 0.06, for the pointing of the table, without misalignment.
+        ``attrs["units"]`` has the units.
 
     Raises
     ------
@@ -193,21 +207,22 @@ def observations(
     batx.errors.ValueRangeError: mission: found 'rosat', expected one of swift, nustar, xmm
     """
     chosen = mission_of(mission)
+    coded = None if coded is None else float(to_value(coded, "1", "coded"))
     if coded is not None and (chosen.name != "swift" or position is None or not 0 <= coded <= 1):
         raise ValueRangeError(
             f"coded: found {coded!r}; expected a fraction from 0 to 1, a position, and Swift"
         )
-    place = None if position is None else _position(position)
+    place = None if position is None else target(position)
     conditions = []
     if place is not None:
-        conditions.append(_circle(*place, FIELD_RADIUS if coded is not None else radius))
+        largest = FIELD_RADIUS if coded is not None else float(to_value(radius, "deg", "radius"))
+        conditions.append(_circle(*place, largest))
     if name is not None:
-        conditions.append(f"UPPER(cat.name) LIKE {literal(name.upper().replace('*', '%'))}")
+        conditions.append(f"UPPER(cat.name) LIKE {literal(str(name).upper().replace('*', '%'))}")
     if time is not None:
         conditions += time_conditions(f"cat.{chosen.times[0]}", time)
     if obs_id is not None:
-        many = [obs_id] if isinstance(obs_id, (str, int)) else list(obs_id)
-        conditions.append(f"cat.obsid IN ({', '.join(literal(obs_id_text(one, chosen)) for one in many)})")
+        conditions.append(id_condition(obs_id_text(one, chosen) for one in several(obs_id, "obs_id")))
     if where:
         conditions.append(f"({where})")
     if not conditions:
@@ -244,14 +259,34 @@ def start_times(
     mission = mission_of("swift")
     found: dict[str, float] = {}
     for first in range(0, len(obs_ids), _CHUNK):
-        many = ", ".join(literal(obs_id_text(one, mission)) for one in obs_ids[first : first + _CHUNK])
-        query = f"SELECT cat.obsid, cat.start_time FROM swiftmastr AS cat WHERE cat.obsid IN ({many})"
+        which = id_condition(obs_id_text(one, mission) for one in obs_ids[first : first + _CHUNK])
+        query = f"SELECT cat.obsid, cat.start_time FROM swiftmastr AS cat WHERE {which}"
         frame = ask(query, service=service, limits=limits)
         _require(frame, "obsid", "start_time")
         found |= {
-            str(one): float(time) for one, time in zip(frame["obsid"], frame["start_time"], strict=True)
+            obs_id_text(one, mission): float(time)
+            for one, time in zip(frame["obsid"], frame["start_time"], strict=True)
         }
     return found
+
+
+def id_condition(obs_ids: Iterable[str]) -> str:
+    """Return the condition that an observation is one of some.
+
+    Raises
+    ------
+    ValueRangeError
+        If there are none.
+
+    Examples
+    --------
+    >>> id_condition(["00012345000", "00012345001"])
+    "cat.obsid IN ('00012345000', '00012345001')"
+    """
+    many = ", ".join(map(literal, obs_ids))
+    if not many:
+        raise ValueRangeError("found no numbers of observations or triggers, expected at least one")
+    return f"cat.obsid IN ({many})"
 
 
 def literal(value: str) -> str:
@@ -271,32 +306,6 @@ def _circle(ra: float, dec: float, radius: float) -> str:
     return f"CONTAINS(POINT('ICRS', cat.ra, cat.dec), CIRCLE('ICRS', {ra!r}, {dec!r}, {float(radius)!r})) = 1"
 
 
-def _position(position: Any) -> tuple[float, float]:
-    """Return right ascension and declination of a pair, a SkyCoord, or a name."""
-    from astropy.coordinates import SkyCoord
-    from astropy.coordinates.name_resolve import NameResolveError
-
-    try:
-        if isinstance(position, str):
-            position = SkyCoord.from_name(position)
-        if isinstance(position, SkyCoord):
-            position = position.icrs.ra.deg, position.icrs.dec.deg
-        ra, dec = (float(value) for value in position)
-    except NameResolveError:
-        raise PositionError(
-            f"position: the name {position!r} is not known to CDS, or CDS cannot be reached; give degrees"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise PositionError(
-            f"position: found {position!r}, expected right ascension and declination in degrees"
-        ) from error
-    if not (np.isfinite(ra) and -90 <= dec <= 90):
-        raise PositionError(
-            f"position: found {ra}, {dec}, expected degrees with a declination from -90 to 90"
-        )
-    return ra % 360, dec
-
-
 def time_conditions(column: str, time: Sequence[Any]) -> list[str]:
     """Return the conditions that a column of MJD is between two times, None for no limit.
 
@@ -310,16 +319,32 @@ def time_conditions(column: str, time: Sequence[Any]) -> list[str]:
     >>> time_conditions("time", ("2021-12-11", None))
     ['time >= 59559.0']
     """
-    if isinstance(time, str) or len(time) != 2:
+    if isinstance(time, str) or not hasattr(time, "__len__") or len(time) != 2:
         raise ValueRangeError(f"time: found {time!r}, expected a first and a last time")
-    first, last = (None if one is None else _mjd(one) for one in time)
+    first, last = (None if one is None else mjd(one) for one in time)
     if first is not None and last is not None and first > last:
         raise ValueRangeError(f"time: found {time[0]} after {time[1]}, expected the first time first")
     return [f"{column} >= {first!r}"] * (first is not None) + [f"{column} <= {last!r}"] * (last is not None)
 
 
-def _mjd(time: Any) -> float:
-    """Return a time as MJD (UTC)."""
+def mjd(time: Any) -> float:
+    """Return a time as MJD (UTC).
+
+    Parameters
+    ----------
+    time
+        A date in any form; numbers are MET, without clock correction.
+
+    Raises
+    ------
+    ValueRangeError, UnitsError
+        If it is no time.
+
+    Examples
+    --------
+    >>> mjd("2021-12-11T06:00:00")
+    59559.25
+    """
     from batx.met import met_to_mjd, to_met
 
     return float(met_to_mjd(to_met(time, {"utcf": 0.0}), utcf=0.0))
@@ -330,7 +355,7 @@ def _columns(columns: Iterable[str] | None, mission: Any, coding: bool) -> str:
         return "*"
     needed = ["obsid", *(time for time in mission.times if time), "ra", "dec"]
     needed += ["roll_angle", mission.exposures[0]] if coding else []
-    names = dict.fromkeys([*needed, *columns])
+    names = dict.fromkeys([*needed, *([columns] if isinstance(columns, str) else columns)])
     wrong = [name for name in names if not _NAME.fullmatch(name)]
     if wrong:
         raise ValueRangeError(f"columns: found {wrong[0]!r}, expected names of columns")

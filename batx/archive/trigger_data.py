@@ -5,24 +5,31 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from batx.archive.assembly import assemble, support_gaps
-from batx.archive.layouts import mirror_list
-from batx.archive.plans import Plan, Planned, month_names, plan, planned_files
+from batx.archive.assembly import RECORD, assemble, support_gaps, trigger_time
+from batx.archive.finding import Search
+from batx.archive.layouts import mirror_list, several
+from batx.archive.months import month_names
+from batx.archive.planned import Planned, files_in_archive, files_on_disk
+from batx.archive.plans import Plan, plan
 from batx.archive.swift_tools import trigger_id, triggers
 from batx.archive.tables import ask
-from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError
+from batx.errors import BatxWarning, DownloadError, MissingFileError, ValueRangeError, WriteError
+from batx.met import met_to_mjd
 from batx.transfer import Limits, Progress, data_directory
 from batx.transfer.listings import joined
 
 __all__ = ["fetch_trigger", "plan_triggers"]
 
 _QUICKLOOK = "https://swift.gsfc.nasa.gov/data/swift/qltdrss"
-_FOLDER = "tdrss"
+#: folders of the data directory: what the archive has, and quick-look data
+_FOLDERS = {False: "tdrss", True: "quicklook/tdrss"}
 _DAY = 1.0
 _MOST_OBSERVATIONS = 24
 #: by how much the archive's times (UTC) and those of the spacecraft may differ, s
@@ -87,14 +94,14 @@ def plan_triggers(
     for obs_id, time in wanted.items():
         if step:
             step(f"looking for trigger {obs_id}")
-        folders[obs_id] = root / _FOLDER / obs_id
-        if offline:
-            files += _there(obs_id, root)
-            continue
-        found, recent = _files(obs_id, time, root, mirror_list(mirrors), quicklook, limits)
+        found, recent = (
+            _on_disk(obs_id, root)
+            if offline
+            else _files(obs_id, time, root, mirror_list(mirrors), quicklook, limits)
+        )
         if recent:
             early.append(obs_id)
-            folders[obs_id] = root / "quicklook" / _FOLDER / obs_id
+        folders[obs_id] = root / _FOLDERS[recent] / obs_id
         files += found
     return Plan(root, tuple(files), folders, tuple(early), limits)
 
@@ -153,16 +160,25 @@ def fetch_trigger(
     if target.is_dir() and not overwrite:
         return target
     options: dict[str, Any] = {"data": data, "mirrors": mirrors, "quicklook": quicklook, "limits": limits}
-    table: Any = number
-    if not offline:
-        table = triggers(trigger=number, limits=limits)
-        if not len(table):
-            raise MissingFileError(f"{obs_id} is not in the table swifttdrss of the archive")
-    made = plan_triggers(table, offline=offline, **options)
-    folder = made.fetch(progress)[0]
-    if support is None:
-        support = [] if offline else _around(float(table["time"].iloc[0]), folder, options, progress)
-    return assemble(folder, target, support=support, overwrite=overwrite)
+    table: Any = () if offline else triggers(trigger=number, limits=limits)
+    known = len(table) > 0  # one of today may be among the quick-look data only
+    folder = plan_triggers(table if known else number, offline=offline, **options).fetch(progress)[0]
+    if support is None and offline:
+        support = []
+    elif support is None:
+        time = float(table["time"].iloc[0]) if known else _time_of(folder)
+        support = _around(time, folder, options, progress)
+    try:
+        return assemble(folder, target, support=support, overwrite=overwrite)
+    except WriteError:
+        if (target / RECORD).is_file() and not overwrite:  # another process was faster
+            return target
+        raise
+
+
+def _time_of(messages: Path) -> float:
+    """Return when a trigger was, MJD, by its messages; without clock correction, which is below a minute."""
+    return float(met_to_mjd(trigger_time(messages), utcf=0.0))
 
 
 def _around(time: float, messages: Path, options: dict[str, Any], progress: Progress | None) -> list[Path]:
@@ -211,7 +227,7 @@ def _wanted(numbers: Any) -> dict[str, Any]:
     if hasattr(numbers, "keys") and "obsid" in numbers:
         times = numbers["time"] if "time" in numbers else [None] * len(numbers["obsid"])
         return {trigger_id(one): time for one, time in zip(numbers["obsid"], times, strict=True)}
-    many = [numbers] if np.ndim(numbers) == 0 else list(numbers)
+    many = several(numbers, "triggers")
     if not many:
         raise ValueRangeError("triggers: found none, expected numbers such as 1104692")
     return dict.fromkeys(trigger_id(one) for one in many)
@@ -226,40 +242,35 @@ def _files(
     obs_id: str, time: float | None, root: Path, mirrors: list[str], quicklook: bool, limits: Limits | None
 ) -> tuple[list[Planned], bool]:
     """Return the files of a trigger, and whether they are quick-look data."""
-    reasons, unreachable = [], False
-    for month in month_names(time) if time is not None else ():
+    search = Search()
+    for month, mirror in product(month_names(time) if time is not None else (), mirrors):
         path = f"swift/data/tdrss/{month}/{obs_id}"
-        for mirror in mirrors:
-            try:
-                places = [joined(one, path) for one in [mirror, *(one for one in mirrors if one != mirror)]]
-                return planned_files(obs_id, places, root, f"{_FOLDER}/{obs_id}", limits), False
-            except MissingFileError as error:
-                reasons.append(str(error))
-            except DownloadError as error:
-                unreachable = True
-                reasons.append(str(error))
-    if quicklook and not unreachable:
-        place = f"{_QUICKLOOK}/{obs_id[:6]}xx/{obs_id}"
-        try:
-            name = f"quicklook/{_FOLDER}/{obs_id}"
-            return planned_files(obs_id, [place], root, name, limits), True
-        except (DownloadError, MissingFileError) as error:
-            reasons.append(str(error))
-    if (root / _FOLDER / obs_id).is_dir():
-        warnings.warn(f"{reasons[-1]}; what is on disk is used", BatxWarning, stacklevel=4)
-        return _there(obs_id, root), False
-    text = "; ".join(dict.fromkeys(reasons)) or "it is not in the table swifttdrss"
-    raise (DownloadError if unreachable else MissingFileError)(f"trigger {obs_id} was not found: {text}")
+        places = [joined(one, path) for one in [mirror, *(one for one in mirrors if one != mirror)]]
+        name = f"{_FOLDERS[False]}/{obs_id}"
+        found = search.look(partial(files_in_archive, obs_id, places, root, name, limits))
+        if found is not None:
+            return found, False
+    if time is None:
+        search.reasons.append("it is not in the table swifttdrss")
+    early = Search()
+    if quicklook and (search.missing or time is None):
+        places = [f"{_QUICKLOOK}/{obs_id[:6]}xx/{obs_id}"]
+        name = f"{_FOLDERS[True]}/{obs_id}"
+        found = early.look(partial(files_in_archive, obs_id, places, root, name, limits))
+        if found is not None:
+            return found, True
+    if any((root / folder / obs_id).is_dir() for folder in _FOLDERS.values()):
+        reasons = "; ".join([*search.reasons, *early.reasons])
+        warnings.warn(f"{reasons}; what is on disk is used", BatxWarning, stacklevel=4)
+        return _on_disk(obs_id, root)
+    raise search.error(f"trigger {obs_id}", early.reasons)
 
 
-def _there(obs_id: str, root: Path) -> list[Planned]:
-    folder = root / _FOLDER / obs_id
-    if not folder.is_dir():
-        raise MissingFileError(
-            f"trigger {obs_id} is not in the data directory {root}, and nothing else was looked at (offline)"
-        )
-    return [
-        Planned(obs_id, path.relative_to(root).as_posix(), (), path.stat().st_size, True, True)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    ]
+def _on_disk(obs_id: str, root: Path) -> tuple[list[Planned], bool]:
+    """Return the files of a trigger that are on disk, and whether they are quick-look data."""
+    for recent, folder in _FOLDERS.items():
+        if (root / folder / obs_id).is_dir():
+            return list(files_on_disk(obs_id, root, root / folder / obs_id)), recent
+    raise MissingFileError(
+        f"trigger {obs_id} is not in the data directory {root}, and nothing else was looked at (offline)"
+    )

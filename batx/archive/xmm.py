@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from batx.archive.layouts import mission_of, obs_id_text
-from batx.errors import MissingFileError, ValueRangeError, WriteError
+from batx.errors import BatxError, FileFormatError, MissingFileError, ValueRangeError, WriteError
 from batx.transfer import Limits, Progress, data_directory, download, unpack
 
 __all__ = ["SERVICE", "fetch_xmm"]
@@ -77,15 +77,24 @@ def fetch_xmm(
     download(address, packed, kind="tar", limits=limits, progress=progress)
     try:
         with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as scratch:
-            made = Path(scratch) / "made"
-            for path in unpack(packed, made):
-                if path.suffix.lower() == ".tar":
-                    unpack(path, path.parent)
-                    path.unlink()
-            os.rename(made, target)
-        packed.unlink()
+            made = _unpacked(packed, Path(scratch) / "made")
+            if not target.is_dir():  # another process may have been faster
+                os.rename(made, target)
+        packed.unlink(missing_ok=True)
+    except FileFormatError:
+        packed.unlink(missing_ok=True)  # so that the next call fetches it anew
+        raise
     except OSError as error:
-        if isinstance(error, WriteError):
+        if isinstance(error, BatxError):
             raise
         raise WriteError(f"cannot write {target}: {error.strerror or error}") from error
     return target
+
+
+def _unpacked(packed: Path, folder: Path) -> Path:
+    """Unpack a packed file, and the packed files in it, into a folder; return it."""
+    for path in unpack(packed, folder):
+        if path.suffix.lower() == ".tar":
+            unpack(path, path.parent)
+            path.unlink()
+    return folder

@@ -11,6 +11,7 @@ import click
 
 from batx.commands.options import NEW
 from batx.commands.screen import Command, console, progress, sheet
+from batx.errors import FileFormatError
 
 if TYPE_CHECKING:
     from batx.archive import Plan
@@ -73,12 +74,13 @@ def fetch(
 ) -> None:
     """Fetch observations from the archive into the data directory.
 
-    OBSERVATIONS are observation ids. What is there is not fetched again; when interrupted, the same command
-    goes on.
+    OBSERVATIONS are observation ids, or a table (.csv) of `batx find`. What is there is not fetched again;
+    when interrupted, the same command goes on.
     """
     from batx import archive
     from batx.transfer import Limits
 
+    wanted = _wanted(observations)
     limits = Limits(connections=connections)
     common: dict[str, Any] = {
         "data": data,
@@ -88,10 +90,10 @@ def fetch(
     }
     with progress() as step:
         if trigger:
-            made = archive.plan_triggers(observations, offline=offline, step=step, **common)
+            made = archive.plan_triggers(wanted, offline=offline, step=step, **common)
         else:
             made = archive.plan(
-                observations,
+                wanted,
                 mission=mission,
                 instruments=instruments or None,
                 match=match or None,
@@ -108,11 +110,27 @@ def fetch(
     folders = list(dict.fromkeys(made.folders.values()))
     if trigger:
         with progress() as step:
-            for number in observations:
+            for number in made.folders:
                 step(f"fetching what is near trigger {number}")
                 folders.append(archive.fetch_trigger(number, offline=offline, **common))
     for folder in folders if made.left or trigger else []:
         click.echo(f"wrote {folder}")
+
+
+def _wanted(observations: tuple[str, ...]) -> Any:
+    """Return ids, or the rows of a table that have one."""
+    tables = [name for name in observations if name.lower().endswith(".csv")]
+    if not tables:
+        return observations
+    if len(observations) > 1:
+        raise click.UsageError("give one table, or ids")
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(tables[0], dtype={"obsid": str})
+    except ValueError as error:  # what pandas cannot parse, or is no text
+        raise FileFormatError(f"{tables[0]}: found no table of `batx find`: {error}") from error
+    return table[table["obsid"].notna()] if "obsid" in table else table
 
 
 def _show(made: Plan) -> None:

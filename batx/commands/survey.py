@@ -115,6 +115,11 @@ class _Assignment(click.ParamType):
     "--preset", type=click.Choice(["batanalysis"]), help="Parameters of batsurvey that BatAnalysis sets."
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["native", "heasoft"]),
+    help="What processes observations: batx itself, or batsurvey.  [default: batsurvey if it is there]",
+)
+@click.option(
     "--parameter", "-P", "parameters", type=_Assignment(), multiple=True, help="Parameter of batsurvey."
 )
 @click.option("--pattern-maps", type=EXISTING, help="Folder of daily noise patterns, maps and masks.")

@@ -52,10 +52,10 @@ _VERBS = {
     "visibility_gti": "counterparts_orbit",
     "occultation": "counterparts_orbit",
     "gti_from_housekeeping": "counterparts_orbit",
-    "barycenter": "counterparts_orbit",
     "survey_gti": "counterparts_survey",
     "steady_attitude": "counterparts_survey",
     "calibrate_histogram": "counterparts_survey",
+    "barycenter": "counterparts_orbit",
 }
 
 

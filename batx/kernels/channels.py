@@ -18,6 +18,7 @@ __all__ = [
     "LOW_MISSING",
     "NO_CALIBRATION",
     "corrected_edges",
+    "edge_heights",
     "edge_quality",
     "in_order",
     "in_range",
@@ -43,18 +44,13 @@ _LOWEST, _HIGHEST, _FARTHEST = 14.0, 151.9, 50.0
 _THRESHOLD = 1.0
 
 
-def corrected_edges(
-    table: np.ndarray, gain: np.ndarray, offset: np.ndarray, nominal: np.ndarray
-) -> np.ndarray:
-    """Return the energies of the edges of channels for each detector, shape (edge, detector), keV.
+def edge_heights(gain: np.ndarray, offset: np.ndarray, nominal: np.ndarray) -> np.ndarray:
+    """Return the pulse heights of the edges of channels for each detector, shape (edge, detector), ADU.
 
-    An edge e lies at the pulse height ``a = trunc(offset - e / gain + 1) - 1/2``, in single precision as on
-    board; its energy is the polynomial of the detector at a.
+    An edge e lies at ``trunc(offset - e / gain + 1) - 1/2``, in single precision as on board.
 
     Parameters
     ----------
-    table
-        Of `batx.kernels.gains.polynomials`, shape (detector, 4).
     gain, offset
         On-board map, keV/ADU and ADU, shape (detector,).
     nominal
@@ -62,15 +58,33 @@ def corrected_edges(
 
     Examples
     --------
-    >>> table = np.array([[640.0, -0.2, 0.0, 0.0]])
-    >>> corrected_edges(table, np.array([0.2]), np.array([3200.0]), np.array([14.0, 20.0])).ravel().round(3)
-    array([13.9, 19.9])
+    >>> edge_heights(np.array([0.2]), np.array([3200.0]), np.array([14.0, 20.0])).ravel().tolist()
+    [3130.5, 3100.5]
     """
     single = np.float32
     with np.errstate(divide="ignore", invalid="ignore"):
         height = offset.astype(single) - nominal.astype(single)[:, None] / gain.astype(single)
-        height = (np.trunc(height + single(1)) - single(0.5)).astype(np.float64)
-        return table[:, 0] + height * (table[:, 1] + height * (table[:, 2] + height * table[:, 3]))
+        return (np.trunc(height + single(1)) - single(0.5)).astype(np.float64)
+
+
+def corrected_edges(table: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Return the energies of the edges of channels for each detector, shape (edge, detector), keV.
+
+    Parameters
+    ----------
+    table
+        Of `batx.kernels.gains.polynomials`, shape (detector, 4).
+    heights
+        Of `edge_heights`.
+
+    Examples
+    --------
+    >>> table = np.array([[640.0, -0.2, 0.0, 0.0]])
+    >>> corrected_edges(table, np.array([[3130.5], [3100.5]])).ravel().round(3)
+    array([13.9, 19.9])
+    """
+    with np.errstate(invalid="ignore"):
+        return table[:, 0] + heights * (table[:, 1] + heights * (table[:, 2] + heights * table[:, 3]))
 
 
 def in_order(edges: np.ndarray) -> np.ndarray:

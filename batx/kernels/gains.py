@@ -13,7 +13,7 @@ import numpy as np
 
 from batx.compiling import njit
 
-__all__ = ["METHODS", "NULL_PI", "Maps", "energies", "polynomials"]
+__all__ = ["METHODS", "NULL_PI", "Maps", "energies", "polynomials", "single_energies"]
 
 METHODS = ("linear", "quadratic", "cubic", "fixeddac", "directcubic")
 #: channel of an event without an energy
@@ -105,6 +105,56 @@ def polynomials(
             step**3 * c3,
         )
     return _stacked(line[0] + p * c0, line[1] + p * c1, p * c2, p * c3)
+
+
+def single_energies(
+    method: str,
+    onboard: Maps,
+    dac: float,
+    flight: Maps,
+    ground: Maps,
+    residual: Mapping[str, np.ndarray] | None,
+    heights: np.ndarray,
+) -> np.ndarray:
+    """Return energies of pulse heights in single precision, step by step, as ``baterebin`` works them out.
+
+    Parameters
+    ----------
+    method, onboard, dac, flight, ground, residual
+        As for `polynomials`; quadratic, cubic or fixeddac.
+    heights
+        Pulse heights, shape (..., detector).
+
+    Returns
+    -------
+    numpy.ndarray
+        keV, float64 (of single precision), of the shape of `heights`.
+
+    Examples
+    --------
+    >>> maps = Maps(np.array([10.0]), np.array([-20.0]))
+    >>> board = Maps(np.array([0.2]), np.array([3000.0]))
+    >>> single_energies("cubic", board, 400.0, maps, maps, None, np.array([2900.0])).round(3).tolist()
+    [20.0]
+    """
+    single = np.float32
+    coefficients = _coefficients(residual, onboard.gain.shape, linear=method == "fixeddac")
+    c0, c1, c2, c3, lin_offset, lin_gain = (row.astype(single) for row in coefficients)
+    (g, o), (f, f0), (p, p0) = (
+        tuple(array.astype(single) for array in _usable(maps)) for maps in (onboard, flight, ground)
+    )
+    pha, level = heights.astype(single), single(dac)
+    f, p = single(1) / f, single(1) / p
+    r = g / f
+    q = o - (level - f0) / r
+    v = pha
+    if method == "fixeddac":
+        v = (level - r * (pha - q) - lin_offset) / lin_gain
+        c0, c1 = c0 - lin_offset, c1 - lin_gain
+    line = r * p * (q + (level - p0) / r - pha)
+    if method == "quadratic":
+        c3 = np.zeros_like(c3)
+    return np.asarray(line + p * (c0 + v * (c1 + v * (c2 + v * c3)))).astype(np.float64)
 
 
 def _usable(maps: Maps) -> tuple[np.ndarray, np.ndarray]:

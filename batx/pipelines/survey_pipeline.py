@@ -44,10 +44,10 @@ def _steps(mirrors: list[str] | None, crew: processing.Crew) -> list[Step]:
         ),
         Step(
             "process",
-            "batsurvey for each observation",
+            "each observation: batsurvey, or batx itself",
             partial(processing.process, crew=crew),
             needs=["inputs", "catalog"],
-            options=["output", "parameters"],
+            options=["output", "engine", "parameters"],
             outside=processing.processed_files,
         ),
         Step(
@@ -135,6 +135,7 @@ def survey(
     mosaic_response: str | os.PathLike[str] | None = None,
     figures: bool = True,
     time_axis: str = "mjd",
+    engine: str | None = None,
     preset: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     pattern_maps: str | os.PathLike[str] | None = None,
@@ -191,12 +192,16 @@ def survey(
         Whether light curves are drawn.
     time_axis
         Of the figures: ``"met"``, ``"utc"``, ``"mjd"`` or ``"relative"``.
+    engine
+        What processes observations: ``"heasoft"``, the tool batsurvey; ``"native"``, batx itself, with the
+        same numbers (`batx.survey_observation`, ``compat="heasoft"``); by default the tool if it is there.
     preset
         Parameters of batsurvey under one name: ``"batanalysis"`` takes those that BatAnalysis sets
         (``detthresh`` and ``detthresh2`` 10000, ``cleansnr`` 6, ``cleanexpr`` ``ALWAYS_CLEAN==T``); by
         default those of the tool hold (22000, 16000, 9, none).
     parameters
-        Further parameters of batsurvey, which replace those of the preset. ``global_pattern_map`` and
+        Further parameters of batsurvey, which replace those of the preset; batx itself takes those that it
+        has something for. ``global_pattern_map`` and
         ``global_pattern_mask`` may hold codes of ``strftime`` for the day of the observation (``%Y%j``).
     pattern_maps
         Folder with a map (``.dpi``) and a mask (``.detmask``) of the noise pattern of each day, such as
@@ -242,6 +247,8 @@ def survey(
         )
     if time_axis not in _AXES:
         raise ValueRangeError(f"time_axis: found {time_axis!r}, expected one of {', '.join(_AXES)}")
+    if engine not in (None, "native", "heasoft"):
+        raise ValueRangeError(f"engine: found {engine!r}, expected 'native' or 'heasoft'")
     own = [(str(name), float(ra), float(dec)) for name, ra, dec in own_sources]
     if own:
         survey_catalog([name for name, _, _ in own], [ra for _, ra, _ in own], [dec for _, _, dec in own])
@@ -267,6 +274,7 @@ def survey(
         "mosaic_response": None if mosaic_response is None else str(existing(os.fspath(mosaic_response))),
         "figures": bool(figures),
         "time_axis": time_axis,
+        "engine": engine,
         "parameters": checked_parameters(preset, parameters),
         "pattern_maps": None if pattern_maps is None else str(existing(os.fspath(pattern_maps))),
     }

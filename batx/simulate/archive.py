@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from batx.detector_planes import detector_plane
+from batx.energy_scales import calibrate_energy
 from batx.errors import ValueRangeError, WriteError
 from batx.instrument.detector import DETECTOR
 from batx.io.atomic import atomic_path
@@ -33,7 +34,9 @@ from batx.spectra import STANDARD_EDGES
 __all__ = ["observation"]
 
 #: a straight relation of DAC and pulse height: DAC at no height, and DAC/ADU
-_LINE = (2020.0, -0.6)
+_LINE = (6000.0, -2.0)
+#: energy for what is above the scale on board, keV: it is counted in the last channel
+_OVERFLOW = 499.9
 
 
 def observation(
@@ -79,7 +82,8 @@ def observation(
     detectors
         From `detector_table`; made with `seed` if not given.
     survey
-        Also write survey histograms (80 channels), each this many seconds long.
+        Also write survey histograms (80 channels on the scale on board), each this many seconds long, and the
+        housekeeping that their good time is made of.
     messages
         `Messages` of the trigger: alert and positions of BAT and XRT, scaled map.
     near
@@ -170,7 +174,9 @@ def observation(
     if near is not None:
         write_near(folder, *near, header, overwrite)
     if survey is not None:
-        histograms = _survey(ev, header, positive(survey, "s", "survey"))
+        histograms = _survey(ev, table, header, positive(survey, "s", "survey"))
+        for name, rows in _telemetry(ev, table, header).items():
+            _write(rows, folder / name.format(root=root), overwrite)
         _write(histograms, bat / "survey" / f"{root}bsvpb000g0000.dph{packed}", overwrite, form="dph")
     truth = json.loads(ev.attrs["provenance"])
     truth["detectors"] = {
@@ -309,8 +315,10 @@ def _rates(ev: xr.Dataset, header: dict[str, Any], width: float, bands: Sequence
     )
 
 
-def _survey(ev: xr.Dataset, header: dict[str, Any], length: float) -> xr.Dataset:
-    """Return detector-plane histograms of the good events, `length` seconds each."""
+def _survey(ev: xr.Dataset, table: xr.Dataset, header: dict[str, Any], length: float) -> xr.Dataset:
+    """Return detector-plane histograms of the good events, `length` seconds each, on the scale on board."""
+    ev = calibrate_energy(ev, _gain_offset(table, header), method="linear")
+    ev["energy"] = ev["energy"].fillna(_OVERFLOW)
     start, stop = ev.attrs["tstart"], ev.attrs["tstop"]
     n = max(int(np.ceil((stop - start) / length - 1e-9)), 1)
     edges = np.minimum(start + length * np.arange(n + 1), stop)
@@ -324,6 +332,26 @@ def _survey(ev: xr.Dataset, header: dict[str, Any], length: float) -> xr.Dataset
         "livetime": ("time", planes["exposure"].values, {"units": "s"}),
     }
     return planes.assign(further).assign_attrs(header, gainapp=0, gainmeth="FLIGHT")
+
+
+def _telemetry(ev: xr.Dataset, table: xr.Dataset, header: dict[str, Any]) -> dict[str, xr.Dataset]:
+    """Return housekeeping that good time of survey histograms is made of: all as it should be."""
+    start, stop = ev.attrs["tstart"], ev.attrs["tstop"]
+    fast, slow = np.arange(start - 20.0, stop + 21.0, 10.0), np.arange(start - 60.0, stop + 61.0, 60.0)
+    enabled = np.full(fast.size, int(table["enabled"].values.sum()), np.int32)
+    trackers: dict[str, Any] = {
+        "sac_modestat": np.full(slow.size, 32, np.int32),
+        "sac_aderr": np.full(slow.size, 0.01, np.float32),
+        "stast_lossfcn": np.full(slow.size, 2e-10),
+    }
+    trackers = {name: (("time",), values) for name, values in trackers.items()}
+    detectors = {"time": fast, "bdihkngooddets": (("time",), enabled)}
+    return {
+        "bat/hk/{root}ben.hk": build("housekeeping", detectors, header | {"extname": "HK139X001"}),
+        "auxil/{root}sen.hk": build(
+            "housekeeping", {"time": slow, **trackers}, header | {"extname": "HK011X001"}
+        ),
+    }
 
 
 def _attitude(attitude: xr.Dataset, header: dict[str, Any]) -> xr.Dataset:

@@ -93,12 +93,12 @@ def detector_table(
             "noise_rate": (plane, noise_rate, {"units": "count/s"}),
             "gain": (plane, normal(0.2, 0.005), {"units": "keV"}),
             "offset": (plane, normal(3200.0, 20.0), {"units": "1"}),
-            "pulser_gain": (plane, normal(3.0, 0.05), {"units": "1"}),
-            "pulser_offset": (plane, normal(100.0, 5.0), {"units": "1"}),
-            "flight_pulser_gain": (plane, normal(3.0, 0.05), {"units": "1"}),
-            "flight_pulser_offset": (plane, normal(100.0, 5.0), {"units": "1"}),
+            "pulser_gain": (plane, normal(10.0, 0.15), {"units": "1"}),
+            "pulser_offset": (plane, normal(-20.0, 3.0), {"units": "1"}),
+            "flight_pulser_gain": (plane, normal(10.0, 0.15), {"units": "1"}),
+            "flight_pulser_offset": (plane, normal(-20.0, 3.0), {"units": "1"}),
         },
-        {"telescope": "SWIFT", "instrument": "BAT", "offpulse": 300},
+        {"telescope": "SWIFT", "instrument": "BAT", "offpulse": 400},
     )
 
 

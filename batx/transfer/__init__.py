@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from batx.transfer.downloads import Item, Progress, download, download_all
+from batx.transfer.downloads import download, download_all
+from batx.transfer.items import Item, Progress
 from batx.transfer.limits import Limits
 from batx.transfer.listings import Entry, entries
 from batx.transfer.places import data_directory

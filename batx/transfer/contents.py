@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
+import zlib
+from typing import IO
 
 from batx.transfer.trouble import AttemptError
 
-__all__ = ["HEAD", "check_contents", "kind_of"]
+__all__ = ["HEAD", "check_contents", "check_whole", "kind_of"]
 
 #: how many bytes must be there to judge
 HEAD = 512
+_FITS_BLOCK = 2880
 _GZIP = b"\x1f\x8b"
 _COMPRESS = b"\x1f\x9d"
 _FITS = re.compile(
@@ -69,6 +74,58 @@ def check_contents(head: bytes, kind: str, html: bool = False) -> None:
         raise AttemptError("the server sent a web page in place of the file", final=True, restart=True)
     if not good:
         raise AttemptError(f"what came is not {_NAMES[kind]}", final=True, restart=True)
+
+
+def check_whole(file: IO[bytes], kind: str, most: float) -> None:
+    """Check that a file that no one told the length of does not end too early, from where it is read.
+
+    A gzip file ends with the size and checksum of what is in it, and FITS files are made of blocks; of others
+    nothing can be told.
+
+    Parameters
+    ----------
+    file
+        Open for reading.
+    kind
+        As `kind_of` tells it.
+    most
+        Most bytes that a gzip file may unpack to.
+
+    Raises
+    ------
+    AttemptError
+        If it does.
+
+    Examples
+    --------
+    >>> import io
+    >>> check_whole(io.BytesIO(gzip.compress(b"text")[:-5]), "gzip", 100)
+    Traceback (most recent call last):
+    batx.transfer.trouble.AttemptError: the connection broke off, and the server tells no length
+    """
+    begin = file.tell()
+    packed = kind == "gzip" or (kind == "fits" and file.read(2) == _GZIP)
+    file.seek(begin)
+    if packed:
+        whole = _unpacks(file, most)
+    else:
+        whole = kind != "fits" or (file.seek(0, os.SEEK_END) - begin) % _FITS_BLOCK == 0
+    if not whole:
+        raise AttemptError("the connection broke off, and the server tells no length")
+
+
+def _unpacks(file: IO[bytes], most: float) -> bool:
+    """Whether a gzip file has its end."""
+    left = most
+    try:
+        with gzip.GzipFile(fileobj=file, mode="rb") as packed:
+            while piece := packed.read(1 << 20):
+                left -= len(piece)
+                if left < 0:
+                    raise AttemptError(f"it unpacks to more than {most:.3g} bytes (max_bytes)", final=True)
+    except (EOFError, zlib.error, OSError):
+        return False
+    return True
 
 
 _NAMES = {"gzip": "a gzip file", "fits": "a FITS file", "tar": "a tar archive", "zip": "a zip archive"}

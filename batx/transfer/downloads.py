@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from batx.errors import (
@@ -18,46 +16,15 @@ from batx.errors import (
     ValueRangeError,
     WriteError,
 )
-from batx.transfer.contents import HEAD, check_contents, kind_of
+from batx.transfer.items import Item, Progress
 from batx.transfer.jobs import Job
 from batx.transfer.limits import Limits, address, shown
 from batx.transfer.names import inside
-from batx.transfer.parts import Part, Progressed, check_sum_text, file_sum, locked_part
+from batx.transfer.parts import Part, check_sum_text, file_sum, locked_part
+from batx.transfer.tries import Try
 from batx.transfer.trouble import AttemptError
 
-__all__ = ["Item", "Progress", "download", "download_all", "is_good"]
-
-#: called with the name of a file, how many bytes of it are there, and how many it has if that is known
-Progress = Callable[[str, int, int | None], None]
-
-
-@dataclass(frozen=True)
-class Item:
-    """A file to fetch.
-
-    Attributes
-    ----------
-    name
-        Its name below the target folder, with ``/``.
-    urls
-        One address, or several of the same file in the order in which they are tried.
-    size
-        Bytes, if known for certain.
-    checksum
-        ``"sha256:..."``, ``"md5:..."`` and so on, if known.
-    kind
-        What it must be; judged from its name if not given, ``"unchecked"`` for no check.
-    check
-        Called with the file once all of it is there, under another name yet; returns what is wrong with it,
-        empty if nothing is.
-    """
-
-    name: str
-    urls: str | Sequence[str]
-    size: int | None = None
-    checksum: str | None = None
-    kind: str | None = None
-    check: Callable[[Path], str] | None = None
+__all__ = ["download", "download_all", "is_good"]
 
 
 def download(
@@ -327,8 +294,7 @@ def _from_one(job: Job, item: Item, url: str, part: Part, progress: Progress | N
     while True:
         before = part.size()
         try:
-            _one_try(job, item, url, part, progress)
-            _check_sum(item, part)
+            Try(job, item, url, part, progress).run()
             return
         except AttemptError as trouble:
             if trouble.restart:
@@ -344,81 +310,3 @@ def _from_one(job: Job, item: Item, url: str, part: Part, progress: Progress | N
 
 #: a try that brings so many bytes is no failure in a row
 _WORTH = 1 << 20
-
-
-def _one_try(job: Job, item: Item, url: str, part: Part, progress: Progress | None) -> None:
-    """Add what is missing to an unfinished file; raises `AttemptError` if it is not whole then."""
-    state, have = part.state(), part.size()
-    # without the server's word that it is the same version, only a checksum can tell
-    same = bool(state.url == shown(url) and state.validator) or item.checksum is not None
-    begin = have if same else 0
-    if item.size is not None and begin > item.size:
-        begin = 0
-    if begin and begin == (item.size if item.size is not None else state.total):
-        part.file.seek(0)
-        check_contents(part.file.read(HEAD), item.kind or kind_of(item.name))
-        return
-    answer = job.get(url, start=begin, validator=state.validator if state.url == shown(url) else "")
-    try:
-        _check_size(answer.total, item, job.limits)
-        if answer.start and state.total is not None and answer.total not in (None, state.total):
-            raise AttemptError("the file is another one than before", restart=True)
-        part.cut(answer.start)
-        part.note(Progressed(shown(url), answer.validator, answer.total))
-        kind = item.kind or kind_of(item.name)
-        if "gzip" in answer.coding and kind != "gzip":
-            raise AttemptError(
-                "the server compressed the file, which was not asked for", final=True, restart=True
-            )
-        _room(part.path.parent, answer.total, answer.start)
-        done, judged = answer.start, answer.start >= HEAD
-        head = b""
-        for piece in answer.pieces:
-            if not judged:
-                head = (head + piece)[:HEAD]
-                if len(head) == HEAD:
-                    check_contents(head, kind, answer.html)
-                    judged = True
-            done += len(piece)
-            job.count(len(piece))
-            _check_size(done, item, job.limits, whole=False)
-            part.file.write(piece)
-            if progress:
-                progress(item.name, done, answer.total)
-        if not judged:
-            part.file.seek(0)
-            check_contents(part.file.read(HEAD), kind, answer.html)
-        if not done and answer.total is None and item.size is None:
-            raise AttemptError("the connection broke off before the file began")
-        if item.size is not None and done < item.size:
-            raise AttemptError(f"the connection broke off after {done} of {item.size} bytes")
-    finally:
-        answer.close()
-
-
-def _check_size(size: int | None, item: Item, limits: Limits, whole: bool = True) -> None:
-    if size is None:
-        return
-    if size > limits.max_bytes:
-        raise AttemptError(f"larger than {limits.max_bytes:.3g} bytes (max_bytes)", final=True, restart=True)
-    if item.size is not None and (size != item.size if whole else size > item.size):
-        raise AttemptError(f"found {size} bytes, expected {item.size}", final=True, restart=True)
-
-
-def _check_sum(item: Item, part: Part) -> None:
-    """Compare a whole file with its checksum, and see whether it is good otherwise; raises `AttemptError`."""
-    if item.checksum is not None:
-        kind, digits = check_sum_text(item.checksum)
-        found = file_sum(part.file, kind)
-        if found != digits:
-            raise AttemptError(f"damaged: its {kind} is {found}, expected {digits}", restart=True)
-    if item.check is not None:
-        part.file.flush()
-        if reason := item.check(part.path):
-            raise AttemptError(f"damaged: {reason}", restart=True)
-
-
-def _room(folder: Path, total: int | None, have: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if total is not None and total - have > free:
-        raise AttemptError(f"{total - have} bytes are to come and {free} are free in {folder}", final=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
+from html import unescape
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from batx.errors import DownloadError
@@ -107,11 +108,10 @@ def _page(url: str, limits: Limits | None) -> list[Entry]:
         r"index of|directory|<pre|<table|<li", page, re.IGNORECASE
     ):
         raise DownloadError(f"{shown(url)}: found no directory page; is it a folder of the archive?")
-    reader = _Links()
-    reader.feed(page)
-    reader.close()
     found = []
-    for link, after in reader.links:
+    for number, (link, after) in enumerate(_links(page)):
+        if number > 2 * _MOST:
+            raise DownloadError(f"{shown(url)}: found more than {2 * _MOST} links on one page")
         name = _below(url, link)
         if name is None:
             continue
@@ -147,35 +147,31 @@ def _size(text: str) -> int | None:
     return None
 
 
-class _Links(HTMLParser):
-    """The links of a page, each with the text up to the next one."""
+def _links(page: str) -> Iterator[tuple[str, str]]:
+    """Yield the links of a page, each with the text from its end to the next one, cells apart by a tab.
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.links: list[tuple[str, str]] = []
-        self._within = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a link; a new cell of a table ends a word."""
-        if tag == "a":
-            target = dict(attrs).get("href")
+    The time that this takes grows as the length of the page, whatever is in it.
+    """
+    first, *others = page.split("<!--")
+    visible = first + "".join(part.partition("-->")[2] for part in others)
+    link, text, within, end = "", "", False, 0
+    for tag in _TAG.finditer(visible):
+        if not within and len(text) < _LONGEST_TEXT:
+            text += visible[end : min(tag.start(), end + _LONGEST_TEXT)]
+            text += "\t" * (tag[1].lower() in ("td", "tr", "li"))
+        end = tag.end()
+        if tag[1].lower() in ("a", "/a"):
+            within = not tag[1].startswith("/")
+            target = _HREF.search(tag[2])
             if target:
-                self.links.append((target, ""))
-            self._within = True
-        elif tag in ("td", "tr", "li"):
-            self._add("\t")
+                if link:
+                    yield link, unescape(text)
+                link, text = unescape(target[1] or target[2] or target[3] or ""), ""
+    if link:
+        yield link, unescape(text + visible[end : end + _LONGEST_TEXT])
 
-    def handle_endtag(self, tag: str) -> None:
-        """End the text of a link."""
-        if tag == "a":
-            self._within = False
 
-    def handle_data(self, data: str) -> None:
-        """Add text after a link to it."""
-        if not self._within:
-            self._add(data)
-
-    def _add(self, text: str) -> None:
-        if self.links:
-            link, before = self.links[-1]
-            self.links[-1] = link, (before + text)[:500]
+#: what is within a tag ends at the next one, so that a page without any ">" is read once only
+_TAG = re.compile(r"<(/?[a-z][a-z0-9]{0,15})\b([^<>]{0,4000})>", re.IGNORECASE)
+_HREF = re.compile(r"""(?:^|\s)href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))""", re.IGNORECASE)
+_LONGEST_TEXT = 500

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from batx.errors import ValueRangeError
+from batx.transfer.contents import HEAD
 from batx.transfer.trouble import AttemptError
 
 __all__ = ["Part", "Progressed", "check_sum_text", "file_sum", "locked_part"]
@@ -67,6 +68,13 @@ class Part:
         """Return the number of bytes there."""
         self.file.flush()
         return os.fstat(self.file.fileno()).st_size
+
+    def head(self) -> bytes:
+        """Return the first bytes; what is written next goes to the end."""
+        self.file.seek(0)
+        found = self.file.read(HEAD)
+        self.file.seek(0, os.SEEK_END)
+        return found
 
     def cut(self, size: int = 0) -> None:
         """Leave the first bytes only, and go to their end."""

@@ -72,6 +72,8 @@ def read_bytes(
 
 def _whole(answer: Answer, max_bytes: int) -> bytes:
     try:
+        if answer.coding:
+            raise AttemptError("the server compressed its answer, which was not asked for", final=True)
         found = bytearray()
         for piece in answer.pieces:
             found += piece

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from batx.errors import MissingPackageError
 from batx.optional import optional
-from batx.transfer.limits import Limits, scheme
+from batx.transfer.limits import Limits
 from batx.transfer.trouble import AttemptError
 from batx.transfer.web import Answer
 
@@ -26,18 +27,15 @@ class Store:
         Timeouts, and the address of the S3 service.
     """
 
-    def __init__(self, kind: str, limits: Limits) -> None:
+    def __init__(self, kind: str, limits: Limits | None = None) -> None:
         self.kind = kind
+        limits = limits or Limits()
         self.errors: tuple[type[BaseException], ...] = (OSError,)
         import fsspec
 
         if kind == "s3":
-            optional("s3fs", "archive", "a download from S3")
-            self.errors = (
-                OSError,
-                optional("botocore.exceptions", "archive", "S3").BotoCoreError,
-                TimeoutError,
-            )
+            self.errors = (OSError, _needed("botocore.exceptions").BotoCoreError, TimeoutError)
+            _needed("s3fs")
             options: dict[str, Any] = {
                 "anon": True,
                 "endpoint_url": limits.endpoint,
@@ -73,7 +71,7 @@ class Store:
             if self._state(path) != (total, now):
                 raise AttemptError("the file changed while it was read", restart=True)
 
-        return Answer(begin, total, now, False, "", pieces(), lambda: None)
+        return Answer(begin, total, now, pieces(), lambda: None)
 
     def names(self, url: str) -> list[tuple[str, bool, int | None]]:
         """Return name, whether a folder, and size of what is in a folder.
@@ -115,12 +113,9 @@ class Store:
             raise AttemptError(f"reading fails ({type(error).__name__})", unreachable=unreachable) from None
 
 
-def is_store(url: str) -> bool:
-    """Return whether an address is for fsspec.
-
-    Examples
-    --------
-    >>> is_store("s3://bucket/key"), is_store("https://host/key")
-    (True, False)
-    """
-    return scheme(url) in ("s3", "file")
+def _needed(module: str) -> Any:
+    """Return a module; without it another mirror may still serve."""
+    try:
+        return optional(module, "archive", "a download from S3")
+    except MissingPackageError as error:
+        raise AttemptError(str(error), final=True, unreachable=True) from None

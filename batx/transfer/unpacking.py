@@ -24,6 +24,7 @@ _BLOCK = 1 << 20
 #: a header of a tar archive that is larger than this is an attack
 _LARGEST_HEADER = 64 << 20
 _MOST_FILES = 200_000
+_LONGEST_FILLING = 16 << 20
 
 
 def unpack(
@@ -180,10 +181,20 @@ def _members(source: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
             guarded: Any = _Guarded(file)
             tar = stack.enter_context(tarfile.open(fileobj=guarded, mode="r:"))
             yield _tar_members(tar, source)
+            _read_to_end(file, source)
         elif packed:
             yield iter([(source.name.removesuffix(".gz"), file)])
         else:
             raise FileFormatError(f"{source}: found no tar, zip or gz file")
+
+
+def _read_to_end(file: Any, source: Path) -> None:
+    """Read what fills up a tar archive: only at its end a gzip file is compared with its checksum."""
+    left = _LONGEST_FILLING
+    while piece := file.read(_BLOCK):
+        left -= len(piece)
+        if left < 0:
+            raise FileFormatError(f"{source}: refused, there is more after the end of the archive")
 
 
 def _tar_members(tar: tarfile.TarFile, source: Path) -> Iterator[tuple[str, IO[bytes]]]:

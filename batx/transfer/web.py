@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -44,21 +44,27 @@ class Answer:
         Where the body begins, and size of the whole file in bytes if the server tells.
     validator
         What the server tells of this version of the file, to ask for the rest of the same one.
+    pieces
+        The bytes.
+    close
+        Ends the answer.
     html
         Whether the server calls it a web page.
     coding
-        Its ``Content-Encoding``.
-    pieces
-        The bytes.
+        Its ``Content-Encoding``, ``""`` for none.
+    delimited
+        Whether the server marks the end of the body, by a length or chunks; if not, one that broke off looks
+        whole.
     """
 
     start: int
     total: int | None
     validator: str
-    html: bool
-    coding: str
     pieces: Iterator[bytes]
-    close: Any
+    close: Callable[[], object]
+    html: bool = False
+    coding: str = ""
+    delimited: bool = True
 
 
 class Web:
@@ -125,22 +131,21 @@ class Web:
 
     def _answer(self, response: Any, start: int) -> Answer:
         length = _number(response.headers.get("Content-Length"))
-        begin, total = 0, length
+        begin, end, total = 0, length, length
         if response.status_code == 206:
-            found = re.fullmatch(
-                r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", response.headers.get("Content-Range", "")
-            )
-            if not start or not found or int(found[1]) != start:
+            begin, end, total = _range(response.headers.get("Content-Range", ""))
+            if not start or begin != start:
                 raise AttemptError("the server sent another part than was asked for", restart=True)
-            begin, total = start, _number(found[3])
+        coding = response.headers.get("Content-Encoding", "").strip().lower()
         return Answer(
             start=begin,
             total=total,
             validator=_validator(response.headers),
-            html="html" in response.headers.get("Content-Type", "").lower(),
-            coding=response.headers.get("Content-Encoding", "").lower(),
-            pieces=self._pieces(response, None if length is None else begin + length, begin),
+            pieces=self._pieces(response, end, begin),
             close=response.close,
+            html="html" in response.headers.get("Content-Type", "").lower(),
+            coding="" if coding == "identity" else coding,
+            delimited=end is not None or bool(getattr(response.raw, "chunked", False)),
         )
 
     def _session(self) -> tuple[Any, Wires]:
@@ -165,7 +170,11 @@ class Web:
                 return response if response.status_code in also else self._checked(response, here)
             target = response.headers.get("Location", "")
             response.close()
-            here, parameters = self._redirected(here, target), None
+            here = self._redirected(here, target)
+            if (
+                method == "GET" or response.status_code == 303
+            ):  # the address has the question, or names the answer
+                method, parameters = "GET", None
         raise AttemptError(f"more than {self.limits.redirects} redirects", final=True)
 
     def _redirected(self, here: str, target: str) -> str:
@@ -183,7 +192,6 @@ class Web:
         return there
 
     def _ask(self, method: str, url: str, headers: dict[str, str], parameters: Any) -> Any:
-        errors = self._requests.exceptions
         limits = self.limits
         body = {"data" if method == "POST" else "params": parameters}
         session, wires = self._session()
@@ -199,31 +207,13 @@ class Web:
                     verify=limits.ca_file or None,
                     **body,
                 )
-            if late.is_set():
-                response.close()
-                raise AttemptError(f"no answer within {limits.timeout + limits.stall:g} s")
-            return response
-        # what these exceptions say may hold the whole address; only their kind is told
-        except errors.SSLError:
-            raise AttemptError(
-                "the certificate is not trusted; give the file of a certificate authority (ca_file) "
-                "if it is one of your own",
-                final=True,
-            ) from None
-        except errors.ProxyError:
-            raise AttemptError(
-                "the proxy does not answer; see $HTTPS_PROXY and $NO_PROXY", unreachable=True
-            ) from None
-        except errors.ConnectTimeout:
-            raise AttemptError(f"no connection within {limits.timeout:g} s", unreachable=True) from None
-        except errors.ReadTimeout:
-            raise AttemptError(f"no answer within {limits.stall:g} s") from None
-        except errors.ConnectionError as error:
-            raise _no_connection(error) from None
-        except (errors.InvalidURL, errors.InvalidSchema, errors.MissingSchema, UnicodeError):
-            raise AttemptError("no valid address", final=True) from None
-        except (errors.RequestException, OSError) as error:
-            raise AttemptError(f"the request failed ({type(error).__name__})") from None
+        # the last two come from addresses of proxies that are none
+        except (self._requests.exceptions.RequestException, OSError, UnicodeError, TypeError) as error:
+            raise _trouble(error, limits) from None
+        if late.is_set():
+            response.close()
+            raise AttemptError(f"no answer within {limits.timeout + limits.stall:g} s")
+        return response
 
     def _checked(self, response: Any, url: str) -> Any:
         """Return an answer that brings something."""
@@ -279,6 +269,38 @@ class Web:
             raise AttemptError(f"the connection broke off after {position} of {end} bytes")
 
 
+def _trouble(error: BaseException, limits: Limits) -> AttemptError:
+    """Return what went wrong before there was an answer.
+
+    What these errors say may hold the whole address, with its secrets; only their kind is told.
+    """
+    from requests import exceptions as kinds
+
+    if isinstance(error, kinds.SSLError):
+        text = (
+            "the certificate is not trusted; give the file of a certificate authority (ca_file) if it is one "
+            "of your own"
+        )
+        return AttemptError(text, final=True)
+    if isinstance(error, kinds.ProxyError):
+        return AttemptError(_proxy_trouble(error), unreachable=True)
+    if isinstance(error, kinds.ConnectTimeout):
+        return AttemptError(f"no connection within {limits.timeout:g} s", unreachable=True)
+    if isinstance(error, kinds.ReadTimeout):
+        return AttemptError(f"no answer within {limits.stall:g} s")
+    if isinstance(error, kinds.ConnectionError):
+        return _no_connection(error)
+    if isinstance(error, (kinds.InvalidProxyURL, kinds.InvalidSchema, TypeError)):
+        text = (
+            "the address of the proxy is none that can be used (SOCKS needs the package PySocks); see "
+            "$HTTPS_PROXY and $NO_PROXY"
+        )
+        return AttemptError(text, unreachable=True, final=True)
+    if isinstance(error, (kinds.InvalidURL, kinds.MissingSchema, UnicodeError)):
+        return AttemptError("no valid address, its own or the one in $HTTPS_PROXY", final=True)
+    return AttemptError(f"the request failed ({type(error).__name__})")
+
+
 def _no_connection(error: BaseException) -> AttemptError:
     """Tell a name that is unknown and a door that is shut from a connection that broke."""
     text = repr(error)
@@ -287,6 +309,23 @@ def _no_connection(error: BaseException) -> AttemptError:
     if "NewConnectionError" in text or "refused" in text:
         return AttemptError("no connection", unreachable=True)
     return AttemptError("the connection broke off")
+
+
+def _proxy_trouble(error: BaseException) -> str:
+    """Tell a proxy that refuses from one that does not answer."""
+    refused = re.search(r"Tunnel connection failed: (\d{3})", repr(error))
+    if refused is None:
+        return "the proxy does not answer; see $HTTPS_PROXY and $NO_PROXY"
+    status = int(refused[1])
+    return _MEANING[407] if status == 407 else f"the proxy refuses the connection ({status})"
+
+
+def _range(text: str) -> tuple[int, int | None, int | None]:
+    """Return where a part begins and ends, and the size of the whole file; begins at -1 if it is none."""
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", text.strip())
+    if found is None or int(found[2]) < int(found[1]):
+        return -1, None, None
+    return int(found[1]), int(found[2]) + 1, _number(found[3])
 
 
 def _number(text: str | None) -> int | None:

@@ -12,6 +12,11 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+CATALOG = (
+    "CATNUM", "RATE", "RATE_ERR", "CENT_RATE", "BKG_VAR", "VECTSNR", "TOTSNR", "SNR", "CHI2", "IMX", "IMY",
+    "RA_OBJ", "DEC_OBJ", "PCODEFR", "CLEANED", "TIME", "TIME_STOP", "EXPOSURE",
+)  # fmt: skip
+
 
 def native(array: np.ndarray) -> np.ndarray:
     """Return an array in the byte order of the machine."""
@@ -41,6 +46,48 @@ def extract(shared: Path) -> dict[str, np.ndarray]:
         rows = fits.getdata(path, 1)
         arrays[name] = np.column_stack([native(rows["START"]), native(rows["STOP"])])
     return arrays | energies(survey)
+
+
+def snapshot(shared: Path) -> dict[str, np.ndarray]:
+    """Return the detector image of a snapshot, what its processing needs, and what batsurvey made of it."""
+    survey = shared / "reference" / "survey"
+    inputs, golden = survey / "survey_obs", survey / "batsurvey" / "golden" / "point_20200061040"
+    observation = inputs / "00099999001"
+    plane = (173, 286)
+
+    def images(path: str) -> np.ndarray:
+        with fits.open(path) as hdus:
+            return np.stack([native(hdu.data) for hdu in hdus if hdu.is_image and hdu.shape == plane])
+
+    arrays = {"rate": images(f"{golden}_1.dpi.gz")}
+    for name, suffix in (("known", ""), ("left", "_2")):
+        arrays[f"mask_{name}"] = np.packbits(images(f"{golden}{suffix}.detmask.gz")[0] == 0)
+    for name in ("flux", "edge"):
+        with fits.open(inputs / f"aper_{name}.fits") as hdus:
+            arrays[f"aperture_{name}"] = next(
+                native(hdu.data) for hdu in hdus if hdu.data is not None
+            ).astype(np.int8)
+    with fits.open(inputs / "distort.fits") as hdus:
+        arrays["distortion"] = np.concatenate(
+            [np.atleast_3d(native(hdu.data).T).T for hdu in hdus if hdu.is_image and hdu.data is not None]
+        )
+    with fits.open(inputs / "teldef.fits") as hdus:
+        cards = next(hdu.header for hdu in hdus if "ALIGNM11" in hdu.header)
+        arrays["alignment"] = np.array(
+            [[cards[f"ALIGNM{i}{j}"] for j in (1, 2, 3)] for i in (1, 2, 3)], float
+        )
+    orbit = fits.getdata(next((observation / "auxil").glob("*sao.fits")), 1)
+    arrays |= {f"orbit_{name.lower()}": native(orbit[name]) for name in orbit.columns.names}
+    found = fits.getdata(f"{golden}_2.cat", 1)
+    for name in CATALOG:
+        arrays[f"catalog_{name.lower()}"] = native(found[name])
+    given = fits.getdata(inputs / "cat.fits", 1)
+    for name in ("CATNUM", "NAME", "RA_OBJ", "DEC_OBJ", "ERR_RAD", "ALWAYS_CLEAN"):
+        arrays[f"given_{name.lower()}"] = np.array(given[name].tolist())
+    row = fits.getdata(golden.parent / "stats_point.fits.gz", 1)
+    for name in ("CHI2", "BKG_COUNTS", "NBATDETS", "RA_PNT", "DEC_PNT", "PA_PNT", "EXPOSURE"):
+        arrays[f"row_{name.lower()}"] = native(row[name][0])
+    return arrays
 
 
 def energies(survey: Path) -> dict[str, np.ndarray]:
@@ -82,4 +129,6 @@ def energies(survey: Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(Path(__file__).with_name("survey.npz"), **extract(Path(sys.argv[1])))
+    folder = Path(sys.argv[1])
+    np.savez_compressed(Path(__file__).with_name("survey.npz"), **extract(folder))
+    np.savez_compressed(Path(__file__).with_name("survey_snapshot.npz"), **snapshot(folder))

@@ -17,6 +17,7 @@ from batx.io.source import starts_like_fits
 from batx.io.write import to_fits
 from batx.met import met_to_utc
 from batx.pipelines.frame import SkippedError, Work
+from batx.pipelines.surveys.many import is_native, process_many, why_missing
 from batx.pipelines.surveys.names import PROCESSED, is_id, is_result, observation_folders, result_files
 from batx.pipelines.surveys.settings import PatternMaps, of_day
 from batx.schema import require_kind
@@ -260,7 +261,9 @@ def _duration(seconds: float) -> str:
 
 
 def process(work: Work, crew: Crew) -> dict[str, Any]:
-    """Run batsurvey for each observation, several at a time; what is done already is not done again.
+    """Process each observation, several at a time; what is done already is not done again.
+
+    By batsurvey, or by batx itself if that is asked for or batsurvey is not there.
 
     Raises
     ------
@@ -274,20 +277,14 @@ def process(work: Work, crew: Crew) -> dict[str, Any]:
     catalog = work.path("catalog")
     _require_flag(catalog, str(work.options["parameters"].get("cleanexpr", "")))
     outcome: dict[str, Any] = {}
-    calls: dict[str, Request] = {}
-    for name, folder in observations.items():
+    given: dict[str, dict[str, Any]] = {}
+    for name in observations:
         try:
-            files = {"indir": folder, "incatalog": str(catalog), "outdir": str(home / name)}
-            calls[name] = request(
-                "batsurvey",
-                {**files, **_parameters(work, name)},
-                backend=crew.backend,
-                timeout=crew.timeout,
-                overwrite=True,
-            )
+            given[name] = _parameters(work, name)
         except MissingFileError as error:
             outcome[name] = error
-    outcome |= dict(zip(calls, crew.run(list(calls.values()), work.progress), strict=True))
+    made = _made(work, crew, {name: (observations[name], one) for name, one in given.items()}, home)
+    outcome |= dict(zip(given, made, strict=True))
     outcome = {name: outcome[name] for name in observations}
     failed = {name: error for name, error in outcome.items() if isinstance(error, BatxError)}
     if failed and len(failed) == len(outcome):
@@ -298,6 +295,25 @@ def process(work: Work, crew: Crew) -> dict[str, Any]:
         "failed": {name: str(error) for name, error in failed.items()},
         "versions": sorted({one.version for name, one in outcome.items() if name not in failed}),
     }
+
+
+def _made(work: Work, crew: Crew, given: Mapping[str, tuple[str, dict[str, Any]]], home: Path) -> list[Any]:
+    """Return the result or the error of each observation, given by its folder and parameters."""
+    engine, catalog = work.options["engine"], work.path("catalog")
+    if is_native(engine, crew.backend):
+        missing = None if engine else why_missing(crew.backend)
+        return process_many(work, given, home, workers=crew.workers, missing=missing)
+    calls = [
+        request(
+            "batsurvey",
+            {"indir": folder, "incatalog": str(catalog), "outdir": str(home / name), **parameters},
+            backend=crew.backend,
+            timeout=crew.timeout,
+            overwrite=True,
+        )
+        for name, (folder, parameters) in given.items()
+    ]
+    return crew.run(calls, work.progress)
 
 
 def _parameters(work: Work, name: str) -> dict[str, Any]:

@@ -128,10 +128,11 @@ def time_names(ds: xr.Dataset) -> list[str]:
         raise MissingVariableError(
             f"barycenter: found variables {sorted(map(str, ds.variables))}, expected a time in s"
         )
-    if str(ds.attrs.get("timeref", "")).upper() == "SOLARSYSTEM":
+    there = str(ds.attrs.get("timeref", "")).upper() == "SOLARSYSTEM"
+    if there or str(ds.attrs.get("time_scale", "")).lower() == "tdb":
         raise ValueRangeError(
-            "barycenter: the times are those at the barycentre already (attribute timeref); open the "
-            "file again"
+            "barycenter: the times are those at the barycentre already (timeref or time_scale); open "
+            "the file again"
         )
     return names
 

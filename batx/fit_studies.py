@@ -55,6 +55,8 @@ def fit_contour(
     ------
     ModelError
         If a name is not that of a free parameter.
+    ValueRangeError
+        If `grid` has no finite numbers, or `size` is below 2.
 
     Notes
     -----
@@ -70,9 +72,10 @@ def fit_contour(
 def contour_places(problem: Problem, pair: tuple[str, str]) -> tuple[int, int]:
     """Return where two free parameters are among all; raise `ModelError` if they are not there."""
     names = [problem.layout.parameters[i].name for i in problem.free]
-    if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
+    asked = list(pair) if isinstance(pair, (tuple, list)) else []
+    if len(asked) != 2 or asked[0] == asked[1] or not set(asked) <= set(names):
         raise ModelError(f"fit_contour: found {pair}, expected two of the free parameters {', '.join(names)}")
-    first, second = (int(problem.free[names.index(name)]) for name in pair)
+    first, second = (int(problem.free[names.index(name)]) for name in asked)
     return first, second
 
 
@@ -83,7 +86,9 @@ def contour_axes(
     if grid is not None:
         if len(grid) != 2:
             raise ValueRangeError(f"grid: found {len(grid)} axes, expected the values of two parameters")
-        return np.asarray(grid[0], np.float64), np.asarray(grid[1], np.float64)
+        return _given_axis(grid[0]), _given_axis(grid[1])
+    if not isinstance(size, (int, np.integer)) or size < 2:
+        raise ValueRangeError(f"size: found {size!r}, expected a number of values of at least 2")
     return _axis(problem, minimum, places[0], size), _axis(problem, minimum, places[1], size)
 
 
@@ -108,6 +113,16 @@ def contour_dataset(
         "model": problem.model.expression,
     }
     return xr.DataArray(values, coords, parameters, "delta_statistic", attrs | problem.provenance)
+
+
+def _given_axis(values: Any) -> np.ndarray:
+    try:
+        axis = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        axis = np.empty(0)
+    if axis.ndim != 1 or not axis.size or not np.isfinite(axis).all():
+        raise ValueRangeError(f"grid: found {values!r}, expected the values of a parameter, finite numbers")
+    return axis
 
 
 def _axis(problem: Problem, minimum: Minimum, place: int, size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.errors import EmptySelectionError, KindError, PositionError, ValueRangeError
 from batx.imaging_telescopes import sky_of, telescope_of
 from batx.kernels.shapes import extent
 from batx.regions import Region, as_regions, in_pixels, inside
@@ -142,6 +142,8 @@ def seen_fraction(exposure_map: xr.Dataset, region: Any, ra: float, dec: float) 
 
     seconds, held, (x, y), size = _around(exposure_map, region)
     sky = sky_of(exposure_map)
+    if sky is None:
+        raise PositionError("seen_fraction: found an exposure map without coordinates of the sky")
     pixel = 3600.0 * float(np.mean(proj_plane_pixel_scales(sky)))
     x0, y0 = sky.world_to_pixel_values(ra, dec)
     core, slope = psf[0] / pixel, psf[1]

@@ -20,8 +20,6 @@ from batx.units import to_value
 
 __all__ = ["mosaic_rates"]
 
-#: attributes of a mosaic that its rates have too
-
 
 def mosaic_rates(mosaic: xr.Dataset | xr.DataTree, ra: Any, dec: Any = None) -> xr.Dataset:
     """Return the rates of sources at given positions in mosaics, by the fit of a point source to the cells.

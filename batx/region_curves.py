@@ -22,6 +22,9 @@ from batx.schema import build
 
 __all__ = ["count_limit", "region_lightcurve"]
 
+#: more is a probability of 1 in double precision
+_MOST_SIGMA = 8.0
+
 
 def region_lightcurve(
     events: xr.Dataset,
@@ -66,7 +69,7 @@ def region_lightcurve(
     center
         (ra, dec) of a point source in degrees: the rate is divided by the share of its light and exposure
         that `region` has in `exposure_map` (`batx.image_regions.seen_fraction`), and so is that of the whole
-        source on axis, as far as the map tells.
+        source on axis, as far as the map tells. Needs `background`, without which there are no rates.
     tstart, tstop, t0, gti
         As for `batx.lightcurve`.
     min_fracexp
@@ -131,6 +134,11 @@ def region_lightcurve(
     attrs |= {"ontime": on_time, "exposure": live * on_time, "livetime": live * on_time}
     attrs |= {"deadc": live, "deadapp": 1}
     if background is None:
+        if center is not None:
+            raise ValueRangeError(
+                "region_lightcurve: found center without background; counts are as they were, only rates are "
+                "those of the whole source"
+            )
         variables["counts"] = (("time", "energy"), counts, {"units": "count"})
         return build("lightcurve", variables, attrs)
     if scale is None:
@@ -186,7 +194,7 @@ def count_limit(counts: float, background: float, sigma: float = 3.0) -> float:
     background
         Those expected from the background.
     sigma
-        Confidence as that of a Gaussian, one-sided: 3 means 99.865 %.
+        Confidence as that of a Gaussian, one-sided: 3 means 99.865 %; at most 8.
 
     Returns
     -------
@@ -195,7 +203,7 @@ def count_limit(counts: float, background: float, sigma: float = 3.0) -> float:
     Raises
     ------
     ValueRangeError
-        If a number is negative.
+        If a number is negative or not finite, or `sigma` too great.
 
     Notes
     -----
@@ -208,8 +216,10 @@ def count_limit(counts: float, background: float, sigma: float = 3.0) -> float:
     """
     from scipy.special import ndtr
 
-    if not (counts >= 0 and background >= 0 and sigma > 0):
-        raise ValueRangeError(f"count_limit: found {counts}, {background}, {sigma}, expected none below 0")
+    if not (0 <= counts < np.inf and 0 <= background < np.inf):
+        raise ValueRangeError(f"count_limit: found {counts} and {background} counts, expected none below 0")
+    if not 0 < sigma <= _MOST_SIGMA:
+        raise ValueRangeError(f"sigma: found {sigma}, expected more than 0 and at most {_MOST_SIGMA:g}")
 
     def statistic(amplitude: float) -> float:
         mean = amplitude + background

@@ -507,8 +507,10 @@ def _distance(distance: Any, geometry: MaskGeometry) -> float | None:
 
 def _origin(origin: Any, distance: Any) -> float:
     """Return BAT_Z of what directions are measured from; 0 where sources are far away."""
-    value = float(to_value(origin, "cm", "origin"))
+    value = to_value(origin, "cm", "origin")
     far = np.inf if distance is None else float(to_value(distance, "cm", "distance"))
-    if not value < far:
-        raise ValueRangeError(f"origin: found BAT_Z = {value} cm, expected less than the distance {far}")
-    return value if np.isfinite(far) else 0.0
+    if value.size != 1 or not value < far:
+        raise ValueRangeError(
+            f"origin: found BAT_Z = {origin!r} cm, expected a number less than the distance {far}"
+        )
+    return float(value.reshape(())) if np.isfinite(far) else 0.0

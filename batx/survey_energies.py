@@ -10,9 +10,9 @@ import xarray as xr
 from batx.caldb.finding import single_time
 from batx.energy_calibrations import CalibrationParts, gain_map_for, polynomial_table
 from batx.engines import by_engine
-from batx.errors import ValueRangeError
+from batx.errors import MissingVariableError, ValueRangeError
 from batx.gain_maps import GainMap, map_arrays
-from batx.grids import energy_bounds
+from batx.grids import energy_bounds, warn
 from batx.instrument.detector import DETECTOR, DETID, SHAPE
 from batx.kernels import channels, gains
 from batx.provenance import file_record, with_calibration
@@ -92,7 +92,8 @@ def calibrate_histogram(
     Warns
     -----
     BatxWarning
-        As `batx.calibrate_energy`, where calibration is missing.
+        As `batx.calibrate_energy`, where calibration is missing; if that of no detector can be used, so that
+        there are no counts.
 
     Notes
     -----
@@ -132,7 +133,9 @@ def _known(method: str) -> str:
 
 
 def _require_nominal(plane: xr.Dataset, first: xr.Dataset) -> None:
-    """Raise an error unless the energies are those on board, and the channels those of the first Dataset."""
+    """Raise an error unless it is counts on the scale on board, in the channels of the first Dataset."""
+    if "counts" not in plane:
+        raise MissingVariableError("calibrate_histogram: found rates, expected counts as in the files")
     named = str(plane.attrs.get("gainmeth", "FLIGHT")).strip().upper()
     if named != "FLIGHT":
         raise ValueRangeError(
@@ -205,6 +208,11 @@ class _Scale:
         lower, upper = bands
         flat = counts.reshape(*counts.shape[:2], -1)
         taken = quality < channels.CHANGED
+        if not taken.any():
+            warn(
+                "calibrate_histogram: no detector has a calibration like that of a working one "
+                f"({', '.join(['gain_offset', *self.used])}), so nothing is counted; is it that of BAT?"
+            )
         whole = (int(below), len(bounds) - int(above))
         shared = channels.share_counts(
             flat, edges, lower, upper, taken, channels=whole, fill_first=bool(mode)

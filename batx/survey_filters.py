@@ -105,11 +105,12 @@ def _totals(plane: xr.Dataset, energy: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the filters look at."""
+    """What the filters look at; `parted`: histograms apart stay so without the filter of the rate."""
 
     nodes: dict[str, xr.Dataset]
     rows: Rows
     apart: bool
+    parted: bool
     rate: tuple[float, float]
     least: float
     elevation: float
@@ -145,7 +146,8 @@ class Inputs:
 
 
 def _histograms(inputs: Inputs) -> Intervals:
-    return inputs.rows.intervals(np.ones(inputs.rows.start.size, bool), inputs.slack, inputs.slack)
+    reach = -PARTING if inputs.apart and inputs.parted else inputs.slack
+    return inputs.rows.intervals(np.ones(inputs.rows.start.size, bool), reach, reach)
 
 
 def _flags(inputs: Inputs) -> Intervals:

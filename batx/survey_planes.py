@@ -79,7 +79,8 @@ def survey_plane(
     (1, {'energy': 8, 'dety': 173, 'detx': 286})
     """
     planes = survey_histograms(histograms, "survey_plane")
-    if not 0 < min_overlap <= 1:
+    _require_same_bands(planes)
+    if not isinstance(min_overlap, (int, float, np.number)) or not 0 < min_overlap <= 1:
         raise ValueRangeError(f"min_overlap: found {min_overlap}, expected more than 0 and at most 1")
     most = float(to_value(max_outside, "s", "max_outside"))
     good = intervals.union(*gti_arrays(gti))
@@ -102,6 +103,18 @@ def survey_plane(
             f"{', '.join(f'{a:.3f} to {b:.3f} s' for a, b in list(zip(*good, strict=True))[:3]) or 'empty'}"
         )
     return _image(planes, np.asarray(total), seconds, np.array(spans))
+
+
+def _require_same_bands(planes: list[xr.Dataset]) -> None:
+    first = planes[0]["energy_bnds"].values
+    for plane in planes[1:]:
+        bounds = plane["energy_bnds"].values
+        if bounds.shape != first.shape or not np.allclose(bounds, first):
+            raise ValueRangeError(
+                f"survey_plane: found histograms in bands from {first.min():g} to {first.max():g} keV "
+                f"({len(first)}) and from {bounds.min():g} to {bounds.max():g} keV ({len(bounds)}), expected "
+                "the same bands; batx.calibrate_histogram makes them of all files"
+            )
 
 
 def _counts(row: xr.Dataset) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,8 @@ def survey_gti(
     min_duration
         Intervals of this length or less are dropped, s.
     compat
-        ``"heasoft"`` as batsurvey-gti: the global good time is applied even if left out, and `max_loss` is
-        not looked at.
+        ``"heasoft"`` as batsurvey-gti: the global good time is applied even if left out, `max_loss` is not
+        looked at, and histograms that follow each other are one without the filter of the rate.
     engine
         ``"native"``; ``"heasoft"`` for the tool batsurvey-gti, or a `batx.heasoft.Engine`.
 
@@ -140,10 +140,11 @@ def survey_gti(
         nodes=nodes,
         rows=Rows.of(planes, energy, "rate" not in left_out),
         apart=each == "histogram",
-        rate=(float(rate[0]), float(rate[1])),
-        least=float(min_detectors),
+        parted=not (mode and "rate" in left_out),
+        rate=_rate_limits(rate),
+        least=_number(min_detectors, "min_detectors"),
         elevation=float(to_value(min_elevation, "deg", "min_elevation")),
-        loss=1e-9 if mode else float(max_loss),
+        loss=1e-9 if mode else _number(max_loss, "max_loss"),
         flags="flags" not in left_out,
         midnight="midnight" not in left_out,
     )
@@ -176,7 +177,22 @@ def survey_gti(
     return _labelled(start[kept], stop[kept], lists, inputs.rows, planes[0], table)
 
 
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueRangeError(f"{name}: found {value!r}, expected a number") from None
+
+
+def _rate_limits(rate: Any) -> tuple[float, float]:
+    if not isinstance(rate, (Sequence, np.ndarray)) or isinstance(rate, str) or len(rate) != 2:
+        raise ValueRangeError(f"rate: found {rate!r}, expected the two limits, count/s")
+    return _number(rate[0], "rate"), _number(rate[1], "rate")
+
+
 def _names(leave_out: str | Iterable[str]) -> set[str]:
+    if not isinstance(leave_out, Iterable):
+        raise ValueRangeError(f"leave_out: found {leave_out!r}, expected names of filters")
     given = leave_out.split(",") if isinstance(leave_out, str) else list(leave_out)
     names = {str(name).strip().lower() for name in given} - {""}
     known = set(FILTERS) - set(_ALWAYS)

@@ -292,6 +292,15 @@ def test_bad_input(call, error: type[Exception], text: str):
         call()
 
 
+def test_what_is_made_of_times_at_the_barycentre_is_there_already():
+    """Good time and blocks say so by their time scale."""
+    there = EV.bat.barycenter(1, 2, orbit="geocenter")
+    good = batx.gti_union(batx.gti_intersection(there, (0, 1e10)))
+    assert good.attrs["time_scale"] == "tdb"
+    with pytest.raises(ValueRangeError, match="already"):
+        batx.barycenter(good, 1, 2, orbit="geocenter")
+
+
 def test_orbit_in_other_units():
     table = orbit()
     metres = table.assign(position=(table["position"].dims, table["position"].values * 1e3, {"units": "m"}))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numba.core import caching
 
+import batx
 from batx.compiling import njit
 from batx.errors import BatxWarning
 
@@ -25,6 +28,13 @@ def test_a_function_runs_where_nothing_can_be_written(monkeypatch: pytest.Monkey
     with pytest.warns(BatxWarning, match=r"cannot be kept.*\$NUMBA_CACHE_DIR"):
         compiled = njit(cache=True, nogil=True)(total)
     assert compiled(np.arange(4.0)) == 6.0
+
+
+def test_all_functions_are_compiled_this_way() -> None:
+    """Numba itself ends the import of batx where nothing can be written."""
+    folder = Path(batx.__file__).parent
+    others = [path.name for path in folder.rglob("*.py") if "from numba import" in path.read_text("utf-8")]
+    assert others == []
 
 
 def test_other_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,6 +216,8 @@ def test_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "not there" in lines[2].detail
     assert all(one.remedy for one in lines if one.status == "absent")
     assert "secret" not in repr(lines)
+    monkeypatch.setenv("BATX_MIRRORS", "http://user:secret@127.0.0.1:9/x")
+    assert next(iter(network.look(1.0))).detail.count("127.0.0.1:9/x") == 1
     monkeypatch.setenv("BATX_MIRRORS", "ftp://x")
     monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "me:secret@127.0.0.1:8")
@@ -288,6 +290,24 @@ def test_a_check_that_fails_or_hangs_is_a_line(monkeypatch: pytest.MonkeyPatch) 
     found = [one for one in lines if one.section == "Files"]
     assert [one.name for one in found] == ["a", "fails", "b", "hangs", "b", "hangs too"]
     assert "of all things" in found[1].detail and "not known after 2 s" in found[3].detail
+
+
+def test_judging_that_fails_or_hangs_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_a_disk(error: Exception | None) -> Iterator[tuple[str, str, str]]:
+        yield "events (batx run)", "", ""
+        if error is not None:
+            raise error
+        time.sleep(20)
+
+    monkeypatch.setattr(looking, "_JUDGING", 0.2)
+    for error, said in ((PermissionError("not allowed"), "not allowed"), (None, "not known after")):
+        monkeypatch.setattr(looking, "abilities", lambda _, error=error: of_a_disk(error))
+        begin = time.monotonic()
+        lines = list(findings(network=False, patience=1.0))
+        assert time.monotonic() - begin < 3
+        whole(lines)
+        first, last = (one for one in lines if one.section == "What runs")
+        assert first.status == "ok" and last.status == "broken" and said in last.detail
 
 
 ODD = {

@@ -6,6 +6,7 @@ import ast
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fit_inputs import counts, expected, rates, response
 from scipy import optimize, stats
 
 import batx
+from batx.errors import ModelError, ValueRangeError
 from batx.fit_inputs import Settings, problem_of
 from batx.kernels import fit_statistics
 from batx.kernels.models import Bins
@@ -333,6 +335,21 @@ def test_contours_far_from_the_fit_are_those_of_fits_with_both_held() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"grid": ([1.0, 2.0],)}, {"grid": (1.0, 2.0)}, {"grid": ("a", "b")}, {"grid": ([np.nan], [1.0])}),
+        *({"grid": ([], [])}, {"grid": (np.ones((2, 2)), [1.0])}, {"size": 0}, {"size": 1}, {"size": "many"}),
+        *({"pair": None}, {"pair": "index"}, {"pair": ("index",)}, {"pair": ("index", "index")}),
+    ],
+    ids=str,
+)
+def test_contours_that_cannot_be(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ModelError if name == "pair" else ValueRangeError):
+        batx.fit_contour(counts(MEAN), "powerlaw", **{"pair": ("index", "norm"), **wrong}, response=RSP)
+
+
 def test_goodness_tells_a_wrong_model() -> None:
     right = counts(MEAN, seed=9).bat.fit_goodness("powerlaw", simulations=100, seed=1, response=RSP)
     assert 0.02 < right["p_value"].item() <= 1

@@ -9,7 +9,7 @@ from mission_inputs import DEC, RA, event_list
 from scipy import stats
 
 import batx
-from batx.errors import EmptySelectionError, KindError, ValueRangeError
+from batx.errors import EmptySelectionError, KindError, PositionError, ValueRangeError
 from batx.image_regions import exposed_area, on_image, seen_fraction
 from batx.region_curves import count_limit
 from batx.regions import Region, annulus, circle, in_fk5, in_pixels
@@ -58,6 +58,8 @@ def test_share_of_a_point_source(seen):
         seen_fraction(seen.assign_attrs(telescope="NuSTAR", instrument="FPMA"), region, RA, DEC)
     with pytest.raises(EmptySelectionError):
         seen_fraction(seen.assign(image=seen.image * 0.0), region, RA, DEC)
+    with pytest.raises(PositionError, match="without coordinates of the sky"):
+        seen_fraction(seen.drop_vars("wcs"), circle(50, 50, 9, frame="physical"), RA, DEC)
     with pytest.raises(ValueRangeError, match="negative"):
         exposed_area(seen.assign(image=seen.image - 2e3), region)
 
@@ -94,6 +96,8 @@ def test_rates_follow_the_exposure_map(events, seen):
         batx.region_lightcurve(events, away, ring, **how)
     with pytest.raises(ValueRangeError, match="exposure_map"):
         batx.region_lightcurve(events, source, ring, time=how["time"], center=(RA, DEC))
+    with pytest.raises(ValueRangeError, match="center without background"):
+        batx.region_lightcurve(events, source, center=(RA, DEC), **how)
 
 
 @pytest.mark.parametrize(("counts", "background"), [(0, 0.0), (0, 3.0), (4, 3.2), (50, 20.0)])
@@ -102,8 +106,14 @@ def test_limits_of_counts_hold_the_posterior(counts, background):
     held = np.cumsum(stats.poisson.pmf(counts, grid + background))
     wanted = grid[np.searchsorted(held / held[-1], stats.norm.cdf(3.0))]
     assert count_limit(counts, background) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [(-1, 0.0), (3, -1.0), (np.nan, 1.0), (np.inf, 1.0), (5, 1.0, 0), (5, 1.0, 9)]
+)
+def test_numbers_that_have_no_limit(wrong):
     with pytest.raises(ValueRangeError):
-        count_limit(-1, 0.0)
+        count_limit(*wrong)
 
 
 def test_galactic_regions_become_those_of_fk5(seen):

@@ -507,3 +507,12 @@ def test_selection(events):
         batx.plot_selection(table[2:], Figure())
     with pytest.raises(EmptySelectionError):
         batx.plot_rates(rates[2:], Figure())
+    for wrong, words in (
+        (rates.drop(columns=["rate", "rate_err"]), "has no rate, rate_err"),
+        (rates.assign(upper_limit="a"), "upper_limit .* no numbers"),
+        (rates.assign(rate="a"), "rate .* no numbers"),
+    ):
+        with pytest.raises(ValueRangeError, match=words):
+            batx.plot_rates(wrong, Figure())
+    with pytest.raises(KindError, match="DataFrame"):
+        batx.plot_rates([1, 2], Figure())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from mission_inputs import (
 from stand_ins import add_tool, make_headas
 
 import batx
-from batx.errors import ValueRangeError
+from batx.errors import BatxError, ValueRangeError
 from batx.heasoft import Subprocess
 from batx.pipelines.missions.toolbox import Toolbox
 from batx.pipelines.xrt_pipeline import xrt
@@ -418,13 +419,38 @@ def test_what_is_missing_is_said(observed, tmp_path):
     twice = [observed[0], tmp_path / "g"]
     (status,) = xrt(twice, RA, DEC, output=tmp_path / "h").run("select")
     assert "give one of them" in status.reason
-    for wrong in ({"energy": (3, 1)}, {"dt": 0}):
-        with pytest.raises(ValueRangeError):
-            small(observed, tmp_path / "e", **wrong)
     with pytest.raises(ValueRangeError):
         xrt([], RA, DEC, output=tmp_path / "f")
     with pytest.raises(ValueRangeError):
         xrt("x", 400.0, DEC, output=tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            {"energy": (3, 1)},
+            {"energy": 5},
+            {"energy": ("a", "b")},
+            {"dt": 0},
+            {"ra": "10h"},
+            {"dec": math.nan},
+        ),
+        *({"min_exposure": -1}, {"min_counts": "many"}, {"t0": "2020-01-01"}, {"reprocess": "no"}),
+        *({"statistic": "chi"}, {"errors": "none"}, {"model": "powerlow"}, {"tied": "nH"}, {"tied": ("x",)}),
+        *(
+            {"region": "nowhere.reg"},
+            {"regions": "nowhere"},
+            {"settings": {"xrtpipe": {}}},
+            {"settings": "a"},
+        ),
+    ],
+    ids=str,
+)
+def test_arguments_are_looked_at_before_tools_run(wrong, tmp_path):
+    (name,) = wrong
+    with pytest.raises(BatxError, match=name if name != "model" else "powerlow"):
+        xrt(tmp_path, output=tmp_path / "e", **{"ra": RA, "dec": DEC, **wrong})
 
 
 def test_without_tools_what_needs_none_is_done(observed, tmp_path, monkeypatch):

@@ -241,16 +241,7 @@ OTHERS = {
     *("spectrum_table", "fit_table", "survey_table", "check", "validate", "build", "identify"),
     *("BatxError", "BatxWarning", "spectral_model", "channel_bins", "in_region", "credible_region", "to_moc"),
     *("exposure", "gti_complement", "gti_from_housekeeping", "gti_gaps", "gti_intersection", "gti_of"),
-    *(
-        "steady_gti",
-        "survey_gti",
-        "gti_pad",
-        "gti_union",
-        "gti_of_slews",
-        "flare_gti",
-        "combine_masks",
-        "pointing_cuts",
-    ),
+    *("gti_pad", "gti_union", "gti_of_slews", "flare_gti", "combine_masks", "pointing_cuts"),
     *("plot", "plot_contour", "plot_duration", "plot_epochs", "plot_fit_series", "plot_hardness"),
     *("plot_lag", "plot_pulses", "plot_rates", "plot_selection", "plot_triggers", "plot_survey"),
     # of telescopes that are not coded, or of the folders of batsurvey, which used its own CALDB

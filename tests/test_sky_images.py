@@ -521,6 +521,7 @@ def test_refusals(planes):
         ("dtype", "int32", "float32"),
         ("distance", 50.0, "mask"),
         ("origin", float("nan"), "expected"),
+        ("origin", [1.0, 2.0], "expected a number"),
         ("gain", float("nan"), "above -1"),
         ("compat", "idl", "heasoft"),
     ):

@@ -13,6 +13,7 @@ import batx
 from batx.errors import AttitudeError, BatxError, GtiError, KindError
 from batx.heasoft import Engine, Recording, Replay
 from batx.instrument import sky
+from batx.kernels.steady import Steps, steady_rotation
 from batx.schema import build
 from batx.simulate import Slew
 
@@ -96,6 +97,17 @@ def test_a_first_guess_far_from_where_it_was_longest():
     steady = batx.steady_attitude(path, [(0.0, 100.0), (60.0, 108.0), (131.0, 300.0)])
     assert apart(steady, np.array([TARGET])) < 10.0
     assert steady.attrs["steady_seconds"] == pytest.approx(189.0, abs=6.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_slew_by_a_right_angle():
+    """Directions in the plane of the axis have no place in the histogram, and make no noise about it."""
+    turn = np.pi / 4
+    rows = np.array([[0.0, 0.0, 0.0, 1.0], [np.sin(turn), 0.0, 0.0, np.cos(turn)]])
+    steps = Steps(rows[[0, 0, 0, 1]], np.array([1.0, 1.0, 1.0, 2.0]))
+    rotation, seconds = steady_rotation(steps, rows[0])
+    assert seconds == 3.0
+    np.testing.assert_allclose(rotation, np.eye(3), atol=1e-12)
 
 
 def test_rolls_on_the_two_sides_of_360_degrees():

@@ -10,7 +10,15 @@ import pytest
 import xarray as xr
 
 import batx
-from batx.errors import BatxError, EmptySelectionError, KindError, MissingFileError, ValueRangeError
+from batx.errors import (
+    BatxError,
+    BatxWarning,
+    EmptySelectionError,
+    KindError,
+    MissingFileError,
+    MissingVariableError,
+    ValueRangeError,
+)
 from batx.heasoft import Engine, Recording, Replay
 from batx.kernels import channels
 from batx.schema import build
@@ -186,6 +194,16 @@ def test_edges_that_meet():
     assert channels.in_order(np.array([[1.0, 1.0, np.nan], [1.0, 0.0, 2.0]])).tolist() == [True, False, False]
 
 
+def test_calibration_that_fits_no_detector_is_told(histogram, calibration):
+    """A gain map in other units: all detectors are out of range, and nothing would be counted in silence."""
+    wrong = calibration["gain_offset"].copy()
+    wrong["gain"] = 1000 * wrong["gain"]
+    with pytest.warns(BatxWarning, match="no detector has a calibration"):
+        made = batx.calibrate_histogram(histogram, **{**calibration, "gain_offset": wrong})
+    assert made["counts"].sum() == 0
+    assert set(np.unique(made["quality"])) == {channels.NO_CALIBRATION}
+
+
 def test_what_is_wrong_is_said(histogram, calibration, monkeypatch, tmp_path):
     monkeypatch.setenv("CALDB", str(tmp_path))
 
@@ -197,6 +215,8 @@ def test_what_is_wrong_is_said(histogram, calibration, monkeypatch, tmp_path):
     refused(ValueRangeError, "corrected already .GAINMETH FIXEDDAC", plane=done)
     refused(ValueRangeError, "of 20 and 80 channels", plane=[histogram, histogram.isel(energy=slice(20))])
     refused(ValueRangeError, "with gaps", plane=histogram.isel(energy=[0, 1, 5]))
+    rates = histogram.assign(rate=histogram["counts"] / histogram["exposure"]).drop_vars("counts")
+    refused(MissingVariableError, "found rates", plane=rates.assign_attrs(histogram.attrs))
     refused(ValueRangeError, "bands without gaps", energy=[(14, 20), (24, 35)], compat="heasoft")
     refused(ValueRangeError, "expected one of linear", method="cubick")
     refused(MissingFileError, "no such file", pulser="nowhere.fits")

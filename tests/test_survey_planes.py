@@ -49,8 +49,17 @@ def test_sums_of_counts_and_of_exposures(histograms):
     assert float(plane["exposure"]) == 700.0 and plane.attrs["n_histograms"] == 3
     np.testing.assert_array_equal(plane["gti_start"], START + np.array([0.0, 600.0, 900.0]))
     np.testing.assert_array_equal(plane["time_bnds"], [START, START + 1200.0])
+    xr.testing.assert_identical(histograms.bat.survey_plane((START, START + 1200.0)), plane)
     flagged = batx.survey_plane(histograms, (START, START + 1200.0), flags=False)
     assert float(flagged["exposure"]) == 1000.0
+
+
+def test_bands_must_be_the_same(histograms):
+    """As many bands, but others: their sum would mean nothing."""
+    other = histograms.assign_coords(energy_bnds=(("energy", "bnds"), [[14.0, 24.0], [24.0, 35.0]]))
+    for plane in (other, histograms.isel(energy=[0])):
+        with pytest.raises(ValueRangeError, match="expected the same bands"):
+            batx.survey_plane([histograms, plane], (START, START + 1200.0))
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,21 @@ def test_the_rate_is_looked_at_in_its_band(observation, instrument, arrays):
         batx.survey_gti(observation, global_gti=instrument, energy=(14, 400))
 
 
+def test_histograms_stay_apart_without_the_filter_of_the_rate(observation, instrument):
+    """Each is its own then too; the tool joins those that touch."""
+    touching = [histogram(row, 10**6) for row in range(3)]
+    for plane in touching:
+        plane["exposure"] = plane["exposure"] * 0 + 300.0
+    starts = START + 300.0 * np.arange(3)
+    leave = "detectors,tracker,tracker_loss,pointing,elevation,global,rate"
+    made = batx.survey_gti(observation, touching, each="histogram", leave_out=leave)
+    np.testing.assert_array_equal(pairs(made), np.stack([starts, starts + 300.0], 1))
+    joined = batx.survey_gti(
+        observation, touching, each="histogram", leave_out=leave, compat="heasoft", global_gti=[(0.0, 9e8)]
+    )
+    np.testing.assert_array_equal(pairs(joined), [[START - 1.0, START + 901.0]])
+
+
 def test_flags_and_midnight(observation, instrument):
     planes = [histogram(0, 1_500_000), histogram(1, 1_500_000, flags=4), histogram(2, 1_500_000)]
     made = batx.survey_gti(observation, planes, global_gti=instrument)
@@ -213,6 +228,11 @@ def test_what_is_wrong_is_said(observation, instrument):
 
     refused(KindError, "expected the tree of an observation", tree=instrument)
     refused(ValueRangeError, "expected 'snapshot'", each="orbit")
+    refused(ValueRangeError, "the two limits", rate=3000.0)
+    refused(ValueRangeError, "the two limits", rate=(3000.0,))
+    refused(ValueRangeError, "min_detectors: found 'many'", min_detectors="many")
+    refused(ValueRangeError, "max_loss: found None", max_loss=None)
+    refused(ValueRangeError, "names of filters", leave_out=3)
     refused(ValueRangeError, "leave_out: found 'slew'", leave_out="slew")
     refused(ValueRangeError, "the two ends of a band", energy=[14, 20, 30])
     refused(ValueRangeError, "no channel of the histograms", energy=(500, 600))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from batx.doctor.finding import Finding
@@ -119,7 +118,7 @@ def _by_tools(need: _Need, silent: bool) -> tuple[str, str]:
     if silent:
         return "$CALDB did not answer", "see CALDB above; or install it, and set $CALDB to its folder"
     place = os.environ.get("CALDB", "").removeprefix("file://")
-    if "://" not in place and not (place and (Path(place) / "data" / need.caldb).is_dir()):
+    if "://" not in place and not (place and os.path.isdir(os.path.join(place, "data", need.caldb))):
         return f"$CALDB has no data/{need.caldb}", "install it, or set $CALDB to the URL of HEASARC"
     if not os.path.isfile(os.environ.get("CALDBCONFIG", "")):
         text = "$CALDBCONFIG names no file, without which the tools find no calibration"

@@ -21,6 +21,9 @@ __all__ = ["findings"]
 #: part of the patience that answers of the network and of interpreters may take
 _ANSWERS = 0.85
 
+#: s at least to judge from what was found, for which tools are looked at again
+_JUDGING = 1.0
+
 #: whatever is wrong in a check is what was asked for; so it is said like anything else
 _FAILURES = (
     *(BatxError, OSError, RuntimeError, ImportError, AttributeError),
@@ -62,6 +65,12 @@ def findings(network: bool = True, patience: float = 3.5) -> Iterator[Finding]:
         for one in _results(check, results, until, patience):
             seen.append(one)
             yield one
+    judged = _Check("What runs", "the rest", partial(_judged, seen))
+    yield from _results(judged, _started(judged), max(until, time.monotonic() + _JUDGING), patience)
+
+
+def _judged(seen: list[Finding]) -> Iterator[Finding]:
+    """Yield what of batx runs here, by what was found."""
     for name, lacking, remedy in abilities(seen):
         yield Finding("What runs", name, "absent" if lacking else "ok", lacking or "runs", remedy)
 

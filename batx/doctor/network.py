@@ -79,7 +79,7 @@ def ask(places: Sequence[str], until: float) -> Mapping[str, Answer]:
 
 def _ask(place: str, patience: float, answers: dict[str, Answer]) -> None:
     from batx.transfer import Limits, entries, exists
-    from batx.transfer.limits import address, scheme
+    from batx.transfer.limits import address, scheme, shown
 
     limits = Limits(timeout=patience, stall=patience, retries=0)
     begin = time.monotonic()
@@ -91,4 +91,5 @@ def _ask(place: str, patience: float, answers: dict[str, Answer]) -> None:
             there = bool(entries(place, limits=limits))
         answers[place] = time.monotonic() - begin, "" if there else _NOT_THERE
     except (BatxError, OSError) as error:
-        answers[place] = 0.0, str(error).removeprefix(f"{place}/: ").removeprefix(f"{place}: ")
+        named = shown(place)
+        answers[place] = 0.0, str(error).removeprefix(f"{named}/: ").removeprefix(f"{named}: ")

@@ -115,8 +115,11 @@ def ccf_problem() -> str:
     if not named:
         return "$SAS_CCFPATH is not set"
     for place in filter(None, named.split(os.pathsep)):
-        if os.path.isdir(place) and any(one.upper().endswith(".CCF") for one in os.listdir(place)):
-            return ""
+        try:
+            if any(one.upper().endswith(".CCF") for one in os.listdir(place)):
+                return ""
+        except OSError:  # no folder, or one that cannot be read
+            continue
     return f"$SAS_CCFPATH={named} has no calibration file (*.CCF)"
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
+
+from batx.compiling import njit
 
 __all__ = [
     "CHANGED",

@@ -121,7 +121,7 @@ def _peak(
     scale = 1 / np.where(ahead, depth, 1.0)
     x, y = -turned[:, 2, 0] * scale, turned[:, 2, 1] * scale
     sine, cosine = (turned[:, 0, 1] - turned[:, 1, 0]) * scale, (turned[:, 0, 0] + turned[:, 1, 1]) * scale
-    column, row = ((value / cell + _CELLS / 2).astype(np.int64) for value in (x, y))
+    column, row = (np.clip(value / cell + _CELLS / 2, -1, _CELLS).astype(np.int64) for value in (x, y))
     within = ahead & (column >= 0) & (column < _CELLS) & (row >= 0) & (row < _CELLS)
     index = (column * _CELLS + row)[within]
 

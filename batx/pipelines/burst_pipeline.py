@@ -295,11 +295,28 @@ def events(
     return Pipeline("events", _steps(places, engine), folder, options)
 
 
+#: what the steps ask an engine for
+_VERBS = (
+    *("calibrate_energy", "hot_pixels", "detector_plane", "mask_weight", "ray_trace", "lightcurve"),
+    *("bayesian_blocks", "duration", "spectrum", "response", "add_position", "add_systematics"),
+    *("sky_image", "detect", "fit"),
+)
+
+
+def _does_something(engine: Any) -> bool:
+    """Return whether an object does any of what an engine is asked for; a class is none yet."""
+    return not isinstance(engine, type) and any(callable(getattr(engine, verb, None)) for verb in _VERBS)
+
+
 def _require(ra: Any, dec: Any, position: Any, trigger: Any, snr: Any, compat: Any, engine: Any) -> None:
     """Raise `ValueRangeError` if an argument makes no sense."""
     compat_of(compat)
-    if isinstance(engine, str) and engine not in engine_names():
-        raise ValueRangeError(f"engine: found {engine!r}, expected one of {', '.join(engine_names())}")
+    known = engine in engine_names() if isinstance(engine, str) else _does_something(engine)
+    if not known:
+        raise ValueRangeError(
+            f"engine: found {engine!r}, expected one of {', '.join(engine_names())}, or an object such as "
+            "batx.heasoft.Engine()"
+        )
     if (ra is None) != (dec is None):
         raise ValueRangeError("position: found one of ra and dec, expected both or neither")
     if ra is not None and not (math.isfinite(ra) and -90.0 <= dec <= 90.0):

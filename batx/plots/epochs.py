@@ -342,12 +342,10 @@ def plot_selection(
     ------
     EmptySelectionError
         If the table has no row with a time.
-    ValueRangeError
-        If it lacks a column.
+    KindError, ValueRangeError
+        If it is no table, lacks a column, or one has no numbers.
     """
-    missing = {"obs_id", "start_mjd", "exposure"} - set(table.columns)
-    if missing:
-        raise ValueRangeError(f"plot_selection: the table has no {', '.join(sorted(missing))}")
+    _require_columns(table, ("obs_id", "start_mjd", "exposure"), "plot_selection")
     table = table[np.isfinite(table["start_mjd"].astype(float))]
     if not len(table):
         raise EmptySelectionError("plot_selection: found no observation with a time")
@@ -414,7 +412,10 @@ def plot_rates(
     ------
     EmptySelectionError
         If no row has a time and a rate.
+    KindError, ValueRangeError
+        If it is no table, lacks a column, or one has no numbers.
     """
+    _require_columns(table, ("start_mjd", "stop_mjd", "rate", "rate_err"), "plot_rates")
     table = table[np.isfinite(table["start_mjd"].astype(float)) & np.isfinite(table["rate"].astype(float))]
     if not len(table):
         raise EmptySelectionError("plot_rates: found no observation with a time and a rate")
@@ -439,6 +440,21 @@ def plot_rates(
     if text:
         panel.set_title(text, loc="left", fontsize=10)
     return panel
+
+
+def _require_columns(table: Any, names: Sequence[str], operation: str) -> None:
+    """Raise unless a table has these columns, and numbers in them but for the names of observations."""
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame):
+        raise KindError(f"{operation} works on a pandas.DataFrame; found {type(table).__name__}")
+    if missing := [name for name in names if name not in table]:
+        raise ValueRangeError(f"{operation}: the table has no {', '.join(missing)}")
+    for name in ({*names} - {"obs_id"}) | ({"upper_limit"} & {*table.columns}):
+        try:
+            table[name].astype(float)
+        except (TypeError, ValueError):
+            raise ValueRangeError(f"{operation}: the column {name} of the table has no numbers") from None
 
 
 def _rates_of(panel: Axes, rows: pd.DataFrame, zero: float, colour: str, name: Any) -> None:

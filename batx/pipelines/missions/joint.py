@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from batx.channel_groups import group
-from batx.errors import BatxWarning, EmptySelectionError, ModelError
+from batx.errors import BatxError, BatxWarning, EmptySelectionError, ModelError
 from batx.fit_tables import fit_table
 from batx.fitting import fit as fit_spectra
 from batx.io.open import open_dataset
@@ -221,9 +221,38 @@ def _lower(
     """Return a joint fit, or a lower one that starts where each spectrum alone is fitted best.
 
     A start is tried for all spectra together, which may lead one of them into another minimum than its own.
+    Where a spectrum cannot be fitted alone the joint fit stays as it is, with a note.
+    """
+    try:
+        starts, alone = _single_fits(work, found, used, model, given, untied, how)
+        if not alone < float(found["statistic"]) - _LOWER:
+            return found
+        again = fit_spectra(used, model, parameters=starts, untied=untied, **how)
+    except BatxError as error:
+        work.notes.append(f"whether there is a lower minimum of the fit is not known: {error}")
+        return found
+    return again if float(again["statistic"]) < float(found["statistic"]) else found
+
+
+def _single_fits(
+    work: Work,
+    found: xr.Dataset,
+    used: Mapping[str, Path],
+    model: str,
+    given: Mapping[str, Any],
+    untied: Sequence[str],
+    how: Mapping[str, Any],
+) -> tuple[dict[str, Any], float]:
+    """Return start values where each spectrum alone is fitted best, and the sum of their statistics.
+
+    What all share is held where the joint fit has it.
     """
     at = _by_parameter(found, "value")
-    shared = {name: {"value": at[name], "frozen": True} for name in at if "[" not in name}
+    shared = {
+        name: {**_settings(given.get(name)), "value": at[name], "frozen": True}
+        for name in at
+        if "[" not in name
+    }
     starts, alone = dict(given), 0.0
     for number, (label, path) in enumerate(used.items(), 1):
         work.progress(f"looking for a lower minimum: {label}, {number} of {len(used)}")
@@ -236,12 +265,13 @@ def _lower(
         best = _by_parameter(one, "value")
         for name in untied:
             key = f"{name}[{label}]"
-            asked = given.get(key, given.get(name, {}))
-            starts[key] = {**(asked if isinstance(asked, Mapping) else {}), "value": best[name]}
-    if not alone < float(found["statistic"]) - _LOWER:
-        return found
-    again = fit_spectra(used, model, parameters=starts, untied=untied, **how)
-    return again if float(again["statistic"]) < float(found["statistic"]) else found
+            starts[key] = {**_settings(given.get(key, given.get(name))), "value": best[name]}
+    return starts, alone
+
+
+def _settings(given: Any) -> dict[str, Any]:
+    """Return what is said of a parameter beside its value: its limits, whether it is frozen."""
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def merged_bins(found: xr.Dataset, snr: float = 4.0, widest: float = 0.15) -> xr.Dataset:

@@ -16,6 +16,7 @@ from batx.errors import MissingFileError, ValueRangeError
 from batx.io.open import open_dataset
 from batx.met import met_to_mjd
 from batx.pipelines.frame import Work
+from batx.pipelines.missions.arguments import require_arguments
 from batx.regions import Region, annulus, as_regions, circle, in_fk5, region_text
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "only",
     "region_files",
     "regions_given",
-    "require_source",
     "save_all_regions",
     "save_regions",
     "settled",
@@ -55,11 +55,11 @@ def settled(pipeline: str, given: Mapping[str, Any], tools: Sequence[str] = ()) 
 
     Raises
     ------
-    ValueRangeError
-        If there are no observations, or position, energies or bins are none; if there are settings of other
-        tools.
+    ValueRangeError, ModelError, MissingFileError
+        As `batx.pipelines.missions.arguments.require_arguments`; if there are no observations, or settings of
+        other tools.
     """
-    require_source(given["ra"], given["dec"], given["energy"], given["dt"])
+    require_arguments(given)
     options = {name: _settled(value) for name, value in given.items() if name not in _NOT_OPTIONS}
     observations = given["observations"]
     several = [observations] if isinstance(observations, (str, os.PathLike)) else list(observations)
@@ -141,22 +141,6 @@ def files_of(options: Mapping[str, Any], inside: str, pattern: str) -> list[Path
         folders = observations(options, inside).values()
         return [path for folder in folders for path in sorted(folder.glob(pattern))]
     return []
-
-
-def require_source(ra: float, dec: float, energy: Sequence[float], dt: float) -> None:
-    """Raise unless these are a position, a range of energies and a length of time.
-
-    Raises
-    ------
-    ValueRangeError
-        If one is not.
-    """
-    if not (0 <= ra <= 360 and -90 <= dec <= 90):
-        raise ValueRangeError(f"ra, dec: found {ra}, {dec}, expected degrees")
-    if len(energy) != 2 or not 0 < energy[0] < energy[1]:
-        raise ValueRangeError(f"energy: found {energy}, expected (low, high) in keV")
-    if not dt > 0:
-        raise ValueRangeError(f"dt: found {dt}, expected seconds above 0")
 
 
 def regions_given(options: Mapping[str, Any]) -> list[Path]:

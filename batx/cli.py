@@ -186,7 +186,9 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
 
 @main.command()
 @click.argument("folder", type=NEW)
-@click.option("--obs-id", default="00012345000", show_default=True, help="Observation id, eleven digits.")
+@click.option(
+    "--obsid", "obs_id", default="00012345000", show_default=True, help="Observation id, eleven digits."
+)
 @click.option("--duration", type=float, default=200.0, show_default=True, help="Length, s.")
 @click.option("--trigger", type=float, help="Trigger and start of the burst, s.  [default: duration / 4]")
 @click.option(

@@ -117,7 +117,8 @@ def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     PositionError
-        If `dec` is missing, or a value is not finite or a declination beyond the poles.
+        If `dec` is missing, or a value is not finite, a right ascension beyond -180 to 360, or a declination
+        beyond the poles.
 
     Examples
     --------
@@ -132,10 +133,11 @@ def sky_position(ra: Any, dec: Any = None) -> tuple[np.ndarray, np.ndarray]:
     if dec is None:
         raise PositionError("position: found ra without dec; give both in degrees, or a SkyCoord as ra")
     lon, lat = _together(to_value(ra, "deg", "ra"), to_value(dec, "deg", "dec"))
-    if not (np.isfinite(lon).all() and np.isfinite(lat).all() and (np.abs(lat) <= 90).all()):
+    inside = (lon >= -180) & (lon <= 360) & (np.abs(lat) <= 90)  # false for NaN
+    if not inside.all():
         raise PositionError(
             f"position: found ra={lon.tolist()} dec={lat.tolist()}, "
-            "expected finite degrees with dec from -90 to 90"
+            "expected finite degrees with ra from -180 to 360 and dec from -90 to 90"
         )
     return lon, lat
 

@@ -492,7 +492,7 @@ def test_command(tap: Site, tmp_path: Path):
 
     from batx.cli import main
 
-    common = ["fetch", OBS, "--to", str(tmp_path), "--mirror", f"{tap.url}/FTP"]
+    common = ["fetch", OBS, "--data", str(tmp_path), "--mirror", f"{tap.url}/FTP"]
     shown = CliRunner().invoke(main, [*common, "--dry-run"])
     assert shown.exit_code == 0 and OBS in shown.output and not list(tmp_path.iterdir())
     done = CliRunner().invoke(main, [*common, "-i", "auxil", "-i", "tdrss"])
@@ -500,7 +500,7 @@ def test_command(tap: Site, tmp_path: Path):
     assert len(below(tmp_path)) == 2
     again = CliRunner().invoke(main, [*common, "--offline", "-i", "bat"])
     assert again.exit_code == 1 and "no files that were asked for in bat" in again.output
-    wrong = CliRunner().invoke(main, ["fetch", "x", "--to", str(tmp_path)])
+    wrong = CliRunner().invoke(main, ["fetch", "x", "--data", str(tmp_path)])
     assert wrong.exit_code == 1 and "expected the 11 digits" in wrong.output
 
 

@@ -35,14 +35,14 @@ def batx(*words: str) -> Result:
 
 def test_find_and_fetch(tap: Site):  # noqa: F811
     """What was found needs no further question."""
-    found = batx("find", "83.633 22.0145", "--coded", "0.5", "--from", "2021-12-11", "-o", "found.csv")
+    found = batx("find", "83.633 22.0145", "--coded", "0.5", "--since", "2021-12-11", "-o", "found.csv")
     assert found.exit_code == 0, found.output
     assert OBS in found.output and "00012345001" not in found.output
     assert "cat.start_time >= 59559.0" in asked(tap)
     table = pd.read_csv("found.csv", dtype={"obsid": str})
     assert table["obsid"].tolist() == [OBS] and table["coded_exposure"][0] == 1000.0
     questions = tap.count("/tap/sync")
-    done = batx("fetch", "found.csv", "--mirror", f"{tap.url}/FTP", "--to", "data", "-i", "auxil")
+    done = batx("fetch", "found.csv", "--mirror", f"{tap.url}/FTP", "--data", "data", "-i", "auxil")
     assert done.exit_code == 0, done.output
     assert Path(f"data/{OBS}/auxil/sw{OBS}sat.fits").is_file()
     assert tap.count("/tap/sync") == questions
@@ -57,7 +57,7 @@ def test_find_and_fetch(tap: Site):  # noqa: F811
         (("--what", "guano", "--coded", "0.1"), 2, "--coded is not for guano"),
         (("10 20", "--what", "triggers"), 2, "POSITION is not for triggers"),
         (("10 95",), 1, "-90 to 90"),
-        (("--from", "yesterday"), 1, "expected a date"),
+        (("--since", "yesterday"), 1, "expected a date"),
         (("--limit", "0"), 2, "--limit"),
     ],
 )
@@ -74,7 +74,7 @@ def test_tables_that_are_none(tmp_path: Path):
         "other.csv": "obsid",
         "none.csv": "No such file",
     }.items():
-        done = batx("fetch", name, "--to", "data")
+        done = batx("fetch", name, "--data", "data")
         assert done.exit_code == 1 and text in done.output
     assert batx("fetch", "other.csv", OBS).exit_code == 2
 
@@ -98,7 +98,17 @@ def test_positions(position: object):
 
 
 @pytest.mark.parametrize(
-    "position", [(10.0, 95.0), (1.0,), (1, 2, 3), ([1.0, 2.0], 3.0), "26:00:00 +99:00:00", 5]
+    "position",
+    [
+        (10.0, 95.0),
+        (361.0, 5.0),
+        (-181.0, 5.0),
+        (1.0,),
+        (1, 2, 3),
+        ([1.0, 2.0], 3.0),
+        "26:00:00 +99:00:00",
+        5,
+    ],
 )
 def test_what_is_no_position(position: object):
     with pytest.raises(PositionError):

@@ -182,7 +182,7 @@ def test_fetch_trigger(site: Site, simulated: Path, tmp_path: Path):
         "fetch",
         "--trigger",
         "1104692",
-        "--to",
+        "--data",
         str(tmp_path / "other"),
         "--mirror",
         options["mirrors"],

@@ -105,6 +105,16 @@ def test_limit(file, tmp_path):
     assert found.sizes["template"] == 2
 
 
+@pytest.mark.parametrize("command", ["fit", "limit"])
+def test_what_is_no_spectrum(command, tmp_path):
+    curve = tmp_path / "blank.nc"
+    batx.build("lightcurve", {"time": [0.5], "time_bnds": [[0, 1]], "energy": [20.0], "energy_bnds": [[15, 25]],
+        "counts": (("time", "energy"), [[1]]), "exposure": [1.0], "fracexp": [1.0]},
+        {"statistic": "poisson", "weighting": "none", "instrument": "BAT"}).bat.to_netcdf(curve)  # fmt: skip
+    done = run(command, curve)
+    assert done.exit_code == 1 and f"{command} works on kind spectrum; found kind 'lightcurve'" in done.output
+
+
 def test_response_of_a_place(tmp_path):
     out = tmp_path / "place.rsp"
     done = run("response", "--place", 0.5, 0.2, "-o", out)

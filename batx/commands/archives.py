@@ -35,8 +35,7 @@ _MISSIONS = ("swift", "nustar", "xmm")
     "--match", multiple=True, help="Pattern of file names, such as '*bevsh*'; several are possible."
 )
 @click.option(
-    "--to",
-    "data",
+    "--data",
     type=NEW,
     help="Data directory.  [default: $BATX_DATA, or data in the configuration, or a folder of the user]",
 )

@@ -42,7 +42,7 @@ _COLUMNS = (
 @click.option("--radius", type=float, default=0.2, show_default=True, help="Degrees from POSITION.")
 @click.option("--coded", type=float, help="Least coded fraction of POSITION in the field of BAT, 0 to 1.")
 @click.option("--name", help="Name of the target; * for any characters.")
-@click.option("--from", "first", type=Number(), help="First time: a UTC date, or MET s.")
+@click.option("--since", "first", type=Number(), help="First time: a UTC date, or MET s.")
 @click.option("--until", "last", type=Number(), help="Last time: a UTC date, or MET s.")
 @click.option("--obsid", "obs_ids", multiple=True, help="Observation id; several are possible.")
 @click.option("--trigger", "numbers", multiple=True, help="Trigger number; several are possible.")

@@ -100,7 +100,7 @@ def fit(
     with progress() as step:
         step(f"fitting {model}")
         opened = [batx.open_dataset(path) for path in spectra]
-        bands = [energy or _own_band(entry) for entry in opened]
+        bands = [energy or _own_band(entry, "fit") for entry in opened]
         found = batx.fit(
             opened,
             model,
@@ -125,10 +125,12 @@ def fit(
         click.echo(f"wrote {path}")
 
 
-def _own_band(spectrum: xr.Dataset) -> tuple[float, float] | None:
+def _own_band(spectrum: xr.Dataset, operation: str) -> tuple[float, float] | None:
     """Return the channels that are used by default: those of bursts, or `None` for all."""
+    from batx.schema import require_kind
     from batx.survey_spectra import SURVEY_EDGES
 
+    require_kind(spectrum, "spectrum", operation=operation)
     is_bat = str(spectrum.attrs.get("instrument", "")).upper() == "BAT"
     return _BAT if is_bat and spectrum.sizes["channel"] != len(SURVEY_EDGES) - 1 else None
 
@@ -174,7 +176,7 @@ def limit(
     with progress() as step:
         step("computing")
         ds = batx.open_dataset(spectrum)
-        energy = energy or _own_band(ds)
+        energy = energy or _own_band(ds, "limit")
         seen = batx.significance(ds, energy, response=response)
         found = batx.upper_limit(
             ds, sigma=sigma, template=shapes, energy=energy, flux=flux or energy, response=response, **options

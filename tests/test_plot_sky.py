@@ -29,7 +29,14 @@ from batx.sky_coords import image_cards, sky_to_tangent
 
 RA, DEC = 150.0, 30.0
 T0 = 600000000.0
-ATTRS = {"object": "SIMGRB", "obs_id": "00012345000", "trigger_time": T0, "utcf": -22.5}
+ATTRS = {
+    "object": "SIMGRB",
+    "telescope": "SWIFT",
+    "instrument": "BAT",
+    "obs_id": "00012345000",
+    "trigger_time": T0,
+    "utcf": -22.5,
+}
 BANDS = np.array([[15.0, 50.0], [50.0, 150.0]])
 
 
@@ -193,8 +200,9 @@ def test_titles_name_target_band_and_time():
     ds = image(times=2, bands=2)
     panels = ds.bat.plot()
     assert panels.shape == (2, 2)
-    head, own = panels[0, 0].get_title(loc="left").splitlines()
-    assert head == "SIMGRB, obs 00012345000, trigger 2020-01-06 10:39:37 UTC, MET 600000000.0"
+    head, trigger, own = panels[0, 0].get_title(loc="left").splitlines()
+    assert head == "SIMGRB, SWIFT BAT, obs 00012345000"
+    assert trigger == "trigger 2020-01-06 10:39:37 UTC, MET 600000000.0"
     assert own == "15-50 keV, 0 to 10 s from the trigger"
     assert panels[1, 1].get_title(loc="left") == "50-150 keV, 10 to 20 s from the trigger"
     assert span_of(image().drop_attrs().assign_attrs(tstart=T0, tstop=T0 + 5.0)) == "MET 600000000.0, 5 s"

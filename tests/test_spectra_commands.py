@@ -108,9 +108,19 @@ def test_limit(file, tmp_path):
 @pytest.mark.parametrize("command", ["fit", "limit"])
 def test_what_is_no_spectrum(command, tmp_path):
     curve = tmp_path / "blank.nc"
-    batx.build("lightcurve", {"time": [0.5], "time_bnds": [[0, 1]], "energy": [20.0], "energy_bnds": [[15, 25]],
-        "counts": (("time", "energy"), [[1]]), "exposure": [1.0], "fracexp": [1.0]},
-        {"statistic": "poisson", "weighting": "none", "instrument": "BAT"}).bat.to_netcdf(curve)  # fmt: skip
+    batx.build(
+        "lightcurve",
+        {
+            "time": [0.5],
+            "time_bnds": [[0, 1]],
+            "energy": [20.0],
+            "energy_bnds": [[15, 25]],
+            "counts": (("time", "energy"), [[1]]),
+            "exposure": [1.0],
+            "fracexp": [1.0],
+        },
+        {"statistic": "poisson", "weighting": "none", "instrument": "BAT"},
+    ).bat.to_netcdf(curve)
     done = run(command, curve)
     assert done.exit_code == 1 and f"{command} works on kind spectrum; found kind 'lightcurve'" in done.output
 

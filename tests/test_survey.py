@@ -620,7 +620,10 @@ def test_a_picture_of_all_that_is_known(rates, axis):
         np.testing.assert_allclose(arrows.get_ydata(), [0.85 * 3e-9])
     titles = [panel.get_ylabel().split("\n")[0] for panel in made]
     assert titles == ["Rate", "SNR", "Flux", "Photon index"]
-    assert made[0].get_title(loc="left") == "Bright X-1" and made[0].get_title(loc="right") == "14-195 keV"
+    assert (
+        made[0].get_title(loc="left") == "Bright X-1, SWIFT BAT"
+        and made[0].get_title(loc="right") == "14-195 keV"
+    )
     made[0].figure.canvas.draw()
 
 

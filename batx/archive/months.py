@@ -59,7 +59,10 @@ def months_of(
         found = start_times(unknown, limits=request.limits)
     except QueryError as error:
         if any(folder_on_disk(obs_id, request) is None for obs_id in unknown):
-            hint = "a table with the columns obsid and start_time (MJD) does without this question"
+            hint = (
+                "give the folder of data that are there; or, with a mirror that answers, a table with the "
+                "columns obsid and start_time (MJD), as batx find writes it, which needs no question"
+            )
             raise QueryError(f"{error}; {hint}") from None
         warnings.warn(f"{error}; what is on disk is used", BatxWarning, stacklevel=4)
         return months

@@ -140,7 +140,8 @@ def run_pipeline(
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)
     for line in lines if live else []:
         say(*line)
-    result()
+    if any(one.state == "done" for one in found if one.name != pipeline.steps[-1].name):
+        result()  # else all that it could tell are the reasons above
     failed = [one.name for one in found if one.state == "failed"]
     if failed:
         raise BatxError(f"not done: {', '.join(failed)}; the reasons are above, and in the results")

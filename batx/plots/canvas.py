@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "quantity_label",
     "simplify",
     "style_axes",
+    "telescope_of",
 ]
 
 #: Okabe and Ito's colours, told apart by readers with any colour vision; black first
@@ -119,10 +120,20 @@ def simplify(panels: np.ndarray) -> Axes | np.ndarray:
 
 
 def figure_title(ds: xr.Dataset, *more: str) -> str:
-    """Return the target, the observation id and `more`, of which those that are known."""
+    """Return the target, telescope, observation id and `more`, of which those that are known."""
     obs_id = str(ds.attrs.get("obs_id", "")).strip()
-    parts = [str(ds.attrs.get("object", "")).strip(), f"obs {obs_id}" if obs_id else "", *more]
+    parts = [
+        str(ds.attrs.get("object", "")).strip(),
+        telescope_of(ds.attrs),
+        f"obs {obs_id}" if obs_id else "",
+        *more,
+    ]
     return ", ".join(part for part in parts if part)
+
+
+def telescope_of(attrs: Mapping[str, Any]) -> str:
+    """Return ``SWIFT BAT``: telescope and instrument, of which those that are known."""
+    return " ".join(filter(None, (str(attrs.get(name, "")).strip() for name in ("telescope", "instrument"))))
 
 
 def quantity_label(name: str, array: xr.DataArray, extra: str = "", each: str = "bin") -> str:

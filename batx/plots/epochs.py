@@ -12,7 +12,7 @@ from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.image_regions import on_image
 from batx.imaging_telescopes import sky_of
 from batx.met import met_to_mjd
-from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes
+from batx.plots.canvas import LABEL_SIZE, PALETTE, TICK_SIZE, make_axes, note, style_axes, telescope_of
 from batx.plots.celestial import Box, SkyPlane, draw_graticule, zoom_centre
 from batx.regions import Region, as_regions
 from batx.schema import require_kind
@@ -138,7 +138,7 @@ def _heading(images: list[xr.Dataset], zero: float, span: float) -> str:
         found = {str(image.attrs.get(name, "")).strip() for image in images}
         return found.pop() if len(found) == 1 else ""
 
-    camera = " ".join(filter(None, (shared("telescope"), shared("instrument"))))
+    camera = telescope_of({name: shared(name) for name in ("telescope", "instrument")})
     band = f"{float(shared('e_min')):g}-{float(shared('e_max')):g} keV" if shared("e_min") else ""
     target = str(images[0].attrs.get("object", "")).strip()
     parts = (target, camera, band, f"days since {_day_zero(zero, span)}")

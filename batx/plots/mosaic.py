@@ -409,9 +409,9 @@ class _Picture:
         row, column = place
         band = "" if self.name in _OF_ALL_BANDS else band_of(self.ds, column)
         own = ", ".join(filter(None, [band, span_of(self.ds, row), _count(self.ds, row)]))
-        head = figure_title(self.ds, trigger_of(self.ds)) if title is None else title
-        head = head if row == column == 0 else ""
-        return "\n".join(filter(None, [head, own]))
+        heads = [figure_title(self.ds), trigger_of(self.ds)] if title is None else [title]
+        shown = heads if row == column == 0 else []
+        return "\n".join(filter(None, [*shown, own]))
 
 
 def _count(ds: xr.Dataset, row: int) -> str:

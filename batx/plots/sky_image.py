@@ -285,5 +285,6 @@ def _size(rows: int, columns: int, box: Box) -> tuple[float, float]:
 
 def _title(panel: Axes, ds: xr.Dataset, place: tuple[int, ...], title: str | None) -> None:
     own = ", ".join(part for part in (band_of(ds, place[1]), span_of(ds, place[0])) if part)
-    head = (figure_title(ds, trigger_of(ds)) if title is None else title) if place == (0, 0) else ""
-    panel.set_title("\n".join(filter(None, [head, own])), loc="left", fontsize=9.5)
+    heads = [figure_title(ds), trigger_of(ds)] if title is None else [title]
+    shown = heads if place == (0, 0) else []
+    panel.set_title("\n".join(filter(None, [*shown, own])), loc="left", fontsize=9.5)

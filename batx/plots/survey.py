@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batx.errors import EmptySelectionError, ValueRangeError
-from batx.plots.canvas import PALETTE, TICK_SIZE, band_label, draw_points, make_axes, simplify
+from batx.plots.canvas import PALETTE, TICK_SIZE, band_label, draw_points, make_axes, simplify, telescope_of
 from batx.plots.timeaxis import time_axis
 from batx.survey_tables import survey_table
 
@@ -59,7 +59,7 @@ def plot_survey(
     t0
         Zero of the relative axis (MET s, Quantity or Time); by default the start of the data.
     title
-        Title; by default the source, if it is one.
+        Title; by default the source, if it is one, and the telescope.
 
     Returns
     -------
@@ -104,7 +104,8 @@ def plot_survey(
         panels[0].set_title(band_label(*bands[0]), loc="right", fontsize=TICK_SIZE)
     axis.decorate(panels[-1])
     if title is None:
-        title = str(series[0][0]) if len(series) == 1 else ""
+        name = str(series[0][0]) if len(series) == 1 else ""
+        title = ", ".join(filter(None, [name, telescope_of(first.attrs)]))
     panels[0].set_title(title, loc="left", fontsize=10)
     if len(series) > 1:
         panels[0].legend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -42,6 +43,28 @@ def test_links_between_pages_lead_somewhere():
         if not (page.parent / target).exists()
     ]
     assert not broken
+
+
+def is_there(name: str) -> bool:
+    """Whether ``batx.`` and this name leads to something, modules imported on the way."""
+    place, found = "batx", batx
+    for part in name.split("."):
+        place = f"{place}.{part}"
+        if not hasattr(found, part) and not importlib.util.find_spec(place):
+            return False
+        found = getattr(found, part) if hasattr(found, part) else importlib.import_module(place)
+    return True
+
+
+def test_names_in_the_text_are_there():
+    entry_points = {"backends"}  # a group of these is called batx.backends
+    unknown = [
+        f"{page.relative_to(TOP)}: batx.{name}"
+        for page in PAGES
+        for name in re.findall(r"`batx\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", page.read_text(encoding="utf-8"))
+        if name not in entry_points and not is_there(name)
+    ]
+    assert not unknown
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ def _times(work: Work, name: str, spans: tuple[str, ...], events: xr.Dataset) ->
         return None
     times = gti_intersection(*found, events)
     if not times.sizes["gti"]:
-        work.notes.append(f"no spectrum '{name}': no good time in {' and '.join(spans)}")
+        named = " and ".join("the whole burst" if span == "tot" else span for span in spans)
+        work.notes.append(f"no spectrum '{name}': no good time in {named}")
         return None
     return gti_intersection(*found)
 

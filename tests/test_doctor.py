@@ -57,12 +57,15 @@ def test_what_runs_is_said_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = runs()
     assert lines["events"].status == "absent" and "batx calibration --fetch" in lines["events"].remedy
     for name, words in (
-        ("survey", "$HEADAS"),
+        ("survey by batsurvey", "$HEADAS"),
         ("XRT", "$HEADAS"),
         ("NuSTAR", "$HEADAS"),
         ("XMM-Newton", "$SAS_DIR"),
     ):
         assert f"{words} is not set" in lines[name].detail and words in lines[name].remedy
+    survey = lines["survey"]
+    assert survey.detail == "no aperture, alignment, pulser, flight_pulser, residual"
+    assert survey.status == "absent" and survey.remedy == "batx calibration --fetch"
     xspec = lines["fits with XSPEC"]
     assert xspec.status == "absent" and "$BATX_XSPEC_PYTHON" in xspec.remedy
     assert "fetching" not in lines, "nobody looked"

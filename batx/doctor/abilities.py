@@ -12,6 +12,8 @@ from batx.doctor.tools import SUITES, ccf_problem, problem
 __all__ = ["abilities"]
 
 _FETCH = "batx calibration --fetch"
+#: what observations of the survey are processed with by batx itself, and do not bring
+_SURVEY = ("aperture", "alignment", "pulser", "flight_pulser", "residual")
 
 
 class _Need(NamedTuple):
@@ -24,7 +26,7 @@ class _Need(NamedTuple):
 
 
 _NEEDS = (
-    _Need("survey (batx survey) from observations", "HEASoft", ("batsurvey",), "swift/bat"),
+    _Need("survey by batsurvey (batx survey --engine heasoft)", "HEASoft", ("batsurvey",), "swift/bat"),
     _Need("XRT (batx xrt)", "HEASoft", ("xrtpipeline", "xrtexpomap", "xrtproducts"), "swift/xrt"),
     _Need("NuSTAR (batx nustar)", "HEASoft", ("nupipeline", "nuproducts"), "nustar/fpm"),
     _Need(
@@ -62,6 +64,7 @@ def abilities(findings: Iterable[Finding]) -> Iterator[tuple[str, str, str]]:
     remote = "://" in os.environ.get("CALDB", "").removeprefix("file://")
     served = remote and ("Calibration", "CALDB") in good
     yield "events (batx run)", *_events(good, served)
+    yield "survey (batx survey)", *_survey(good, served)
     broken = [one.name for one in seen if one.section == "Python" and one.status == "broken"]
     yield (
         "fits, images, light curves, mosaics of batx itself",
@@ -98,6 +101,12 @@ def _events(good: set[tuple[str, str]], served: bool) -> tuple[str, str]:
     if energies:
         return f"no {', '.join(energies)}: runs if the energies of the events are worked out", _FETCH
     return "", ""
+
+
+def _survey(good: set[tuple[str, str]], served: bool) -> tuple[str, str]:
+    """Return what is lacking for the histograms of the survey, by batx itself; `served` as for events."""
+    lacking = [] if served else [name for name in _SURVEY if ("Calibration", name) not in good]
+    return (f"no {', '.join(lacking)}", _FETCH) if lacking else ("", "")
 
 
 def _by_tools(need: _Need, silent: bool) -> tuple[str, str]:

@@ -205,6 +205,7 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
     help="Right ascension, declination and roll of the telescope, degrees.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same observation.")
+@click.option("--overwrite", is_flag=True, help="Replace an observation that exists.")
 def simulate(folder: Path, rate: float, ra: float, dec: float, background: float, **options: Any) -> None:
     """Write a simulated burst observation, in the archive's layout, into FOLDER."""
     from batx.simulate import Background, Fred, Source, observation

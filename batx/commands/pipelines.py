@@ -116,6 +116,7 @@ def run_pipeline(
     running: set[str] = set()
     told: set[str] = set()
     lines: list[tuple[str, str]] = []
+    blocked: dict[str, list[str]] = {}
     with progress() as announce:
 
         def show(one: Status) -> None:
@@ -127,7 +128,10 @@ def run_pipeline(
             if one.name in running or one.state != "done":
                 described = _described(one)
                 cause, _, why = one.reason.partition(": ")
-                if one.state in ("blocked", "skipped") and why in told:
+                if one.state == "blocked" and why in told:
+                    blocked.setdefault(cause, []).append(one.name)
+                    return
+                if one.state == "skipped" and why in told:
                     described = f"{one.state}: {cause}"
                 told.update((one.reason, why))
                 text = f"{one.name:<{width}}{described}   {perf_counter() - begin:.1f} s"
@@ -138,7 +142,10 @@ def run_pipeline(
             begin = perf_counter()
 
         found = pipeline.run(*names, since=since, redo=only is not None, progress=show)
-    for line in lines if live else []:
+    waiting = [
+        (f"{'blocked':<{width}}{cause}: {', '.join(names)}", "red") for cause, names in blocked.items()
+    ]
+    for line in [*(lines if live else []), *waiting]:
         say(*line)
     if any(one.state == "done" for one in found if one.name != pipeline.steps[-1].name):
         result()  # else all that it could tell are the reasons above

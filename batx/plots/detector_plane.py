@@ -229,8 +229,7 @@ def _label_grid(panels: np.ndarray, ds: xr.Dataset, title: str | None) -> None:
         if len(times) == panels.shape[0]:
             parts.append(_interval(ds, times, row))
         own = ", ".join(parts)
-        separator = ", " if panels.size == 1 else "\n"
-        head = separator.join(part for part in (text, own) if part) if row == column == 0 else own
+        head = "\n".join(part for part in (text, own) if part) if row == column == 0 else own
         panel.set_title(head if title is None or panels.size > 1 else title, loc="left", fontsize=9.5)
 
 

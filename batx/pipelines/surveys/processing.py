@@ -190,7 +190,8 @@ def catalog(work: Work) -> dict[str, Any]:
     base, own = work.options["catalog"], work.options["own_sources"]
     if base is None and not own:
         raise MissingFileError(
-            "batsurvey needs a catalogue of sources: give catalog=, own sources (own_sources=), or both"
+            "the survey needs a catalogue of sources: give one (catalog=, --catalog), sources of your own "
+            "(own_sources=, --source), or both"
         )
     target = work.output("catalog.fits")
     if own:

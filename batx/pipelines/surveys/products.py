@@ -306,7 +306,7 @@ def mosaics(work: Work) -> dict[str, Any]:
     """Sum the images of the pointings: all of them, and those of each group."""
     nside = work.options["nside"]
     if nside is None:
-        raise SkippedError("no mosaic is asked for (nside=)")
+        raise SkippedError("no mosaic is asked for (nside=, --nside)")
     tree, used = _used(work)
     images = survey_images(tree, used, errors="warn")
     if not images:

@@ -339,6 +339,11 @@ def test_image_with_sources(observation, tmp_path):
     assert 60 * away[0] < 5 * 60 * float(found["err_rad"][0])
 
 
+def test_sources_are_cleaned_from_a_catalogue(event_file):
+    done = CliRunner().invoke(main, ["image", str(event_file), "--clean", "sources"])
+    assert done.exit_code == 2 and "--clean sources needs --catalog" in done.output
+
+
 def test_image_of_a_detector_image_in_fits(observation, event_file, tmp_path):
     plane, out = tmp_path / "plane.dpi", tmp_path / "sky.img"
     good("dpi", event_file, "--energy", "15,50,150", "-o", plane)

@@ -192,3 +192,11 @@ def test_survey_observation(shared):
         obs["survey/bsvpb000g0040"].to_dataset().drop_attrs().load(),
         batx.open_dataset(next((folder / "00099999001/bat/survey").glob("*g0040*"))).drop_attrs().load(),
     )
+
+
+def test_hidden_folders_are_not_looked_into(tmp_path, recwarn):
+    _events(tmp_path / "bat" / "event" / "shown.evt", 0.0, 1.0)
+    (tmp_path / ".batx").mkdir()
+    (tmp_path / ".batx" / "lock").touch()
+    tree = batx.open_observation(tmp_path)
+    assert "events" in tree.children and not [one for one in recwarn if issubclass(one.category, BatxWarning)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import xarray as xr
 import batx
 from batx.errors import EmptySelectionError, KindError, ValueRangeError
 from batx.pipelines import survey
+from batx.pipelines.surveys import many
 from batx.pipelines.surveys.native import native_settings, process_observation
 from batx.schema import build
 from batx.simulate import Background, Slew, Source
@@ -159,6 +162,27 @@ PARAMETERS = {"expothresh": 100, "ncleaniter": 1, "keep_sky_images": "NONE", "cl
 
 
 @pytest.mark.filterwarnings("ignore::batx.BatxWarning")
+def test_an_interrupt_waits_for_a_snapshot_not_for_an_observation(
+    observation, catalog, tmp_path, monkeypatch
+):
+    done: list[str] = []
+
+    def process(folder, target, known, parameters, progress):
+        if Path(target).name == "first":
+            raise KeyboardInterrupt
+        for number in range(1000):
+            progress(f"snapshot {number}")
+            done.append(Path(target).name)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(many, "process_observation", process)
+    work = SimpleNamespace(path=lambda name: catalog, notes=[], progress=lambda text: None)
+    given = {name: (str(observation), {}) for name in ("first", "second", "third")}
+    with pytest.raises(KeyboardInterrupt):
+        many.process_many(work, given, tmp_path, workers=2)
+    assert len(done) < 500 and not any(tmp_path.iterdir())
+
+
 def test_the_pipeline_without_the_tool(observation, catalog, tmp_path, monkeypatch):
     monkeypatch.delenv("HEADAS", raising=False)
     monkeypatch.setenv("CALDB", str(tmp_path))

@@ -95,6 +95,8 @@ def image(source: Path, **options: Any) -> None:
     """
     results = {name: options[name] for name in ("output", "plot", "overwrite")}
     refuse_existing(options["overwrite"], options["output"], options["plot"], options["sources"])
+    if options["clean"] in ("sources", "all") and options["catalog"] is None:
+        raise click.UsageError(f"--clean {options['clean']} needs --catalog, which says where sources are")
     with progress() as step:
         step(f"opening {source.name}")
         made, found = _image(source, step, options)

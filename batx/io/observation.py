@@ -164,10 +164,12 @@ def open_calibration(path: str | os.PathLike[str], calibration: Any = None) -> d
 
 
 def _survey(root: Path) -> Iterator[_Found]:
-    """Yield every readable FITS file of an observation."""
+    """Yield every readable FITS file of an observation; hidden folders hold none of its files."""
     for path in sorted(root.rglob("*")):
         folder = path.relative_to(root).parts[:-1]
         if (folder and folder[0] in _OTHER_INSTRUMENTS) or not path.is_file():
+            continue
+        if any(name.startswith(".") for name in folder):
             continue
         yield from _identified(path, "/".join(folder))
 

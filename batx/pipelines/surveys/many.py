@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from batx.errors import BatxError, ToolMissingError
@@ -74,7 +75,8 @@ def process_many(
 ) -> list[Any]:
     """Return what was made of each observation, `Processed` or the error.
 
-    What was made before of the same files with the same parameters is not made again.
+    What was made before of the same files with the same parameters is not made again. When interrupted,
+    what is under way ends after its snapshot, and leaves nothing.
 
     Parameters
     ----------
@@ -96,6 +98,11 @@ def process_many(
     if missing is not None:
         work.notes.append("batsurvey is not there: observations were processed by batx itself")
     done = 0
+    interrupted = Event()
+
+    def go_on(_: str) -> None:
+        if interrupted.is_set():
+            raise CancelledError
 
     def one(item: tuple[str, tuple[str, dict[str, Any]]]) -> Processed | BatxError:
         nonlocal done
@@ -105,7 +112,7 @@ def process_many(
         made = Processed({"outdir": target}, f"batx {version('batx')}")
         try:
             if _recorded(target) != key:
-                process_observation(folder, target, catalog, parameters)
+                process_observation(folder, target, catalog, parameters, progress=go_on)
                 with atomic_path(target / _RECORD) as temporary:
                     temporary.write_text(json.dumps({"key": key, "version": made.version}) + "\n")
         except BatxError as error:
@@ -115,7 +122,11 @@ def process_many(
         return made
 
     with ThreadPoolExecutor(workers or 1) as pool:
-        return list(pool.map(one, given.items()))
+        try:
+            return list(pool.map(one, given.items()))
+        except BaseException:
+            interrupted.set()
+            raise
 
 
 def _key(folder: Path, catalog: Path, parameters: Mapping[str, Any]) -> str:

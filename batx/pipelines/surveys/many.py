@@ -124,9 +124,8 @@ def process_many(
     with ThreadPoolExecutor(workers or 1) as pool:
         try:
             return list(pool.map(one, given.items()))
-        except BaseException:
-            interrupted.set()
-            raise
+        finally:
+            interrupted.set()  # if all are done there is nobody whom it stops
 
 
 def _key(folder: Path, catalog: Path, parameters: Mapping[str, Any]) -> str:

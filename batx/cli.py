@@ -200,6 +200,7 @@ def dpi(source: Path, energy: list[float], dt: float | None, **options: Any) -> 
 @click.option(
     "--pointing",
     type=(float, float, float),
+    metavar="RA DEC ROLL",
     default=(150.0, 30.0, 40.0),
     show_default=True,
     help="Right ascension, declination and roll of the telescope, degrees.",

@@ -142,7 +142,9 @@ def rounded(parameter: xr.Dataset) -> str:
     if len(numbers) == 3 and numbers[1][1:] == numbers[2][1:]:
         numbers = [numbers[0], numbers[1][1:]]
     text = " ± ".join(numbers) if len(numbers) == 2 else " ".join(numbers)
-    return f"{parameter['parameter'].item()} {text.replace('-', '−')}"
+    unit = str(parameter["unit"].item()) if "unit" in parameter else ""
+    short = unit if unit != "1" and " " not in unit else ""  # those of norms are long
+    return f"{parameter['parameter'].item()} {text.replace('-', '−')} {short}".rstrip()
 
 
 def _text(fit: xr.Dataset, rows: list[dict[str, Any]]) -> str:

@@ -59,7 +59,7 @@ def file(spectrum, tmp_path_factory) -> Path:
 
 def test_fit(file, tmp_path):
     out, picture = tmp_path / "fit.nc", tmp_path / "fit.png"
-    done = run("fit", file, "--flux", 15, 150, "--flux", 14, 195, "-o", out, "-p", picture)
+    done = run("fit", file, "--flux", "15,150", "--flux", "14,195", "-o", out, "-p", picture)
     assert done.exit_code == 0, done.output
     assert "powerlaw" in done.output and "index" in done.output
     found = batx.open_dataset(out)
@@ -85,7 +85,9 @@ def test_fit_with_settings_and_a_response_file(file, tmp_path):
     [
         (("--set", "index"), "index=2"),
         (("--model", "nonsense"), "nonsense"),
-        (("--energy", "500", "600"), "no channel"),
+        (("--energy", "500,600"), "no channel"),
+        (("--energy", "15", "150"), "expected two numbers with a comma"),
+        (("--energy", "15,a"), "expected numbers separated by commas"),
     ],
 )
 def test_fit_refuses(arguments, words, file):
@@ -144,7 +146,7 @@ def test_response_of_a_place(tmp_path):
 def test_picture_of_a_fit(spectrum):
     found = spectrum.bat.fit(energy=(15, 150))
     top, below = plot_fit(found, Figure())
-    assert top.get_title(loc="left") == "SIM, obs 00012345000, powerlaw"
+    assert top.get_title(loc="left") == "SIM, SWIFT BAT, obs 00012345000, powerlaw"
     assert top.get_ylabel() == "Rate (count/s/keV)"
     assert below.get_xlabel() == "Energy (keV)"
     assert below.get_ylabel() == "Residual (σ)"

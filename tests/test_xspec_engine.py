@@ -552,8 +552,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "--response",
         tmp_path / "r.rsp",
         "--energy",
-        15,
-        150,
+        "15,150",
         "--engine",
         "xspec",
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from batx.commands.options import EXISTING, Edges, together
+from batx.commands.options import EXISTING, Band, Edges, together
 from batx.commands.pipelines import run_options, run_pipeline
 from batx.commands.screen import Command
 
@@ -60,7 +60,11 @@ def _source(energy: tuple[float, float], dt: float, min_exposure: float, model: 
         click.option("--background-region", type=EXISTING, help="Of the background.  [default: an annulus]"),
         click.option("--regions", type=EXISTING, help="Folder of region files of single observations."),
         click.option(
-            "--energy", type=(float, float), default=energy, help="Of spectra and images, keV.", **shown
+            "--energy",
+            type=Band(),
+            default="{:g},{:g}".format(*energy),
+            help="Of spectra and images, keV.",
+            **shown,
         ),
         click.option("--dt", type=float, default=dt, help="Bins of the light curves, s.", **shown),
         click.option(

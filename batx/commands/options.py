@@ -13,6 +13,7 @@ __all__ = [
     "FITS_SUFFIXES",
     "NEW",
     "STORE_SUFFIXES",
+    "Band",
     "Edges",
     "NewFile",
     "Number",
@@ -61,6 +62,20 @@ class Edges(click.ParamType):
         if len(edges) < 2:
             self.fail(f"found {value!r}, expected at least two edges", param, ctx)
         return edges
+
+
+class Band(Edges):
+    """Two energies with a comma between them."""
+
+    name = "keV,keV"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the pair."""
+        if isinstance(value, tuple):  # a default
+            return value
+        if value.count(",") != 1:
+            self.fail(f"found {value!r}, expected two numbers with a comma, for example 15,150", param, ctx)
+        return tuple(super().convert(value, param, ctx))
 
 
 class NewFile(click.Path):

@@ -40,8 +40,18 @@ run_options = together(
     help="Whose position without --ra and --dec; blind: none, images only.  [default: the first there is]",
 )
 @click.option("--trigger", type=Number(), help="Trigger time: MET s or a UTC date.")
-@click.option("--foreground", type=(float, float), help="Start and stop of the burst, s from the trigger.")
-@click.option("--background", type=(float, float), help="Start and stop of the background before it.")
+@click.option(
+    "--foreground",
+    type=(float, float),
+    metavar="START STOP",
+    help="Start and stop of the burst, s from the trigger.",
+)
+@click.option(
+    "--background",
+    type=(float, float),
+    metavar="START STOP",
+    help="Start and stop of the background before it.",
+)
 @click.option(
     "--snr", type=float, default=5.0, show_default=True, help="Spectra below so many sigma get a limit."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batx.commands.options import EXISTING, FITS_SUFFIXES, STORE_SUFFIXES, Edges, NewFile
+from batx.commands.options import EXISTING, FITS_SUFFIXES, STORE_SUFFIXES, Band, Edges, NewFile
 from batx.commands.products import refuse_existing, write
 from batx.commands.screen import Command, progress, sheet, table
 
@@ -21,7 +21,7 @@ _PICTURES = (".png", ".pdf", ".svg")
 _BAT = (15.0, 150.0)
 _BAND = click.option(
     "--energy",
-    type=(float, float),
+    type=Band(),
     help="Channels used, keV.  [default: 15 to 150 of burst spectra, else all]",
 )
 _RESPONSE = click.option(
@@ -64,9 +64,7 @@ class Setting(click.ParamType):
               help="What is minimised.")  # fmt: skip
 @click.option("--set", "settings", type=Setting(), multiple=True, help="Start value; with ! it is frozen.")
 @click.option("--untie", multiple=True, help="Parameter that each spectrum has for itself.")
-@click.option(
-    "--flux", type=(float, float), multiple=True, help="Band of a flux, keV.  [default: the channels]"
-)
+@click.option("--flux", type=Band(), multiple=True, help="Band of a flux, keV.  [default: the channels]")
 @click.option("--delta", type=float, default=1.0, show_default=True, help="Of intervals; 2.706 for 90 %.")
 @click.option("--engine", type=click.Choice(["native", "xspec"]), default="native", show_default=True,
               help="What makes the fit; xspec needs pyXspec.")  # fmt: skip
@@ -151,7 +149,7 @@ def _draw(found: xr.Dataset, path: Path, overwrite: bool) -> Path:
 @click.option("--method", type=click.Choice(["bayesian", "profile", "rate"]), default="bayesian",
               show_default=True, help="Kind of limit.")  # fmt: skip
 @_BAND
-@click.option("--flux", type=(float, float), help="Band of the flux, keV.  [default: the channels]")
+@click.option("--flux", type=Band(), help="Band of the flux, keV.  [default: the channels]")
 @_RESPONSE
 @_OUTPUT
 @_OVERWRITE
@@ -203,7 +201,9 @@ def limit(
 
 @click.command(cls=Command)
 @click.argument("spectrum", type=EXISTING, required=False)
-@click.option("--place", type=(float, float), help="IMX and IMY, in place of those of the spectrum.")
+@click.option(
+    "--place", type=(float, float), metavar="IMX IMY", help="IMX and IMY, in place of those of the spectrum."
+)
 @click.option("--survey", is_flag=True, help="That of sums of the survey, in its eight bands.")
 @click.option("--channels", type=Edges(), help="Edges of the channels, keV.")
 @click.option("--parameters", type=EXISTING, help="Parameter file of the calibration (with --depth).")

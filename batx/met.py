@@ -398,7 +398,7 @@ def _instant(value: Any, name: str) -> Any:
         return Time(np.asarray(value) if kind else value, scale="utc")
     except ValueError as error:
         raise ValueRangeError(
-            f"{name}: found {value!r}, expected a date such as '2020-05-28T10:27:24'"
+            f"{name}: found {value!r}, expected seconds, or a date such as '2020-05-28T10:27:24'"
         ) from error
 
 

@@ -57,7 +57,7 @@ def test_find_and_fetch(tap: Site):  # noqa: F811
         (("--what", "guano", "--coded", "0.1"), 2, "--coded is not for guano"),
         (("10 20", "--what", "triggers"), 2, "POSITION is not for triggers"),
         (("10 95",), 1, "-90 to 90"),
-        (("--since", "yesterday"), 1, "expected a date"),
+        (("--since", "yesterday"), 1, "or a date such as"),
         (("--limit", "0"), 2, "--limit"),
     ],
 )

@@ -114,7 +114,7 @@ def survey_pointing(
         As for `batx.clean`.
     copy_radius
         Cleaned sources are absent from the later images: what is nearer to them than this, in the tangent
-        plane, is taken from the image before.
+        plane, is taken from an image above the background alone; with `compat` from the image before.
     image_id
         Name of the snapshot; ``point_YYYYDDDhhmm`` by its start if not given.
     maps
@@ -151,9 +151,12 @@ def survey_pointing(
 
     Notes
     -----
-    Discs around cleaned sources hold the rates of the image before, whereas the noise around them is that of
-    the last one, so their significance is higher than that of either image; the survey's catalogues have
-    this. Source: algorithms of the survey, 1.6 and 1.7. With `compat` the rates of batsurvey are met to 1e-3
+    Balancing takes 2 to 4 % of the rate of a source that was not fitted along with the background: of faint
+    ones, of all with ``iterations=1``, and of all with `compat`, where discs around cleaned sources hold the
+    image before and the noise around them is that of the last one. A source near `clean_snr` steps by that
+    much between snapshots. Simulated sources of 0.3 count/s per detector, fitted along, have 0.98 to 0.995 of
+    the counts put in at three places, 0.94 to 0.97 with ``iterations=1``, and 0.97 to 1.01 with `compat`.
+    Source: algorithms of the survey, 1.6 and 1.7. With `compat` the rates of batsurvey are met to 1e-3
     of their noise, the noise to 3e-5, and masks but for detectors at the very limit.
 
     Examples
@@ -322,13 +325,12 @@ class _Snapshot:
     def observe(self, iteration: int, maps: bool) -> None:
         """Image the sky and measure the sources."""
         settings = self.settings
-        image = self._imaged()
-        if self.cleaned is not None and self.image is not None:
+        image = self._imaged(self.background)
+        if self.cleaned is not None and self.cleaned.sizes["source"]:
             places = np.stack([self.cleaned["imx"].values, self.cleaned["imy"].values], axis=1)
             axes = image["imx"].values, image["imy"].values
-            rates = copy_discs(
-                image["rate"].values, self.image["rate"].values, axes, places, settings.copy_radius
-            )
+            shown = self._with_sources()["rate"].values
+            rates = copy_discs(image["rate"].values, shown, axes, places, settings.copy_radius)
             image = image.assign(rate=image["rate"].copy(data=rates))
         found, noise = searched(
             image,
@@ -388,29 +390,45 @@ class _Snapshot:
         self._require_detectors()
         self.background = self._fitted()
 
+    def _with_sources(self) -> xr.Dataset:
+        """Return the image that shows the sources that are cleaned.
+
+        It is above the background that was fitted along with them: balancing an image takes 2 to 4 % of
+        sources that are in it. The tool takes the image of before.
+        """
+        if self.settings.compat:
+            assert self.image is not None
+            return self.image
+        sources = self._cleaned("srcfit", balance=None)["rate"]
+        return self._imaged(self.background.assign(rate=self.background["rate"] - sources))
+
     def _fitted(self) -> xr.Dataset:
         """Return the fit of the background and of the sources that are cleaned, balanced."""
+        made = self._cleaned("fit", self.settings.balance)
+        if (pattern := self.telescope.pattern) is not None:
+            made["rate"] = made["rate"].copy(data=np.where(DETECTOR, made["rate"].values + pattern, 0.0))
+        return made.drop_vars(["source_rate", "source_rate_err", "variance"], errors="ignore")
+
+    def _cleaned(self, version: str, balance: Any) -> xr.Dataset:
+        """Return a version of `batx.clean`, of the image without the pattern."""
         catalog = self.cleaned if self.cleaned is not None and self.cleaned.sizes["source"] else None
         pattern, plane = self.telescope.pattern, self.plane
         if pattern is not None:
             shifted = plane["rate"].transpose("energy", "dety", "detx") - pattern
             plane = plane.assign(rate=shifted.assign_attrs(units="count/s"))
-        made = clean(
+        return clean(
             plane,
             catalog,
             aperture=self.telescope.aperture if catalog is not None else None,
             detector_mask=self.good,
             min_snr=-np.inf,
-            balance=self.settings.balance,
-            version="fit",
+            balance=balance,
+            version=version,
             mask_fit=True,
         )
-        if pattern is not None:
-            made["rate"] = made["rate"].copy(data=np.where(DETECTOR, made["rate"].values + pattern, 0.0))
-        return made.drop_vars(["source_rate", "source_rate_err", "variance"], errors="ignore")
 
-    def _imaged(self) -> xr.Dataset:
-        """Return the image of the sky without the background, corrected for the Earth."""
+    def _imaged(self, background: xr.Dataset) -> xr.Dataset:
+        """Return the image of the sky above a background, corrected for the Earth."""
         telescope, compat = self.telescope, self.settings.compat
         image = sky_image(
             self.plane,
@@ -418,7 +436,7 @@ class _Snapshot:
             detector_mask=self.good,
             attitude=telescope.attitude,
             alignment=telescope.alignment,
-            background=self.background,
+            background=background,
             pcode_min=self.settings.bkg_pcode_min,
             noise=compat is not None,
             compat=compat,

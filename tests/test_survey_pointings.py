@@ -121,7 +121,7 @@ def test_once_and_without_what_only_the_tool_does(expected):
 
 @pytest.mark.parametrize("place", [(172.0, 20.0), (128.0, 5.0)])
 def test_a_bright_source_has_the_counts_that_were_put_in(place):
-    """Balancing takes 2 to 4 % of a source that is in the image, but none of one that is fitted along with it."""
+    """Balancing takes 2 to 4 % of a source that is in the image, none of one that is fitted along with it."""
     detectors = batx.simulate.detector_table(seed=1)
     path = batx.simulate.attitude(START, 40.0, (150.0, 30.0, 40.0), jitter=0.0, settle_amplitude=0.0)
     source = batx.simulate.Source(0.3, ra=place[0], dec=place[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from batx.reduction import compat_of
 from batx.schema import build, require_bat, require_kind
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.sky_images import sky_image
-from batx.survey_results import pointing_row, snapshot_name, survey_columns
+from batx.survey_catalogs import require_unique
+from batx.survey_inputs import number
+from batx.survey_results import in_all_bands, pointing_row, snapshot_name, survey_columns
 from batx.survey_searches import searched
 
 __all__ = ["survey_pointing"]
@@ -133,7 +135,8 @@ def survey_pointing(
         ``exposure``, ``ngoodpix``, and those of `catalog`. ``/image`` (kind ``sky_image``): ``rate``,
         ``pcode``, and ``noise`` around each pixel. ``/background`` (kind ``detector_plane``): the last fit.
         ``/detector_mask``: the detectors that were left. ``/pointing`` (kind ``table``): a row as in the
-        table of pointings of `batx.open_survey`, with ``chi2`` and ``bkg_counts`` of each band.
+        table of pointings of `batx.open_survey`, with ``chi2`` and ``bkg_counts`` of each band. Bands without
+        any count are left out of all that is done, and NaN (``bkg_counts`` 0).
 
     Raises
     ------
@@ -174,23 +177,24 @@ def survey_pointing(
     """
     mode = compat_of(compat)
     settings = _Settings(
-        snr=float(snr),
-        clean_snr=float(clean_snr),
+        snr=number(snr, "snr"),
+        clean_snr=number(clean_snr, "clean_snr"),
         clean_flagged=mode is None if clean_flagged is None else bool(clean_flagged),
-        bright_rate=float(bright_rate),
-        pcode_min=float(pcode_min),
-        bkg_pcode_min=float(bkg_pcode_min),
-        max_residual=float(max_residual),
-        min_detectors=int(min_detectors),
-        copy_radius=float(copy_radius),
+        bright_rate=number(bright_rate, "bright_rate"),
+        pcode_min=number(pcode_min, "pcode_min"),
+        bkg_pcode_min=number(bkg_pcode_min, "bkg_pcode_min"),
+        max_residual=number(max_residual, "max_residual"),
+        min_detectors=number(min_detectors, "min_detectors"),
+        copy_radius=number(copy_radius, "copy_radius"),
         balance=balance,
         compat=mode,
     )
-    if iterations < 1:
-        raise ValueRangeError(f"iterations: found {iterations}, expected at least 1")
+    if not isinstance(iterations, (int, np.integer)) or iterations < 1:
+        raise ValueRangeError(f"iterations: found {iterations!r}, expected a whole number of at least 1")
     plane = _checked(plane).copy()
     if catalog is not None:
         require_kind(catalog, "catalog", operation="survey_pointing (catalog=)")
+        require_unique(catalog["name"].values if "name" in catalog else (), "survey_pointing (catalog=)")
     if attitude is None:
         raise AttitudeError(
             "survey_pointing: found no attitude, by which sources have their places; give attitude= "
@@ -217,13 +221,18 @@ def survey_pointing(
         plane.attrs,
         {**calibration_of(detector_mask), **served} if isinstance(detector_mask, xr.Dataset) else served,
     )
-    snapshot = _Snapshot(plane, name, catalog, telescope, settings, usable_detectors(detector_mask))
+    filled = plane["rate"].any(("dety", "detx")).values
+    counted = telescope.in_bands(filled)
+    snapshot = _Snapshot(
+        plane.isel(energy=filled), name, catalog, counted, settings, usable_detectors(detector_mask)
+    )
     for iteration in range(1, iterations + 1):
         last = iteration == iterations
         snapshot.observe(iteration, maps=maps and last)
         if not last or iterations == 1:
             snapshot.improve(iteration)
-    return snapshot.result()
+    made = snapshot.result()
+    return made if filled.all() else made.map_over_datasets(in_all_bands, kwargs={"plane": plane})
 
 
 def _checked(plane: xr.Dataset) -> xr.Dataset:
@@ -272,7 +281,7 @@ class _Settings:
     pcode_min: float
     bkg_pcode_min: float
     max_residual: float
-    min_detectors: int
+    min_detectors: float
     copy_radius: float
     balance: Any
     compat: str | None
@@ -289,6 +298,10 @@ class _Telescope:
     orbit: Any
     distortion: Any
     pattern: np.ndarray | None
+
+    def in_bands(self, chosen: np.ndarray) -> _Telescope:
+        """Return what is needed for some bands."""
+        return self if self.pattern is None else replace(self, pattern=self.pattern[chosen])
 
     def edge_shadow(self, imx: float, imy: float) -> np.ndarray:
         """Return which detectors the edge of the mask shadows for a source."""
@@ -375,7 +388,7 @@ class _Snapshot:
         if self.good.sum() < self.settings.min_detectors:
             raise EmptySelectionError(
                 f"survey_pointing: {self.good.sum()} good detectors are left, expected at least "
-                f"{self.settings.min_detectors} (min_detectors=; ndets_low)"
+                f"{self.settings.min_detectors:g} (min_detectors=; ndets_low)"
             )
 
     def _refit(self, iteration: int) -> None:

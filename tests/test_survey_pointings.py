@@ -158,6 +158,37 @@ def small(**changes: Any) -> xr.Dataset:
     return plane.assign(**changes)
 
 
+def test_bands_without_counts():
+    """They are left out, and the others have what they have without them."""
+    inputs = snapshot.inputs() | {"orbit": None, "iterations": 1}
+    two = snapshot.plane().isel(energy=slice(0, 2))
+    rate = two["rate"].values.copy()
+    rate[1] = 0.0
+    made = batx.survey_pointing(
+        two.assign(rate=two["rate"].copy(data=rate)),
+        snapshot.catalog(),
+        **inputs,
+        pattern=np.zeros((173, 286)),
+    )
+    alone = batx.survey_pointing(small(), snapshot.catalog(), **inputs)
+    for name in (
+        "catalog/rate",
+        "catalog/bkg_var",
+        "image/rate",
+        "image/noise",
+        "background/rate",
+        "pointing/chi2",
+    ):
+        there = made[name].isel(energy=0)
+        np.testing.assert_array_equal(there, alone[name].isel(energy=0), err_msg=name)
+        assert np.isnan(made[name].isel(energy=1)).all(), name
+        assert made[name].dims == alone[name].dims
+    np.testing.assert_array_equal(made["catalog/totsnr"], alone["catalog/totsnr"])
+    np.testing.assert_array_equal(made["image/energy_bnds"], two["energy_bnds"])
+    assert made["pointing/bkg_counts"].values[0, 1] == 0
+    assert batx.pointing_cuts(made["pointing"].to_dataset())["good"].item()
+
+
 def test_a_shadow_of_the_edge_needs_its_mask():
     inputs = snapshot.inputs() | {"mask_edges": None, "orbit": None}
     with pytest.warns(BatxWarning, match="SIMSRC1 is brighter than 0.01 count/s; without mask_edges="):
@@ -192,6 +223,9 @@ def test_a_pattern_of_the_detectors_is_taken_off():
         (MissingVariableError, "without rate or exposure", lambda: small().drop_vars("exposure"), {}),
         (ValueRangeError, "one image for each", lambda: small().isel(energy=0), {}),
         (ValueRangeError, "iterations", small, {"iterations": 0}),
+        (ValueRangeError, "iterations: found 'two'", small, {"iterations": "two"}),
+        (ValueRangeError, "snr: found 'high'", small, {"snr": "high"}),
+        (ValueRangeError, "SIMSRC1", small, {"catalog": snapshot.catalog().isel(source=[0, 0])}),
         (EmptySelectionError, "zero_counts", lambda: small(rate=small()["rate"] * 0), {}),
         (EmptySelectionError, "expected at least 40000", small, {"min_detectors": 40000, "iterations": 1}),
         (KindError, "catalog", small, {"catalog": small()}),

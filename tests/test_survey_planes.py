@@ -62,6 +62,11 @@ def test_bands_must_be_the_same(histograms):
             batx.survey_plane([histograms, plane], (START, START + 1200.0))
 
 
+def test_a_histogram_that_is_there_twice(histograms):
+    with pytest.raises(ValueRangeError, match=r"of the same time, 600000000\.000 to 600000300\.000 s"):
+        batx.survey_plane([histograms, histograms.isel(time=[0])], (START, START + 1200.0))
+
+
 @pytest.mark.parametrize(
     ("gti", "options", "rows"),
     [

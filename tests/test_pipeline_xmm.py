@@ -482,6 +482,15 @@ def test_exposures_of_a_name_and_in_other_modes(observed, tmp_path):
     assert "used S003 (A, Medium, 8100 s), not U002" in found.notes[0]
     xmm(odf, RA, DEC, exposures=["S003"], **given).run("exposures")
     assert (place / "chosen").read_text().split() == ["PNS003"]
+    # a further parameter goes to the task, and makes the step anew; what the pipeline sets is its own
+    xmm(odf, RA, DEC, settings={"epproc": {"withinstexpids": True, "instexpids": "PNU002"}}, **given).run(
+        "events"
+    )
+    assert (place / "chosen").read_text().split() == ["PNS003", "PNU002"]
+    fixed = xmm(odf, RA, DEC, settings={"epatplot": {"set": "a"}, "cifbuild": {"calindexset": "b"}}, **given)
+    assert "cifbuild: calindexset is set by the pipeline" in fixed.run("calibrate")[-1].reason
+    with pytest.raises(ValueRangeError, match="settings: found evselect, expected some of cifbuild"):
+        xmm(odf, RA, DEC, settings={"evselect": {"a": 1}}, **given)
     none = {status.name: status for status in xmm(odf, RA, DEC, exposures=["U099"], **given).run("exposures")}
     assert "U002 (A, Medium, 8100 s), expected some of U099" in none["events"].reason
 

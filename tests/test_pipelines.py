@@ -194,6 +194,37 @@ def test_what_needs_a_step_that_is_not_done(words: Words, error: type[BatxError]
     assert not (words.out / "half.txt").exists()
 
 
+def test_products_stay_while_a_step_that_they_need_fails(words: Words):
+    """Hours of work are not lost for a tool that is away for a day; what is read is never of before."""
+
+    def away(_: Work) -> None:
+        raise BatxError("no tool")
+
+    words.pipeline.run()
+    count = (words.out / "count.json").read_bytes()
+    words.replaced["split"] = away
+    text = words.text.read_text()
+    words.text.write_text("five six")
+    found = {status.name: status for status in words.pipeline.run()}
+    assert found["split"].state == "failed" and not (words.out / "words").exists()
+    assert found["count"].state == "blocked" and found["count"].reason == "needs split: no tool"
+    assert found["count"].notes == ("what is there is of an earlier run",) and not found["count"].products
+    assert (words.out / "count.json").read_bytes() == count
+    assert [status.state for status in words.pipeline.status()] == ["failed", "to do", "to do", "to do"]
+    # back to what it was: nothing that is there is made again
+    words.replaced.clear()
+    words.text.write_text(text)
+    words.done.clear()
+    assert [status.state for status in words.pipeline.run()] == ["done"] * 4
+    assert words.done == ["split"]
+    # otherwise it is
+    words.text.write_text("five six")
+    words.done.clear()
+    words.pipeline.run()
+    assert words.done == ["split", "choose", "count", "report"]
+    assert json.loads((words.out / "count.json").read_text()) == {"words": 2}
+
+
 def test_other_errors_end_the_run_and_the_next_goes_on(words: Words):
     def break_off(_: Work) -> None:
         raise ZeroDivisionError

@@ -103,6 +103,13 @@ def _run(
         click.echo(f"wrote {pipeline.folder}")
 
 
+_SET = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    type=Setting(),
+    help="Further parameter of a tool, as nupipeline.saamode=optimized.  [default: none]",
+)
 _HEASOFT = together(
     click.option(
         "--min-counts",
@@ -120,13 +127,7 @@ _HEASOFT = together(
         show_default=True,
         help="Whether events are cleaned anew, or those of the archive used.",
     ),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        type=Setting(),
-        help="Further parameter of a tool, as nupipeline.saamode=optimized.  [default: none]",
-    ),
+    _SET,
 )
 
 
@@ -277,6 +278,7 @@ _XMM_CURVES = together(
 @_XMM_EVENTS
 @_XMM_CURVES
 @click.option("--rgs", is_flag=True, help="Spectra of RGS as well.")
+@_SET
 @run_options
 def xmm(observations: tuple[str, ...], output: Path | None, **options: Any) -> None:
     """XMM-Newton: event lists without flares, spectra without pile-up, light curves in bands, RGS.
@@ -288,6 +290,7 @@ def xmm(observations: tuple[str, ...], output: Path | None, **options: Any) -> N
     from batx.pipelines.xmm_pipeline import THRESHOLDS
 
     options["thresholds"] = {**THRESHOLDS, **dict(options["thresholds"])}
+    options["settings"] = _settings(options["settings"])
     options["bands"] = _bands(options["bands"], options.pop("number"), options.pop("spacing"), options)
     _run(make, observations, output, options)
 

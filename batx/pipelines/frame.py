@@ -163,7 +163,8 @@ class Pipeline:
     Every step reads only files, and what it wrote is put in place at once, with a record of what was asked
     for. So a run may end anywhere, also by force, and the next one goes on with what is missing, with the
     same result. A step is done again if its options, the checksums of its inputs or the version of batx
-    changed, or its products did.
+    changed, or its products did. Products of a step that cannot be done, since one that it needs failed,
+    stay: they are right again, and not made anew, once that one has its earlier result.
 
     Parameters
     ----------
@@ -339,6 +340,10 @@ class Pipeline:
         if blocked:
             record.state = "skipped" if all(one.state == "skipped" for one in blocked) else "blocked"
             record.reason = _cause(blocked[0])
+            if record.state == "blocked" and self._records.made(step.name):
+                self._records.clear(step.name, scratch=False)
+                record.notes = ["what is there is of an earlier run"]
+                return record
         else:
             work = Work(
                 folder=folder,

@@ -173,6 +173,11 @@ class Records:
             return None
         return record if record is not None and _is_sound(record, self.root) else None
 
+    def made(self, step: str) -> bool:
+        """Return whether there are products of a step."""
+        record = self.read(step)
+        return record is not None and record.state == "done" and bool(record.products)
+
     def write(self, record: Record) -> None:
         """Replace the record of a step."""
         _write(self._path(record.step), asdict(record))

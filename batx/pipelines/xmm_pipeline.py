@@ -28,6 +28,15 @@ __all__ = ["MIRRORS", "xmm"]
 MIRRORS = ("https://nxsa.esac.esa.int/nxsa-sl/servlet/data-action-aio?obsno={obs_id}&level=ODF",)
 #: count/s above 10 keV: usual values of the SAS threads for the whole field
 THRESHOLDS: Mapping[str, float | None] = {"pn": 0.4, "mos": 0.35}
+#: tasks that may be given further parameters, by the step that calls them
+_TASKS: Mapping[str, tuple[str, ...]] = {
+    "calibrate": ("cifbuild", "odfingest"),
+    "events": ("epproc", "epchain", "emproc"),
+    "pileup": ("epatplot",),
+    "spectra": ("backscale", "rmfgen", "arfgen"),
+    "curves": ("epiclccorr",),
+    "rgs": ("rgsproc", "rgscombine"),
+}
 _REGIONS = ("ra", "dec", "region", "background_region", "regions")
 
 
@@ -64,6 +73,7 @@ def xmm(
     corrections: str = "absolute",
     rgs: bool = False,
     t0: float | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     mirrors: Sequence[str] = MIRRORS,
     backend: str | Backend | None = None,
     workers: int | None = None,
@@ -128,6 +138,8 @@ def xmm(
         ``"absolute"`` (vignetting, area, point-spread function) or ``"relative"`` (losses in time only).
     rgs
         Whether spectra of RGS are made, and summed over instruments and observations.
+    settings
+        Further parameters by task, such as ``{"rgsproc": {"orders": "1 2"}}``.
     mirrors
         URLs of observation data, with ``{obs_id}``.
 
@@ -160,7 +172,7 @@ def xmm(
             f"largest_core: found {largest_core}, expected at least {SMALLEST_CORE:g} arcsec"
         )
     plain_path(Path(output).expanduser().absolute())
-    options = settled("xmm", given)
+    options = settled("xmm", given, [name for tasks in _TASKS.values() for name in tasks])
     urls = [mirrors] if isinstance(mirrors, str) else list(mirrors)
     return Pipeline("xmm", _steps(Toolbox(backend, workers, timeout), urls), Path(output), options)
 
@@ -208,6 +220,11 @@ def _require_names(exposures: Sequence[str]) -> None:
             raise ValueRangeError(f"exposures: found {name!r}, expected for example 'S003'")
 
 
+def _settings(step: str) -> list[str]:
+    """Return the options with further parameters of the tasks that a step calls."""
+    return [f"{name}_settings" for name in _TASKS[step]]
+
+
 def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
     """Return the steps, in order."""
     events, products, curves = early.Events(toolbox), late.Products(toolbox), light.Curves(toolbox)
@@ -220,13 +237,19 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             options=["observations"],
             outside=early.archives,
         ),
-        Step("calibrate", "calibration index and summary", events.calibrate, needs=["unpack"]),
+        Step(
+            "calibrate",
+            "calibration index and summary",
+            events.calibrate,
+            needs=["unpack"],
+            options=_settings("calibrate"),
+        ),
         Step(
             "events",
             "event lists",
             events.events,
             needs=["unpack", "calibrate"],
-            options=["cameras", "exposures", "chain"],
+            options=["cameras", "exposures", "chain", *_settings("events")],
             revision=2,
         ),
         Step(
@@ -258,7 +281,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "pile-up",
             products.pileup,
             needs=["calibrate", "flares", "regions"],
-            options=piled,
+            options=[*piled, *_settings("pileup")],
             revision=2,
         ),
         Step(
@@ -266,7 +289,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "spectra and responses",
             products.spectra,
             needs=["calibrate", "flares", "regions", "pileup"],
-            options=["ra", "dec"],
+            options=["ra", "dec", *_settings("spectra")],
         ),
         Step("group", "group spectra", late.group, needs=["spectra"], options=["energy", "min_counts"]),
         Step("fit", "fit all spectra together", joint.fit, needs=["group"], options=joint.FITTED),
@@ -285,7 +308,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "light curves in bands",
             curves.curves,
             needs=["calibrate", "flares", "regions", "pileup", "bands"],
-            options=["dt", "corrections", "ra", "dec"],
+            options=["dt", "corrections", "ra", "dec", *_settings("curves")],
             revision=2,
         ),
         Step(
@@ -293,7 +316,7 @@ def _steps(toolbox: Toolbox, mirrors: list[str]) -> list[Step]:
             "spectra of RGS",
             products.rgs,
             needs=["calibrate"],
-            options=["rgs", "ra", "dec"],
+            options=["rgs", "ra", "dec", *_settings("rgs")],
             revision=2,
         ),
         Step("images", "images", light.images, needs=["flares"], options=["energy", "ra", "dec"], revision=2),

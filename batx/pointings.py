@@ -36,7 +36,7 @@ def pointing_cuts(table: Any, least_exposure: float = _LEAST_EXPOSURE) -> xr.Dat
     image flag is good, its exposure positive (and that of the image at least `least_exposure`), and::
 
         0.50 < χ²_0/n < 1.5 (1.15 + 0.35 / (1 + (s/30°)²))
-        0.50 < χ²_e/n < 1.15        for every other band
+        0.50 < χ²_e/n < 1.15        for every other band that has one (NaN: no counts)
 
     and if it is not one of the Sco X-1 pointings (245° < RA < 246°, -18° < Dec < -17°, 100° < PA < 110°).
 

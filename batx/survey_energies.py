@@ -265,7 +265,7 @@ class _Scale:
 
 def _cut_short(counts: np.ndarray) -> bool:
     """Whether histograms (time, channel, detector) hold nothing but in the first channels."""
-    filled = counts.any(axis=(0, 2))
+    filled = np.asarray(counts.any(axis=(0, 2)))
     return bool(filled[:_SENT].any() and filled.size > _SENT and not filled[_SENT:].any())
 
 

@@ -91,6 +91,8 @@ def survey_observation(
     ------
     KindError, MissingVariableError, ValueRangeError, MissingFileError
         If something is missing or of the wrong kind.
+    OrbitError
+        If the orbit is that of another time.
     EmptySelectionError
         If the observation has no good time: the filter that leaves none is named.
 

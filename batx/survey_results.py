@@ -110,7 +110,8 @@ def survey_columns(
 
 def _with_given(made: xr.Dataset, given: xr.Dataset) -> xr.Dataset:
     """Return a catalogue with the columns of the given one for the sources that are of it."""
-    labels = [str(name).strip() for name in given["name"].values] if "name" in given else []
+    names = given["name"].values if "name" in given else range(1, given.sizes["source"] + 1)
+    labels = [str(name).strip() for name in names]
     row = {label: number for number, label in enumerate(labels)}
     rows = np.array([row.get(str(name).strip(), -1) for name in made["name"].values], dtype=int)
     made["known"] = (("source",), rows >= 0)

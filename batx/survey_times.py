@@ -222,8 +222,7 @@ def _require(lists: dict[str, Intervals], name: str, inputs: Inputs) -> None:
     if name not in lists:
         return
     if not lists[name][0].size:
-        found = np.nan_to_num(inputs.rows.rate)
-        rates = f"; rates are {found.min():.5g} to {found.max():.5g} count/s" if name == "rate" else ""
+        rates = f"; {_told(inputs.rows.rate)}" if name == "rate" else ""
         raise EmptySelectionError(
             f"survey_gti: the filter {name!r} leaves no time: {FILTERS[name]}{rates}; leave_out={name!r} "
             "does without it"
@@ -233,6 +232,14 @@ def _require(lists: dict[str, Intervals], name: str, inputs: Inputs) -> None:
             f"survey_gti: no good time is left after the filter {name!r} ({FILTERS[name]}); before it were "
             f"{', '.join(other for other in lists if other != name)}"
         )
+
+
+def _told(rate: np.ndarray) -> str:
+    """Return words on the rates of histograms."""
+    found = rate[np.isfinite(rate)]
+    if not found.size:
+        return "no histogram has any exposure"
+    return f"rates are {found.min():.5g} to {found.max():.5g} count/s"
 
 
 def _common(lists: dict[str, Intervals]) -> Intervals:

@@ -189,6 +189,15 @@ def test_bands_without_counts():
     assert batx.pointing_cuts(made["pointing"].to_dataset())["good"].item()
 
 
+def test_a_catalogue_without_names_is_known():
+    inputs = snapshot.inputs() | {"orbit": None, "iterations": 1, "maps": False}
+    made = batx.survey_pointing(small(), snapshot.catalog().drop_vars("name"), **inputs)[
+        "catalog"
+    ].to_dataset()
+    assert made["known"].values[:3].all() and made["name"].values[:3].tolist() == ["1", "2", "3"]
+    np.testing.assert_array_equal(made["catnum"][:3], snapshot.catalog()["catnum"])
+
+
 def test_a_shadow_of_the_edge_needs_its_mask():
     inputs = snapshot.inputs() | {"mask_edges": None, "orbit": None}
     with pytest.warns(BatxWarning, match="SIMSRC1 is brighter than 0.01 count/s; without mask_edges="):

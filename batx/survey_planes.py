@@ -167,7 +167,7 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
     """Return the detectors that are good in a survey image: known as good, not noisy, not dead.
 
     Detectors that count far more or far less than the others are looked for in each band in turn, and then in
-    the sum of the bands; detectors without any count are bad.
+    the sum of the bands; detectors without any count, or with one that is not finite, are bad.
 
     Parameters
     ----------
@@ -253,6 +253,8 @@ def _purposes(masks: Iterable[xr.Dataset]) -> dict[str, dict[str, Any]]:
 def _known(plane: xr.Dataset, masks: tuple[Any, ...]) -> np.ndarray:
     """Return the detectors that are good as far as is known before."""
     good = combine_masks(*masks)["good"].values if masks else DETECTOR.copy()
+    name = "counts" if "counts" in plane else "rate"
+    good = good & np.isfinite(plane[name]).all("energy").transpose("dety", "detx").values
     if "quality" in plane:
         good = good & (plane["quality"].transpose("dety", "detx").values == 0)
     return good

@@ -80,7 +80,7 @@ def survey_pointing(
         Known sources, kind ``catalog``: those in the field are measured at their places. Its other columns
         are kept.
     detector_mask
-        Good detectors: result of `batx.survey_mask`.
+        Good detectors: result of `batx.survey_mask`. Those of which a rate is not finite are none.
     attitude
         That of the snapshot: result of `batx.steady_attitude`.
     aperture, alignment
@@ -223,9 +223,9 @@ def survey_pointing(
     )
     filled = plane["rate"].any(("dety", "detx")).values
     counted = telescope.in_bands(filled)
-    snapshot = _Snapshot(
-        plane.isel(energy=filled), name, catalog, counted, settings, usable_detectors(detector_mask)
-    )
+    finite = np.isfinite(plane["rate"]).all("energy").transpose("dety", "detx").values
+    good = usable_detectors(detector_mask) & finite
+    snapshot = _Snapshot(plane.isel(energy=filled), name, catalog, counted, settings, good)
     for iteration in range(1, iterations + 1):
         last = iteration == iterations
         snapshot.observe(iteration, maps=maps and last)

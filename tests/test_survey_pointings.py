@@ -189,6 +189,20 @@ def test_bands_without_counts():
     assert batx.pointing_cuts(made["pointing"].to_dataset())["good"].item()
 
 
+def test_a_rate_that_is_not_finite_is_of_a_bad_detector():
+    inputs = snapshot.inputs() | {"orbit": None, "iterations": 1, "maps": False}
+    rate = small()["rate"].copy(deep=True)
+    row, column = np.argwhere(snapshot.mask("left"))[0]
+    rate[0, row, column] = np.nan
+    made = batx.survey_pointing(small(rate=rate), snapshot.catalog(), **inputs)
+    without = inputs["detector_mask"].copy()
+    without[row, column] = False
+    alone = batx.survey_pointing(small(), snapshot.catalog(), **{**inputs, "detector_mask": without})
+    for name in ("catalog/rate", "pointing/chi2", "detector_mask/good"):
+        np.testing.assert_array_equal(made[name], alone[name], err_msg=name)
+    assert np.isfinite(made["pointing/chi2"]).all()
+
+
 def test_a_catalogue_without_names_is_known():
     inputs = snapshot.inputs() | {"orbit": None, "iterations": 1, "maps": False}
     made = batx.survey_pointing(small(), snapshot.catalog().drop_vars("name"), **inputs)[

@@ -254,7 +254,7 @@ def _known(plane: xr.Dataset, masks: tuple[Any, ...]) -> np.ndarray:
     """Return the detectors that are good as far as is known before."""
     good = combine_masks(*masks)["good"].values if masks else DETECTOR.copy()
     name = "counts" if "counts" in plane else "rate"
-    good = good & np.isfinite(plane[name]).all("energy").transpose("dety", "detx").values
+    good = good & np.isfinite(plane[name].transpose("energy", "dety", "detx").values).all(axis=0)
     if "quality" in plane:
         good = good & (plane["quality"].transpose("dety", "detx").values == 0)
     return good

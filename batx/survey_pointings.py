@@ -223,7 +223,7 @@ def survey_pointing(
     )
     filled = plane["rate"].any(("dety", "detx")).values
     counted = telescope.in_bands(filled)
-    finite = np.isfinite(plane["rate"]).all("energy").transpose("dety", "detx").values
+    finite = np.isfinite(plane["rate"].transpose("energy", "dety", "detx").values).all(axis=0)
     good = usable_detectors(detector_mask) & finite
     snapshot = _Snapshot(plane.isel(energy=filled), name, catalog, counted, settings, good)
     for iteration in range(1, iterations + 1):

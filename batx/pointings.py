@@ -36,7 +36,7 @@ def pointing_cuts(table: Any, least_exposure: float = _LEAST_EXPOSURE) -> xr.Dat
     image flag is good, its exposure positive (and that of the image at least `least_exposure`), and::
 
         0.50 < χ²_0/n < 1.5 (1.15 + 0.35 / (1 + (s/30°)²))
-        0.50 < χ²_e/n < 1.15        for every other band
+        0.50 < χ²_e/n < 1.15        for every other band that has one (NaN: no counts)
 
     and if it is not one of the Sco X-1 pointings (245° < RA < 246°, -18° < Dec < -17°, 100° < PA < 110°).
 
@@ -86,7 +86,10 @@ def pointing_cuts(table: Any, least_exposure: float = _LEAST_EXPOSURE) -> xr.Dat
         reduced = chi2 / detectors[:, None]
         highest = 1.5 * (1.15 + 0.35 / (1 + (_separation(ra, dec) / 30.0) ** 2))
         low_band = (reduced[:, 0] > 0.5) & (reduced[:, 0] < highest)
-        others = ((reduced[:, 1:] > 0.5) & (reduced[:, 1:] < 1.15)).all(axis=1)
+        higher = reduced[:, 1:]
+        others = (
+            ((higher > 0.5) & (higher < 1.15)) | (np.isnan(chi2[:, 1:]) & (detectors > 0)[:, None])
+        ).all(axis=1)
     sco = (ra > 245) & (ra < 246) & (dec > -18) & (dec < -17) & (angle > 100) & (angle < 110)
     passed = {
         "image": np.ones(len(ra), bool) if flag is None else flag.astype(bool),

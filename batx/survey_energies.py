@@ -29,6 +29,10 @@ _COEFFICIENTS = ("offset", "gain", "gain2", "gain3", "lin_offset", "lin_gain")
 _SINGLE = ("quadratic", "cubic", "fixeddac")
 #: a last channel that reaches above this energy, keV, is all that is too high for the others
 _OVERFLOW = 1000.0
+#: channels that are sent down of histograms that are cut short
+_SENT = 20
+#: bands may reach so far above the last channel, keV, without a word
+_BEYOND = 1.0
 _MEANINGS = "no_calibration_or_out_of_range lowest_energies_missing highest_energies_missing edges_moved_far"
 
 
@@ -75,7 +79,8 @@ def calibrate_histogram(
     xarray.Dataset
         Kind ``detector_plane``: ``counts`` (time, energy, dety, detx), float32, in memory; ``exposure``,
         ``data_flags`` and good time as in the histograms; ``quality`` (dety, detx), a sum of bits, 0 for good
-        detectors: 1 the lowest energies, up to 14 keV, are not measured; 2 nor the highest, from 151.9 keV; 4
+        detectors: 1 the lowest energies, up to 14 keV, are not measured; 2 nor the highest, from 151.9 keV
+        (without `compat` not of histograms that are cut short below it, which would have it everywhere); 4
         the lowest edge is more than 50 keV off; 8 no detector, no calibration, or one out of range. Detectors
         with 4 or 8 have no counts. Of several Datasets it is the bits of all together. Attributes as
         `batx.calibrate_energy` sets them.
@@ -87,13 +92,15 @@ def calibrate_histogram(
     MissingFileError, MissingKeywordError
         If there is no gain map, or no calibration for the method asked for.
     ValueRangeError
-        If energies were corrected already, Datasets have different channels, or there is no such method.
+        If energies were corrected already, Datasets have different channels, there is no such method, or all
+        bands are out of the channels.
 
     Warns
     -----
     BatxWarning
         As `batx.calibrate_energy`, where calibration is missing; if that of no detector can be used, so that
-        there are no counts.
+        there are no counts; without `compat` if bands reach out of the channels, or of the first 20 if only
+        these were sent down: bands that are all outside are empty.
 
     Notes
     -----
@@ -219,6 +226,12 @@ class _Scale:
         )
         if mode:
             _add_ends(shared, flat * taken, nominal, lower, upper)
+        else:
+            ordinary = nominal[int(below) : len(nominal) - int(above)]
+            ends = ordinary[0], nominal[_SENT] if _cut_short(flat) else ordinary[-1]
+            shared[:, _out_of_reach(ends, bands)] = 0
+            if ends[1] < channels.HIGHEST:  # of no detector, so it tells them not apart
+                quality &= np.uint8(~channels.HIGH_MISSING & 0xFF)
         return self._labelled(plane, bands, shared.reshape(*shared.shape[:2], *SHAPE), quality.reshape(SHAPE))
 
     def _labelled(
@@ -248,6 +261,31 @@ class _Scale:
         record = {"gain_offset": file_record(self.onboard.maps, time=self.onboard.time, gap=gap)}
         record |= {name: file_record(ds) for name, ds in self.used.items()}
         return build("detector_plane", variables, with_calibration(attrs, record))
+
+
+def _cut_short(counts: np.ndarray) -> bool:
+    """Whether histograms (time, channel, detector) hold nothing but in the first channels."""
+    filled = np.asarray(counts.any(axis=(0, 2)))
+    return bool(filled[:_SENT].any() and filled.size > _SENT and not filled[_SENT:].any())
+
+
+def _out_of_reach(ends: tuple[float, float], bands: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return which bands are outside of the channels, after a word on these and on those that reach out."""
+    (low, high), (lower, upper) = ends, bands
+    none = (lower >= high) | (upper <= low)
+    part = (upper > high + _BEYOND) & ~none
+    told = f"calibrate_histogram: the histograms reach from {low:g} to {high:g} keV"
+    if none.all():
+        raise ValueRangeError(f"{told}, and all bands are out of that")
+    found = {"nothing is in": none, "the end is missing of": part}
+    said = [f"{what} {_listed(lower[which], upper[which])}" for what, which in found.items() if which.any()]
+    if said:
+        warn(f"{told}: {', '.join(said)}")
+    return none
+
+
+def _listed(lower: np.ndarray, upper: np.ndarray) -> str:
+    return " ".join(f"{low:g}-{high:g}" for low, high in zip(lower, upper, strict=True))
 
 
 def _add_ends(

@@ -17,7 +17,7 @@ from batx.instrument.detector import SHAPE
 from batx.schema import require_bat
 from batx.units import to_value
 
-__all__ = ["flat_energies", "nodes_of", "survey_histograms"]
+__all__ = ["flat_energies", "nodes_of", "number", "survey_histograms"]
 
 _NEEDED = ("time_bnds", "energy_bnds", "exposure")
 
@@ -100,3 +100,22 @@ def flat_energies(energy: Any, name: str) -> tuple[float, float]:
     if values.shape != (2,) or not values[0] < values[1]:
         raise ValueRangeError(f"{name}: found {np.asarray(energy).tolist()}, expected the two ends of a band")
     return float(values[0]), float(values[1])
+
+
+def number(value: Any, name: str) -> float:
+    """Return a keyword that is a number.
+
+    Raises
+    ------
+    ValueRangeError
+        If it is none.
+
+    Examples
+    --------
+    >>> number("5", "snr")
+    5.0
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueRangeError(f"{name}: found {value!r}, expected a number") from None

@@ -91,6 +91,8 @@ def survey_observation(
     ------
     KindError, MissingVariableError, ValueRangeError, MissingFileError
         If something is missing or of the wrong kind.
+    OrbitError
+        If the orbit is that of another time.
     EmptySelectionError
         If the observation has no good time: the filter that leaves none is named.
 
@@ -112,15 +114,16 @@ def survey_observation(
     nodes = nodes_of(observation, "survey_observation")
     if catalog is not None:
         require_kind(catalog, "catalog", operation="survey_observation (catalog=)")
+    least, unsteady = _limits(min_exposure, max_unsteady)
+    if filters is not None and not isinstance(filters, Mapping):
+        raise ValueRangeError(f"filters: found {filters!r}, expected keywords of batx.survey_gti by name")
     tools = _Calibration.of(calibration, nodes)
     given = {name: tools.given[name] for name in _ENERGIES if name in tools.given}
     histograms = _in_bands(observation, energy, compat, given)
     met = float(histograms["time_bnds"].values[0, 0])
     known = {"global_gti": tools.get("good_time", met)}
     good = survey_gti(observation, histograms, each=each, compat=compat, **{**known, **dict(filters or {})})
-    plan = _Plan(
-        nodes, histograms, catalog, tools, tuple(masks), float(min_exposure), max_unsteady, compat, options
-    )
+    plan = _Plan(nodes, histograms, catalog, tools, tuple(masks), least, unsteady, compat, options)
     taken: set[str] = set()
     for row in range(good.sizes["gti"]):
         span = good.isel(gti=[row])[["start", "stop"]].assign_attrs(good.attrs)
@@ -131,6 +134,18 @@ def survey_observation(
         made = plan.snapshot(span, name)
         made.attrs["histogram_exposure"] = good.attrs["histogram_exposure"]
         yield made
+
+
+def _limits(min_exposure: Any, max_unsteady: Any) -> tuple[float, tuple[float, float]]:
+    """Return both as numbers."""
+    try:
+        part, most = max_unsteady
+        return float(min_exposure), (float(part), float(most))
+    except (TypeError, ValueError):
+        raise ValueRangeError(
+            f"min_exposure, max_unsteady: found {min_exposure!r} and {max_unsteady!r}, expected seconds, and "
+            "a pair of a part and seconds"
+        ) from None
 
 
 def _in_bands(observation: xr.DataTree, energy: Any, compat: str | None, given: dict[str, Any]) -> xr.Dataset:

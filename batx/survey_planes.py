@@ -22,6 +22,9 @@ from batx.units import to_value
 
 __all__ = ["survey_mask", "survey_plane"]
 
+#: histograms may share so much time, s
+_SHARED = 1.0
+
 
 def survey_plane(
     histograms: Any,
@@ -60,7 +63,7 @@ def survey_plane(
     Raises
     ------
     KindError, MissingVariableError, ValueRangeError, GtiError
-        If arguments are of the wrong kind or malformed.
+        If arguments are of the wrong kind or malformed, or two histograms are of the same time.
     EmptySelectionError
         If no histogram belongs to good time.
 
@@ -102,7 +105,20 @@ def survey_plane(
             f"exposure, with at most {most:g} s outside; good time is "
             f"{', '.join(f'{a:.3f} to {b:.3f} s' for a, b in list(zip(*good, strict=True))[:3]) or 'empty'}"
         )
-    return _image(planes, np.asarray(total), seconds, np.array(spans))
+    return _image(planes, np.asarray(total), seconds, _require_apart(np.array(spans)))
+
+
+def _require_apart(spans: np.ndarray) -> np.ndarray:
+    """Return spans of histograms, after a look whether one is there twice."""
+    order = np.argsort(spans[:, 0], kind="stable")
+    starts, stops = spans[order].T
+    if (twice := np.flatnonzero(starts[1:] < stops[:-1] - _SHARED)).size:
+        at = twice[0]
+        raise ValueRangeError(
+            f"survey_plane: found histograms of the same time, {starts[at]:.3f} to {stops[at]:.3f} s and "
+            f"from {starts[at + 1]:.3f} s, which would be taken twice; is a file there twice, packed and not?"
+        )
+    return spans
 
 
 def _require_same_bands(planes: list[xr.Dataset]) -> None:
@@ -151,7 +167,7 @@ def survey_mask(plane: xr.Dataset, *masks: Any, **options: Any) -> xr.Dataset:
     """Return the detectors that are good in a survey image: known as good, not noisy, not dead.
 
     Detectors that count far more or far less than the others are looked for in each band in turn, and then in
-    the sum of the bands; detectors without any count are bad.
+    the sum of the bands; detectors without any count, or with one that is not finite, are bad.
 
     Parameters
     ----------
@@ -237,6 +253,8 @@ def _purposes(masks: Iterable[xr.Dataset]) -> dict[str, dict[str, Any]]:
 def _known(plane: xr.Dataset, masks: tuple[Any, ...]) -> np.ndarray:
     """Return the detectors that are good as far as is known before."""
     good = combine_masks(*masks)["good"].values if masks else DETECTOR.copy()
+    name = "counts" if "counts" in plane else "rate"
+    good = good & np.isfinite(plane[name].transpose("energy", "dety", "detx").values).all(axis=0)
     if "quality" in plane:
         good = good & (plane["quality"].transpose("dety", "detx").values == 0)
     return good

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from batx.reduction import compat_of
 from batx.schema import build, require_bat, require_kind
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.sky_images import sky_image
-from batx.survey_results import pointing_row, snapshot_name, survey_columns
+from batx.survey_catalogs import require_unique
+from batx.survey_inputs import number
+from batx.survey_results import in_all_bands, pointing_row, snapshot_name, survey_columns
 from batx.survey_searches import searched
 
 __all__ = ["survey_pointing"]
@@ -78,7 +80,7 @@ def survey_pointing(
         Known sources, kind ``catalog``: those in the field are measured at their places. Its other columns
         are kept.
     detector_mask
-        Good detectors: result of `batx.survey_mask`.
+        Good detectors: result of `batx.survey_mask`. Those of which a rate is not finite are none.
     attitude
         That of the snapshot: result of `batx.steady_attitude`.
     aperture, alignment
@@ -114,7 +116,7 @@ def survey_pointing(
         As for `batx.clean`.
     copy_radius
         Cleaned sources are absent from the later images: what is nearer to them than this, in the tangent
-        plane, is taken from the image before.
+        plane, is taken from an image above the background alone; with `compat` from the image before.
     image_id
         Name of the snapshot; ``point_YYYYDDDhhmm`` by its start if not given.
     maps
@@ -133,7 +135,8 @@ def survey_pointing(
         ``exposure``, ``ngoodpix``, and those of `catalog`. ``/image`` (kind ``sky_image``): ``rate``,
         ``pcode``, and ``noise`` around each pixel. ``/background`` (kind ``detector_plane``): the last fit.
         ``/detector_mask``: the detectors that were left. ``/pointing`` (kind ``table``): a row as in the
-        table of pointings of `batx.open_survey`, with ``chi2`` and ``bkg_counts`` of each band.
+        table of pointings of `batx.open_survey`, with ``chi2`` and ``bkg_counts`` of each band. Bands without
+        any count are left out of all that is done, and NaN (``bkg_counts`` 0).
 
     Raises
     ------
@@ -151,9 +154,12 @@ def survey_pointing(
 
     Notes
     -----
-    Discs around cleaned sources hold the rates of the image before, whereas the noise around them is that of
-    the last one, so their significance is higher than that of either image; the survey's catalogues have
-    this. Source: algorithms of the survey, 1.6 and 1.7. With `compat` the rates of batsurvey are met to 1e-3
+    Balancing takes 2 to 4 % of the rate of a source that was not fitted along with the background: of faint
+    ones, of all with ``iterations=1``, and of all with `compat`, where discs around cleaned sources hold the
+    image before and the noise around them is that of the last one. A source near `clean_snr` steps by that
+    much between snapshots. Simulated sources of 0.3 count/s per detector, fitted along, have 0.98 to 0.995 of
+    the counts put in at three places, 0.94 to 0.97 with ``iterations=1``, and 0.97 to 1.01 with `compat`.
+    Source: algorithms of the survey, 1.6 and 1.7. With `compat` the rates of batsurvey are met to 1e-3
     of their noise, the noise to 3e-5, and masks but for detectors at the very limit.
 
     Examples
@@ -171,23 +177,24 @@ def survey_pointing(
     """
     mode = compat_of(compat)
     settings = _Settings(
-        snr=float(snr),
-        clean_snr=float(clean_snr),
+        snr=number(snr, "snr"),
+        clean_snr=number(clean_snr, "clean_snr"),
         clean_flagged=mode is None if clean_flagged is None else bool(clean_flagged),
-        bright_rate=float(bright_rate),
-        pcode_min=float(pcode_min),
-        bkg_pcode_min=float(bkg_pcode_min),
-        max_residual=float(max_residual),
-        min_detectors=int(min_detectors),
-        copy_radius=float(copy_radius),
+        bright_rate=number(bright_rate, "bright_rate"),
+        pcode_min=number(pcode_min, "pcode_min"),
+        bkg_pcode_min=number(bkg_pcode_min, "bkg_pcode_min"),
+        max_residual=number(max_residual, "max_residual"),
+        min_detectors=number(min_detectors, "min_detectors"),
+        copy_radius=number(copy_radius, "copy_radius"),
         balance=balance,
         compat=mode,
     )
-    if iterations < 1:
-        raise ValueRangeError(f"iterations: found {iterations}, expected at least 1")
+    if not isinstance(iterations, (int, np.integer)) or iterations < 1:
+        raise ValueRangeError(f"iterations: found {iterations!r}, expected a whole number of at least 1")
     plane = _checked(plane).copy()
     if catalog is not None:
         require_kind(catalog, "catalog", operation="survey_pointing (catalog=)")
+        require_unique(catalog["name"].values if "name" in catalog else (), "survey_pointing (catalog=)")
     if attitude is None:
         raise AttitudeError(
             "survey_pointing: found no attitude, by which sources have their places; give attitude= "
@@ -214,13 +221,18 @@ def survey_pointing(
         plane.attrs,
         {**calibration_of(detector_mask), **served} if isinstance(detector_mask, xr.Dataset) else served,
     )
-    snapshot = _Snapshot(plane, name, catalog, telescope, settings, usable_detectors(detector_mask))
+    filled = plane["rate"].any(("dety", "detx")).values
+    counted = telescope.in_bands(filled)
+    finite = np.isfinite(plane["rate"].transpose("energy", "dety", "detx").values).all(axis=0)
+    good = usable_detectors(detector_mask) & finite
+    snapshot = _Snapshot(plane.isel(energy=filled), name, catalog, counted, settings, good)
     for iteration in range(1, iterations + 1):
         last = iteration == iterations
         snapshot.observe(iteration, maps=maps and last)
         if not last or iterations == 1:
             snapshot.improve(iteration)
-    return snapshot.result()
+    made = snapshot.result()
+    return made if filled.all() else made.map_over_datasets(in_all_bands, kwargs={"plane": plane})
 
 
 def _checked(plane: xr.Dataset) -> xr.Dataset:
@@ -269,7 +281,7 @@ class _Settings:
     pcode_min: float
     bkg_pcode_min: float
     max_residual: float
-    min_detectors: int
+    min_detectors: float
     copy_radius: float
     balance: Any
     compat: str | None
@@ -286,6 +298,10 @@ class _Telescope:
     orbit: Any
     distortion: Any
     pattern: np.ndarray | None
+
+    def in_bands(self, chosen: np.ndarray) -> _Telescope:
+        """Return what is needed for some bands."""
+        return self if self.pattern is None else replace(self, pattern=self.pattern[chosen])
 
     def edge_shadow(self, imx: float, imy: float) -> np.ndarray:
         """Return which detectors the edge of the mask shadows for a source."""
@@ -322,13 +338,12 @@ class _Snapshot:
     def observe(self, iteration: int, maps: bool) -> None:
         """Image the sky and measure the sources."""
         settings = self.settings
-        image = self._imaged()
-        if self.cleaned is not None and self.image is not None:
+        image = self._imaged(self.background)
+        if self.cleaned is not None and self.cleaned.sizes["source"]:
             places = np.stack([self.cleaned["imx"].values, self.cleaned["imy"].values], axis=1)
             axes = image["imx"].values, image["imy"].values
-            rates = copy_discs(
-                image["rate"].values, self.image["rate"].values, axes, places, settings.copy_radius
-            )
+            shown = self._with_sources()["rate"].values
+            rates = copy_discs(image["rate"].values, shown, axes, places, settings.copy_radius)
             image = image.assign(rate=image["rate"].copy(data=rates))
         found, noise = searched(
             image,
@@ -373,7 +388,7 @@ class _Snapshot:
         if self.good.sum() < self.settings.min_detectors:
             raise EmptySelectionError(
                 f"survey_pointing: {self.good.sum()} good detectors are left, expected at least "
-                f"{self.settings.min_detectors} (min_detectors=; ndets_low)"
+                f"{self.settings.min_detectors:g} (min_detectors=; ndets_low)"
             )
 
     def _refit(self, iteration: int) -> None:
@@ -388,29 +403,45 @@ class _Snapshot:
         self._require_detectors()
         self.background = self._fitted()
 
+    def _with_sources(self) -> xr.Dataset:
+        """Return the image that shows the sources that are cleaned.
+
+        It is above the background that was fitted along with them: balancing an image takes 2 to 4 % of
+        sources that are in it. The tool takes the image of before.
+        """
+        if self.settings.compat:
+            assert self.image is not None
+            return self.image
+        sources = self._cleaned("srcfit", balance=None)["rate"]
+        return self._imaged(self.background.assign(rate=self.background["rate"] - sources))
+
     def _fitted(self) -> xr.Dataset:
         """Return the fit of the background and of the sources that are cleaned, balanced."""
+        made = self._cleaned("fit", self.settings.balance)
+        if (pattern := self.telescope.pattern) is not None:
+            made["rate"] = made["rate"].copy(data=np.where(DETECTOR, made["rate"].values + pattern, 0.0))
+        return made.drop_vars(["source_rate", "source_rate_err", "variance"], errors="ignore")
+
+    def _cleaned(self, version: str, balance: Any) -> xr.Dataset:
+        """Return a version of `batx.clean`, of the image without the pattern."""
         catalog = self.cleaned if self.cleaned is not None and self.cleaned.sizes["source"] else None
         pattern, plane = self.telescope.pattern, self.plane
         if pattern is not None:
             shifted = plane["rate"].transpose("energy", "dety", "detx") - pattern
             plane = plane.assign(rate=shifted.assign_attrs(units="count/s"))
-        made = clean(
+        return clean(
             plane,
             catalog,
             aperture=self.telescope.aperture if catalog is not None else None,
             detector_mask=self.good,
             min_snr=-np.inf,
-            balance=self.settings.balance,
-            version="fit",
+            balance=balance,
+            version=version,
             mask_fit=True,
         )
-        if pattern is not None:
-            made["rate"] = made["rate"].copy(data=np.where(DETECTOR, made["rate"].values + pattern, 0.0))
-        return made.drop_vars(["source_rate", "source_rate_err", "variance"], errors="ignore")
 
-    def _imaged(self) -> xr.Dataset:
-        """Return the image of the sky without the background, corrected for the Earth."""
+    def _imaged(self, background: xr.Dataset) -> xr.Dataset:
+        """Return the image of the sky above a background, corrected for the Earth."""
         telescope, compat = self.telescope, self.settings.compat
         image = sky_image(
             self.plane,
@@ -418,7 +449,7 @@ class _Snapshot:
             detector_mask=self.good,
             attitude=telescope.attitude,
             alignment=telescope.alignment,
-            background=self.background,
+            background=background,
             pcode_min=self.settings.bkg_pcode_min,
             noise=compat is not None,
             compat=compat,

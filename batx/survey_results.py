@@ -15,7 +15,7 @@ from batx.kernels.residuals import chi_square
 from batx.schema import build
 from batx.schema.attributes import ORIGIN, kept_attrs
 
-__all__ = ["failed_row", "joined_rows", "pointing_row", "snapshot_name", "survey_columns"]
+__all__ = ["failed_row", "in_all_bands", "joined_rows", "pointing_row", "snapshot_name", "survey_columns"]
 
 #: column of batsurvey's catalogues -> variable of `batx.detect`
 _COLUMNS = {
@@ -83,7 +83,7 @@ def survey_columns(
     rate, noise = found["rate"].values, found["noise"].values
     with np.errstate(divide="ignore", invalid="ignore"):
         total = rate.sum(axis=1) / np.sqrt((noise**2).sum(axis=1))
-        best = np.fmax(total, np.nan_to_num(found["snr"].values, nan=-np.inf).max(axis=1, initial=-np.inf))
+        best = np.fmax.reduce(np.column_stack([total, found["snr"].values]), axis=1)
     number = made.sizes["source"]
     ends = float(plane["gti_start"].values.min()), float(plane["gti_stop"].values.max())
     one = {"units": "1"}
@@ -110,7 +110,8 @@ def survey_columns(
 
 def _with_given(made: xr.Dataset, given: xr.Dataset) -> xr.Dataset:
     """Return a catalogue with the columns of the given one for the sources that are of it."""
-    labels = [str(name).strip() for name in given["name"].values] if "name" in given else []
+    names = given["name"].values if "name" in given else range(1, given.sizes["source"] + 1)
+    labels = [str(name).strip() for name in names]
     row = {label: number for number, label in enumerate(labels)}
     rows = np.array([row.get(str(name).strip(), -1) for name in made["name"].values], dtype=int)
     made["known"] = (("source",), rows >= 0)
@@ -200,6 +201,36 @@ def _row(
     variables["bkg_counts"] = (("row", "energy"), counts[None], {"units": "count"})
     kept = kept_attrs(attrs, *ORIGIN, "provenance")
     return build("table", variables, kept | {"tstart": ends[0], "tstop": ends[1]})
+
+
+def in_all_bands(ds: xr.Dataset, plane: xr.Dataset) -> xr.Dataset:
+    """Return what was made of the bands that have counts, along all: NaN in the others, counts 0.
+
+    Parameters
+    ----------
+    ds
+        Anything along energy, or not.
+    plane
+        The detector image: ``rate``, ``energy``, ``energy_bnds``.
+    """
+    if "energy" not in ds.dims:
+        return ds
+    filled = np.flatnonzero(plane["rate"].any(("dety", "detx")).values)
+    along = {name: variable for name, variable in ds.variables.items() if "energy" in variable.dims}
+    spread = {}
+    for name, variable in along.items():
+        moved = variable.transpose("energy", ...)
+        kind = moved.dtype if moved.dtype.kind == "f" else np.dtype(np.float64)
+        nothing = 0.0 if name == "bkg_counts" else np.nan
+        values = np.full((plane.sizes["energy"], *moved.shape[1:]), nothing, kind)
+        values[filled] = moved.values
+        spread[name] = xr.Variable(moved.dims, values, moved.attrs).transpose(*variable.dims)
+    spread |= {name: plane[name].variable for name in ("energy", "energy_bnds") if name in spread}
+    return (
+        ds.drop_dims("energy")
+        .assign({n: v for n, v in spread.items() if n not in ds.coords})
+        .assign_coords({n: v for n, v in spread.items() if n in ds.coords})
+    )
 
 
 def joined_rows(rows: list[xr.Dataset]) -> xr.Dataset:

@@ -19,7 +19,7 @@ from batx.reduction import compat_of
 from batx.schema import build, require_kind
 from batx.schema.attributes import ORIGIN, kept_attrs, with_history
 from batx.survey_filters import FILTERS, MADE, PARTING, Inputs, Intervals, Rows
-from batx.survey_inputs import nodes_of, survey_histograms
+from batx.survey_inputs import nodes_of, number, survey_histograms
 from batx.units import to_value
 
 __all__ = ["survey_gti"]
@@ -142,9 +142,9 @@ def survey_gti(
         apart=each == "histogram",
         parted=not (mode and "rate" in left_out),
         rate=_rate_limits(rate),
-        least=_number(min_detectors, "min_detectors"),
+        least=number(min_detectors, "min_detectors"),
         elevation=float(to_value(min_elevation, "deg", "min_elevation")),
-        loss=1e-9 if mode else _number(max_loss, "max_loss"),
+        loss=1e-9 if mode else number(max_loss, "max_loss"),
         flags="flags" not in left_out,
         midnight="midnight" not in left_out,
     )
@@ -177,17 +177,10 @@ def survey_gti(
     return _labelled(start[kept], stop[kept], lists, inputs.rows, planes[0], table)
 
 
-def _number(value: Any, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueRangeError(f"{name}: found {value!r}, expected a number") from None
-
-
 def _rate_limits(rate: Any) -> tuple[float, float]:
     if not isinstance(rate, (Sequence, np.ndarray)) or isinstance(rate, str) or len(rate) != 2:
         raise ValueRangeError(f"rate: found {rate!r}, expected the two limits, count/s")
-    return _number(rate[0], "rate"), _number(rate[1], "rate")
+    return number(rate[0], "rate"), number(rate[1], "rate")
 
 
 def _names(leave_out: str | Iterable[str]) -> set[str]:
@@ -229,8 +222,7 @@ def _require(lists: dict[str, Intervals], name: str, inputs: Inputs) -> None:
     if name not in lists:
         return
     if not lists[name][0].size:
-        found = np.nan_to_num(inputs.rows.rate)
-        rates = f"; rates are {found.min():.5g} to {found.max():.5g} count/s" if name == "rate" else ""
+        rates = f"; {_told(inputs.rows.rate)}" if name == "rate" else ""
         raise EmptySelectionError(
             f"survey_gti: the filter {name!r} leaves no time: {FILTERS[name]}{rates}; leave_out={name!r} "
             "does without it"
@@ -240,6 +232,14 @@ def _require(lists: dict[str, Intervals], name: str, inputs: Inputs) -> None:
             f"survey_gti: no good time is left after the filter {name!r} ({FILTERS[name]}); before it were "
             f"{', '.join(other for other in lists if other != name)}"
         )
+
+
+def _told(rate: np.ndarray) -> str:
+    """Return words on the rates of histograms."""
+    found = rate[np.isfinite(rate)]
+    if not found.size:
+        return "no histogram has any exposure"
+    return f"rates are {found.min():.5g} to {found.max():.5g} count/s"
 
 
 def _common(lists: dict[str, Intervals]) -> Intervals:

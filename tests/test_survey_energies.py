@@ -102,7 +102,8 @@ def test_the_bands_of_the_survey_need_no_band_below(histogram, calibration, arra
     made = batx.calibrate_histogram(histogram, **calibration)
     close(at(made, arrays), arrays["band_counts"][..., 1:-1])
     # what is below the first band is not put into it, nor what is below the threshold
-    wide = batx.calibrate_histogram(histogram, energy=BANDS, **calibration)
+    with pytest.warns(BatxWarning, match="nothing is in 195-350"):
+        wide = batx.calibrate_histogram(histogram, energy=BANDS, **calibration)
     good = arrays["quality"] < channels.CHANGED
     lost = arrays["band_counts"][:, good, 0] - at(wide, arrays)[:, good, 0]
     assert np.all(lost >= arrays["channel_counts"][:, good, 0] - OF_ONE)
@@ -131,7 +132,8 @@ def test_whole_file(shared: Path):
 
 def test_counts_are_kept(histogram, calibration, arrays):
     """Bands over all energies have all counts of the channels that have an energy."""
-    made = batx.calibrate_histogram(histogram, energy=[0.0, 30.0, 8000.0], **calibration)
+    with pytest.warns(BatxWarning, match="the end is missing of 30-8000"):
+        made = batx.calibrate_histogram(histogram, energy=[0.0, 30.0, 8000.0], **calibration)
     good = arrays["quality"] < channels.CHANGED
     inner = arrays["channel_counts"][:, good, 1:-1].sum(axis=-1)
     assert inner.sum() > 1e4
@@ -142,13 +144,35 @@ def test_counts_are_kept(histogram, calibration, arrays):
 def test_a_histogram_without_overflow_channel(histogram, calibration, arrays):
     """The last channel of one that was cut short is an ordinary one."""
     cut = histogram.isel(energy=slice(0, 20))
-    made = batx.calibrate_histogram(cut, **calibration)
+    with pytest.warns(BatxWarning, match="nothing is in 50-75 .* end is missing of 35-50"):
+        made = batx.calibrate_histogram(cut, **calibration)
     whole = at(batx.calibrate_histogram(histogram, **calibration), arrays)
     np.testing.assert_allclose(at(made, arrays)[..., :3], whole[..., :3], atol=1e-5)
     assert 0 < at(made, arrays)[..., 3].sum() < whole[..., 3].sum()
-    assert not at(made, arrays)[..., 5:].any()
-    good = arrays["quality"] == 0
-    assert np.all(made["quality"].values.ravel()[arrays["detector"]][good] == channels.HIGH_MISSING)
+    assert not at(made, arrays)[..., 4:].any()
+    # that the highest energies are missing is so for all, so the tool has no good detector
+    np.testing.assert_array_equal(made["quality"].values.ravel()[arrays["detector"]], arrays["quality"])
+    tool = batx.calibrate_histogram(cut, energy=BANDS, compat="heasoft", **calibration)
+    assert tool["quality"].values.all()
+
+
+def test_histograms_of_which_the_first_channels_were_sent(histogram, calibration, arrays):
+    """All 80 channels, with nothing in those after the 20th: what moved edges put above 50 keV is no band."""
+    first = (histogram["energy"] < 48.9).transpose("energy")
+    cut = histogram.assign(counts=histogram["counts"].where(first, 0).astype(np.int16))
+    with pytest.warns(BatxWarning, match=r"from 10 to 48\.9 keV: nothing is in 50-75 75-100 100-150 150-195"):
+        made = batx.calibrate_histogram(cut, **calibration)
+    whole = batx.calibrate_histogram(histogram, **calibration)
+    np.testing.assert_allclose(at(made, arrays)[..., :3], at(whole, arrays)[..., :3], atol=1e-5)
+    assert not made["counts"].isel(energy=slice(4, None)).values.any()
+
+
+def test_bands_out_of_the_channels(histogram, calibration, arrays):
+    with pytest.warns(BatxWarning, match="nothing is in 1-5 300-400, the end is missing of 150-250"):
+        made = batx.calibrate_histogram(histogram, energy=[(1, 5), (150, 250), (300, 400)], **calibration)
+    assert not at(made, arrays)[..., [0, 2]].any() and at(made, arrays)[..., 1].any()
+    with pytest.raises(ValueRangeError, match=r"from 10 to 194\.9 keV, and all bands are out of that"):
+        batx.calibrate_histogram(histogram, energy=[8000, 9000], **calibration)
 
 
 def limits(method: str = "fixeddac", **changes: float) -> bool:

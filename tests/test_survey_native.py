@@ -123,6 +123,9 @@ def test_what_is_wrong_is_said(observation):
     known = {**WITHOUT, "good_time": GOOD}
     refused(KindError, "expected the tree of an observation", tree=GOOD)
     refused(KindError, "catalog", catalog=GOOD)
+    refused(ValueRangeError, "max_unsteady: found 150.0 and 3", max_unsteady=3)
+    refused(ValueRangeError, "min_exposure, .* found 'long'", min_exposure="long")
+    refused(ValueRangeError, "filters: found 3", filters=3)
     refused(ValueRangeError, "calibration: found 'teldef'", calibration={"teldef": None})
     refused(EmptySelectionError, "rates are .* count/s", calibration=known, filters={"rate": (9e4, 1e5)})
     nodes = {

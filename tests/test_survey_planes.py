@@ -62,6 +62,11 @@ def test_bands_must_be_the_same(histograms):
             batx.survey_plane([histograms, plane], (START, START + 1200.0))
 
 
+def test_a_histogram_that_is_there_twice(histograms):
+    with pytest.raises(ValueRangeError, match=r"of the same time, 600000000\.000 to 600000300\.000 s"):
+        batx.survey_plane([histograms, histograms.isel(time=[0])], (START, START + 1200.0))
+
+
 @pytest.mark.parametrize(
     ("gti", "options", "rows"),
     [
@@ -85,6 +90,7 @@ def test_bad_detectors_of_every_sort(histograms):
     rate[1, 0, 0] = 5.0  # hot in the second band
     rate[0, 1, 0] = 0.01  # cold in the first band
     rate[:, 2, 0] = 0.0  # dead: found as cold
+    rate[1, 7, 0] = np.nan
     quality[3, 0], quality[4, 0] = 1, 8
     enabled, known = np.ones((173, 286), bool), np.ones((173, 286), bool)
     enabled[5, 0], known[6, 0] = False, False
@@ -92,7 +98,7 @@ def test_bad_detectors_of_every_sort(histograms):
     mask = batx.survey_mask(plane, enabled, build("detector_mask", {"good": known}))
     usual = batx.survey_mask(batx.survey_plane(histograms, (START, START + 1200.0)))["good"].values
     lost = usual & ~mask["good"].values
-    assert sorted(map(tuple, np.argwhere(lost).tolist())) == [(row, 0) for row in range(7)]
+    assert sorted(map(tuple, np.argwhere(lost).tolist())) == [(row, 0) for row in range(8)]
     assert mask.attrs["n_good"] == mask["good"].values.sum() and mask.attrs["n_hot"] >= 1
 
 

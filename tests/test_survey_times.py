@@ -238,6 +238,9 @@ def test_what_is_wrong_is_said(observation, instrument):
     refused(ValueRangeError, "no channel of the histograms", energy=(500, 600))
     refused(KindError, "detector_plane", histograms=[instrument])
     refused(EmptySelectionError, "'detectors' leaves no time", min_detectors=40000)
+    dark = histogram(0, 1).assign(exposure=(("time",), [0.0]))
+    names = ["pointing", "detectors", "tracker", "tracker_loss", "flags", "global"]
+    refused(EmptySelectionError, "no histogram has any exposure", histograms=[dark], leave_out=names)
     refused(EmptySelectionError, "no good time is left after the filter 'gti'", gti=[(0.0, 10.0)])
     refused(EmptySelectionError, "none longer than", min_duration=5000)
     refused(EmptySelectionError, "no survey histogram", histograms=[])

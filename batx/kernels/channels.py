@@ -14,6 +14,7 @@ from batx.compiling import njit
 
 __all__ = [
     "CHANGED",
+    "HIGHEST",
     "HIGH_MISSING",
     "LOW_MISSING",
     "NO_CALIBRATION",
@@ -39,7 +40,7 @@ _RESIDUAL = {
 }
 
 #: the energies that a detector must reach, keV, and how far its lowest edge may be from the nominal one
-_LOWEST, _HIGHEST, _FARTHEST = 14.0, 151.9, 50.0
+_LOWEST, HIGHEST, _FARTHEST = 14.0, 151.9, 50.0
 #: width of the threshold, keV
 _THRESHOLD = 1.0
 
@@ -159,7 +160,7 @@ def edge_quality(low: np.ndarray, high: np.ndarray, nominal: float, usable: np.n
     threshold = low + _THRESHOLD
     with np.errstate(invalid="ignore"):
         bits = LOW_MISSING * (threshold > _LOWEST)
-        bits = bits + HIGH_MISSING * (high < _HIGHEST)
+        bits = bits + HIGH_MISSING * (high < HIGHEST)
         bits = bits + CHANGED * (np.abs(threshold - nominal) > _FARTHEST)
     return np.where(usable, bits, NO_CALIBRATION).astype(np.uint8)
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batx.errors import WriteError
+
 __all__ = ["DURATION", "STEPS", "Demo", "run"]
 
 OBS_ID = "00012345000"
@@ -69,12 +71,13 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     Raises
     ------
     WriteError
-        If the folder cannot be written.
+        If the folder cannot be written, or holds files of others.
     """
     import batx
     from batx.summary import describe_times, distinct
 
     directory.mkdir(parents=True, exist_ok=True)
+    _require_own(directory)
     step("simulating an observation")
     demo = Demo(simulate(directory, seed))
 
@@ -177,6 +180,13 @@ def run(directory: Path, step: Callable[[str], None] = lambda _: None, seed: int
     demo.files.append(_duration_picture(directory, total, durations, blocks))
     demo.files += _pictures(directory, demo.products, obs["attitude"].to_dataset())
     return demo
+
+
+def _require_own(directory: Path) -> None:
+    """Raise if a folder holds files, but no observation of an earlier demonstration."""
+    held = sorted(path.name for path in directory.iterdir())
+    if held and not any(name.startswith(OBS_ID) for name in held):
+        raise WriteError(f"{directory}: found {held[0]}, expected an empty folder or that of an earlier demo")
 
 
 def simulate(directory: Path, seed: int = 1) -> Path:

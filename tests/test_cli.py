@@ -455,6 +455,11 @@ def test_mosaic_refuses(arguments, status, words, sky_files):
     assert "Traceback" not in result.stderr
 
 
+def test_image_with_half_a_part_to_show(observation):
+    result = run("image", observation, "--radius", "3")
+    assert result.exit_code == 2 and "give --center with --radius" in result.stderr
+
+
 def test_mosaic_of_a_slew(tmp_path):
     from batx.simulate import Background, Box, Slew, Source, observation
 
@@ -509,3 +514,10 @@ def test_demo_leaves_readable_products_and_pictures(tmp_path):
         assert found.sizes["source"] == 2, "the burst and the steady source"
     assert " ".join(text.split()).count("from the truth") == 3
     good("demo", "-o", folder)  # again, over itself
+
+
+def test_demo_leaves_files_of_others_alone(tmp_path):
+    (tmp_path / "burst.lc").write_text("mine")
+    result = run("demo", "-o", tmp_path)
+    assert result.exit_code == 1 and "found burst.lc, expected an empty folder" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["burst.lc"]

@@ -95,6 +95,7 @@ def image(source: Path, **options: Any) -> None:
     """
     results = {name: options[name] for name in ("output", "plot", "overwrite")}
     refuse_existing(options["overwrite"], options["output"], options["plot"], options["sources"])
+    _require_center(options)
     if options["clean"] in ("sources", "all") and options["catalog"] is None:
         raise click.UsageError(f"--clean {options['clean']} needs --catalog, which says where sources are")
     with progress() as step:
@@ -112,6 +113,11 @@ def image(source: Path, **options: Any) -> None:
         _print_sources(found)
     for path in written:
         click.echo(f"wrote {path}")
+
+
+def _require_center(options: dict[str, Any]) -> None:
+    if options["radius"] is not None and options["center"] is None:
+        raise click.UsageError("give --center with --radius")
 
 
 def _image(
@@ -227,8 +233,7 @@ def mosaic(images: tuple[Path, ...], events: Path | None, **options: Any) -> Non
     """
     if bool(images) == (events is not None):
         raise click.UsageError("give sky images, or --events with an event file or observation")
-    if options["radius"] is not None and options["center"] is None:
-        raise click.UsageError("give --center with --radius")
+    _require_center(options)
     refuse_existing(options["overwrite"], options["output"], options["plot"], options["sources"])
     results = {name: options[name] for name in ("output", "plot", "overwrite")}
     picture = {name: options[name] for name in ("variable", "center", "radius") if options[name] is not None}

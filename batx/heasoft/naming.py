@@ -32,8 +32,8 @@ def restore_names(made: Iterable[Path], names: Mapping[str, Path]) -> None:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "1234_SCX00000SUM.SAS"
-    >>> _ = path.write_text("PATH /tmp/batx-1/work/in/0/odf/\n")
-    >>> restore_names([path], {"/tmp/batx-1/work/in/0/odf": Path("/data/odf")})
+    >>> _ = path.write_text("PATH /scratch/in/0/odf/\n")
+    >>> restore_names([path], {"/scratch/in/0/odf": Path("/data/odf")})
     >>> path.read_text()
     'PATH /data/odf/\n'
     """

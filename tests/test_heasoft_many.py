@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -19,6 +20,8 @@ from test_heasoft_runs import alive
 
 from batx.errors import BatxError, ParameterError, ToolError, WriteError
 from batx.heasoft import DryRun, Recorder, Replay, Subprocess, Task, request, run, run_many, tools
+from batx.heasoft.locks import FileLock, sweep
+from batx.heasoft.making import _workshop
 
 
 @pytest.fixture
@@ -26,6 +29,17 @@ def infile(tmp_path: Path) -> Path:
     path = tmp_path / "in.fits"
     path.write_bytes(template())
     return path
+
+
+def test_a_working_folder_waits_for_who_looks_whether_it_is_left_over(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("batx.heasoft.making.secrets.token_hex", lambda _: "0")
+    other = FileLock(tmp_path / "work-0.lock")
+    assert other.acquire()
+    threading.Timer(0.2, other.release).start()
+    with _workshop(tmp_path) as folder:
+        assert folder == tmp_path / "work-0" and folder.is_dir()
+        assert sweep(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def records(folder: Path) -> list[dict]:

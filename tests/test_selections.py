@@ -116,7 +116,7 @@ class TestOneSource:
         again = batx.open_dataset(made.bat.to_fits(tmp_path / "one.pha"))
         assert again.time_bnds.values.tolist() == [6e8 + 2, 6e8 + 5] == made.time_bnds.values.tolist()
         assert float(again.time) == float(made.time) == 6e8 + 3.5
-        assert again.bat.plot(Figure(), t0=6e8).get_title(loc="left") == "2 to 5 s"
+        assert again.bat.plot(Figure(), t0=6e8).get_title(loc="left") == "SWIFT BAT, 2 to 5 s"
 
     def test_start_and_stop_are_those_of_the_bins(self, two_sources, tmp_path):
         events = two_sources.isel(source=0)

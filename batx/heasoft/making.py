@@ -34,6 +34,8 @@ __all__ = ["Making"]
 _RECORDS = Path(".batx") / "calls"
 #: bytes below which a disk is full
 _ROOM = 2**16
+#: seconds that another call may take to sweep up after one that was killed
+_SWEEP = 60.0
 
 
 class Making:
@@ -256,7 +258,8 @@ def _workshop(home: Path, short: bool = False) -> Iterator[Path]:
     """
     name = f"work-{secrets.token_hex(8)}"
     folder = home / name
-    with FileLock(home / f"{name}.lock"):
+    # the name is new, but another call may hold the lock for a moment, to see whether it is left over
+    with FileLock(home / f"{name}.lock", timeout=_SWEEP):
         _make_private(folder)
         try:
             if is_plain(folder) and not short:

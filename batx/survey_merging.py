@@ -94,7 +94,7 @@ def survey_rates(
     -----
     The nearest pixel is up to half a pixel from the source in either direction, so that ``centre_rate`` is
     low by up to a seventh, by another factor in every pointing: of 14 simulated pointings it found 0.937
-    (0.907 to 0.970) of the counts, the fit 0.994 (0.964 to 1.034, which the noise explains). ``rate_err`` is
+    (0.912 to 0.970) of the counts, the fit 0.994 (0.964 to 1.034, which the noise explains). ``rate_err`` is
     1.1 to 1.2 times ``noise``; the latter is what fitted rates vary by, and what spectra take for their
     error.
     Bands and pointings are combined by `batx.average_times`.
